@@ -1,0 +1,181 @@
+//! Group commit: many callers' small writes become one transaction.
+//!
+//! A caller hands in one [`Write`] and waits. A committer takes whatever has
+//! come together, up to a bound, and commits it as one batch; each caller is
+//! answered only after that commit, with the outcome of its own write. While
+//! a commit is under way the next batch gathers, so that the batch size
+//! follows the load by itself and a lone write waits for nobody.
+//!
+//! A batch that the database rejects as a whole is split in halves that are
+//! tried again, down to single writes: one bad row costs its neighbours a
+//! little time, and never their success.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing::warn;
+
+use crate::{ExecutionStore, StoreError, Write, WriteDone, WriteRefused};
+
+type Outcome = Result<WriteDone, WriteRefused>;
+
+struct Pending {
+    write: Write,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// How the committer groups.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupCommitConfig {
+    /// Writes in one transaction at most.
+    pub max_batch: usize,
+    /// Transactions under way at once: 1 for SQLite, which has one writer.
+    pub committers: usize,
+    /// Writes waiting at most; past that, callers wait for room.
+    pub queue: usize,
+    /// How often a transient failure is tried again before callers are told.
+    pub retries: u32,
+}
+
+impl Default for GroupCommitConfig {
+    fn default() -> Self {
+        // 256 rows keep a transaction near a millisecond; two committers let
+        // one gather and parse while the other waits for its fsync.
+        Self {
+            max_batch: 256,
+            committers: 2,
+            queue: 16_384,
+            retries: 5,
+        }
+    }
+}
+
+/// The handle that callers share. Cloning is cheap; when the last clone is
+/// dropped, the committers finish what is queued and end.
+#[derive(Clone)]
+pub struct GroupCommit {
+    queue: mpsc::Sender<Pending>,
+}
+
+impl std::fmt::Debug for GroupCommit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupCommit")
+            .field("free", &self.queue.capacity())
+            .finish()
+    }
+}
+
+impl GroupCommit {
+    /// Makes a handle, and the future that does the committing: the caller
+    /// spawns it, and it ends when every handle is gone.
+    pub fn new(
+        store: Arc<dyn ExecutionStore>,
+        config: GroupCommitConfig,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (queue, receiver) = mpsc::channel(config.queue.max(1));
+        (Self { queue }, commit_loop(store, config, receiver))
+    }
+
+    /// Hands in one write; answered after the commit that holds it.
+    pub async fn submit(&self, write: Write) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        let stopped = || WriteRefused::Unavailable("this process is shutting down".into());
+        self.queue
+            .send(Pending { write, answer })
+            .await
+            .map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the committers belong to the one task that the caller has spawned by name, and end with it"
+)]
+async fn commit_loop(
+    store: Arc<dyn ExecutionStore>,
+    config: GroupCommitConfig,
+    mut receiver: mpsc::Receiver<Pending>,
+) {
+    let room = Arc::new(Semaphore::new(config.committers.max(1)));
+    let mut committers = tokio::task::JoinSet::new();
+    let max_batch = config.max_batch.max(1);
+    loop {
+        // A place first, then the batch: what arrives while all committers
+        // are busy joins the next batch instead of making a small one.
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            break;
+        };
+        let mut batch = Vec::with_capacity(16);
+        if receiver.recv_many(&mut batch, max_batch).await == 0 {
+            break;
+        }
+        while committers.try_join_next().is_some() {}
+        let store = Arc::clone(&store);
+        committers.spawn(async move {
+            commit(&*store, batch, config.retries).await;
+            drop(place);
+        });
+    }
+    while committers.join_next().await.is_some() {}
+}
+
+/// Commits `batch`, splitting it as long as the database rejects it whole.
+async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
+    let (writes, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|p| (p.write, p.answer)).unzip();
+    let mut outcomes: Vec<Option<Outcome>> = writes.iter().map(|_| None).collect();
+    let mut parts = vec![0..writes.len()];
+    while let Some(part) = parts.pop() {
+        match commit_with_retries(store, &writes[part.clone()], retries).await {
+            Ok(done) => {
+                for (slot, outcome) in outcomes[part].iter_mut().zip(done) {
+                    *slot = Some(outcome);
+                }
+            }
+            Err(error) if part.len() == 1 || error.is_transient() => {
+                let refused = if error.is_transient() {
+                    WriteRefused::Unavailable(error.to_string())
+                } else {
+                    WriteRefused::Rejected(error.to_string())
+                };
+                warn!(%error, writes = part.len(), "a commit failed");
+                for slot in &mut outcomes[part] {
+                    *slot = Some(Err(refused.clone()));
+                }
+            }
+            Err(error) => {
+                warn!(%error, writes = part.len(), "a batch was rejected and is split");
+                let middle = part.start + part.len() / 2;
+                parts.push(middle..part.end);
+                parts.push(part.start..middle);
+            }
+        }
+    }
+    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        let outcome = outcome
+            .unwrap_or_else(|| Err(WriteRefused::Rejected("the store gave no outcome".into())));
+        // A caller that has gone away no longer wants to know.
+        let _ = answer.send(outcome);
+    }
+}
+
+async fn commit_with_retries(
+    store: &dyn ExecutionStore,
+    writes: &[Write],
+    retries: u32,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut pause = Duration::from_millis(5);
+    let mut left = retries;
+    loop {
+        match store.commit(writes).await {
+            Err(error) if error.is_transient() && left > 0 => {
+                left -= 1;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(500));
+            }
+            done => return done,
+        }
+    }
+}

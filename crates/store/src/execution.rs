@@ -1,0 +1,330 @@
+//! Executions: admitted, owned, checkpointed, ended.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use millrace_types::{
+    DeploymentId, DeploymentStatus, ErrorKind, ExecutionId, ExecutionStatus, IncarnationId,
+    Timestamp, TriggerId, TriggerKind, WorkflowId,
+};
+
+use crate::{Page, PageRequest, StoreError};
+
+/// What started an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TriggerRef {
+    pub kind: TriggerKind,
+    /// `None` for a manual start. With it comes the revision that the caller
+    /// resolved; the admission is refused when it is no longer current.
+    pub id: Option<(TriggerId, u64)>,
+}
+
+/// A repeat with the same key within the deployment gets the first answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dedupe {
+    /// 1 to 255 bytes without control characters.
+    pub key: String,
+    /// How long the first answer is kept, from the admission on.
+    pub keep: Duration,
+}
+
+/// An execution that is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    pub id: ExecutionId,
+    pub deployment_id: DeploymentId,
+    pub trigger: TriggerRef,
+    /// JSON text.
+    pub input: Bytes,
+    pub dedupe: Option<Dedupe>,
+    /// The incarnation that will run it at once. `None`, and likewise when
+    /// its lease has run out, leaves it PENDING for any instance to claim.
+    pub owner: Option<IncarnationId>,
+    /// W3C `traceparent` of the request.
+    pub traceparent: Option<String>,
+    pub rerun_of: Option<ExecutionId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The id that the caller gave, or that of the first admission with the
+    /// same dedupe key.
+    pub id: ExecutionId,
+    /// False for a repeat, by id or by dedupe key.
+    pub fresh: bool,
+    pub status: ExecutionStatus,
+    pub workflow_id: WorkflowId,
+    pub version: u32,
+    pub created_at: Timestamp,
+    /// Set when the caller owns it from now on, with this epoch.
+    pub owned: Option<u64>,
+}
+
+/// Why one admission was refused. Its neighbours are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdmissionRefused {
+    #[error("there is no deployment {0}")]
+    DeploymentUnknown(DeploymentId),
+    #[error("deployment {0} is {1} and takes no triggers")]
+    DeploymentNotLive(DeploymentId, DeploymentStatus),
+    /// The trigger has changed, or is gone, since the caller resolved it.
+    #[error("trigger {0} has changed since it was resolved")]
+    TriggerStale(TriggerId),
+    #[error("trigger {0} is disabled")]
+    TriggerDisabled(TriggerId),
+}
+
+impl AdmissionRefused {
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::DeploymentUnknown(_) => ErrorKind::NotFound,
+            Self::DeploymentNotLive(..) | Self::TriggerStale(_) | Self::TriggerDisabled(_) => {
+                ErrorKind::Precondition
+            }
+        }
+    }
+}
+
+/// A part of the stored continuation; the engine's own matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FrameRecord {
+    pub id: u64,
+    /// JSON text.
+    pub data: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimerRecord {
+    pub id: u64,
+    pub due_at: Timestamp,
+}
+
+/// One line of an execution's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRecord {
+    /// Counts from 1 without gaps within the execution.
+    pub seq: u64,
+    pub at: Timestamp,
+    pub kind: String,
+    /// JSON pointer of the task; empty for the execution as a whole.
+    pub task: String,
+    pub attempt: u32,
+    /// A JSON object, or empty.
+    pub detail: String,
+}
+
+/// Progress of an owned execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub id: ExecutionId,
+    pub owner: IncarnationId,
+    pub epoch: u64,
+    /// One more than the last one committed. The same again (a repeat after
+    /// an answer that was lost) is answered with success and changes nothing.
+    pub seq: u64,
+    pub upsert_frames: Vec<FrameRecord>,
+    pub delete_frames: Vec<u64>,
+    pub set_timers: Vec<TimerRecord>,
+    pub clear_timers: Vec<u64>,
+    pub events: Vec<EventRecord>,
+    /// Lets go of the execution: WAITING, unowned, until its earliest timer
+    /// is due. Without a timer it would never wake: that is refused as
+    /// [`StoreError::Rejected`].
+    pub park: bool,
+}
+
+/// How an execution ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The output as JSON text.
+    Succeeded(Bytes),
+    /// `{type, status, title, detail, instance}` as JSON text.
+    Failed(Bytes),
+    Cancelled(Bytes),
+    TimedOut(Bytes),
+}
+
+impl Outcome {
+    pub const fn status(&self) -> ExecutionStatus {
+        match self {
+            Self::Succeeded(_) => ExecutionStatus::Succeeded,
+            Self::Failed(_) => ExecutionStatus::Failed,
+            Self::Cancelled(_) => ExecutionStatus::Cancelled,
+            Self::TimedOut(_) => ExecutionStatus::TimedOut,
+        }
+    }
+}
+
+/// The end of an owned execution: its row moves to the ended ones, frames and
+/// timers go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    pub id: ExecutionId,
+    pub owner: IncarnationId,
+    pub epoch: u64,
+    pub outcome: Outcome,
+    pub events: Vec<EventRecord>,
+    /// Days that the ended execution is kept; also names its retention class.
+    pub retention_days: u16,
+}
+
+/// The writes that are grouped into shared commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    Admit(Admission),
+    Checkpoint(Checkpoint),
+    End(Ending),
+}
+
+/// The answer to a [`Write`] of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriteDone {
+    Admitted(Admitted),
+    Checkpointed,
+    Ended,
+}
+
+/// Why one write was refused. Its neighbours are not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteRefused {
+    #[error(transparent)]
+    Admission(#[from] AdmissionRefused),
+    /// Someone else owns the execution by now, or it has ended. Whoever gets
+    /// this drops what it holds of the execution.
+    #[error("execution {0} is no longer owned with this epoch")]
+    Fenced(ExecutionId),
+    /// The database could not take this write, even alone.
+    #[error("the database refused the write: {0}")]
+    Rejected(String),
+    /// The database could not be reached; the write may or may not have
+    /// happened, and can be repeated.
+    #[error("the database is unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl WriteRefused {
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Admission(refused) => refused.kind(),
+            Self::Fenced(_) => ErrorKind::Conflict,
+            Self::Rejected(_) => ErrorKind::Internal,
+            Self::Unavailable(_) => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// An execution that the caller owns from now on, with what it needs to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub id: ExecutionId,
+    pub deployment_id: DeploymentId,
+    pub workflow_id: WorkflowId,
+    pub version: u32,
+    pub trigger_kind: TriggerKind,
+    pub trigger_id: Option<TriggerId>,
+    pub epoch: u64,
+    pub input: Bytes,
+    pub started_at: Timestamp,
+    pub checkpoint_seq: u64,
+    pub next_event_seq: u64,
+    pub frames: Vec<FrameRecord>,
+    /// Timers that were due at the claim, by the database's clock. They stay
+    /// stored until a checkpoint clears them.
+    pub due_timers: Vec<u64>,
+    pub traceparent: Option<String>,
+}
+
+/// An execution as it is shown. `input`, `output` and `error` are JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutionRecord {
+    pub id: ExecutionId,
+    pub deployment_id: DeploymentId,
+    pub workflow_id: WorkflowId,
+    pub version: u32,
+    pub status: ExecutionStatus,
+    pub trigger_kind: TriggerKind,
+    pub trigger_id: Option<TriggerId>,
+    /// Lists leave input and output empty.
+    pub input: Bytes,
+    pub output: Option<Bytes>,
+    pub error: Option<Bytes>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub rerun_of: Option<ExecutionId>,
+}
+
+/// Empty fields do not filter.
+#[derive(Debug, Clone, Default)]
+pub struct ExecutionFilter {
+    pub deployment_id: Option<DeploymentId>,
+    pub status: Option<ExecutionStatus>,
+    pub trigger: Option<TriggerKind>,
+    /// Inclusive, by creation.
+    pub from: Option<Timestamp>,
+    /// Exclusive.
+    pub to: Option<Timestamp>,
+}
+
+#[async_trait]
+pub trait ExecutionStore: Send + Sync + 'static {
+    /// Commits writes together, in one transaction, and gives each its own
+    /// outcome, in the order of `writes`. A batch holds at most one write for
+    /// each execution that is not an admission. `Err` means that nothing of
+    /// the batch was committed (or, when unavailable, that it is unknown:
+    /// every write can be repeated).
+    ///
+    /// - *Admit* makes the row RUNNING and owned, or PENDING. A repeated id
+    ///   (live or ended) and a repeated dedupe key, in the same batch too,
+    ///   get the first answer with `fresh: false`.
+    /// - *Checkpoint* and *End* are refused as [`WriteRefused::Fenced`]
+    ///   unless owner and epoch are the stored ones. An end that was
+    ///   committed before with the same epoch is answered with success.
+    async fn commit(
+        &self,
+        writes: &[Write],
+    ) -> Result<Vec<Result<WriteDone, WriteRefused>>, StoreError>;
+
+    /// Takes up to `limit` executions that nobody owns and that are due
+    /// (PENDING, or WAITING with a due timer), oldest due first, each with a
+    /// raised epoch. No two callers get the same one. Nothing when `owner`'s
+    /// lease has run out.
+    async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError>;
+
+    /// How long until the next unowned execution is due, by the database's
+    /// clock: zero when one is due now, `None` when there is none. A hint for
+    /// when to call [`ExecutionStore::claim`].
+    async fn next_due(&self) -> Result<Option<Duration>, StoreError>;
+
+    /// Gives one owned execution back: PENDING, due now, epoch raised.
+    /// `false` when it was no longer owned with that epoch.
+    async fn release(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError>;
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError>;
+
+    /// Newest first (by id, descending), live and ended in one snapshot.
+    async fn list_executions(
+        &self,
+        filter: &ExecutionFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ExecutionRecord>, StoreError>;
+
+    /// Oldest first. The cursor is the `seq` of the last one seen. `None`
+    /// when there is no such execution.
+    async fn execution_events(
+        &self,
+        id: ExecutionId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<EventRecord>>, StoreError>;
+
+    /// Makes partitions for the days ahead and drops those, and deletes those
+    /// rows, that retention lets go; expired dedupe rows too. Bounded work:
+    /// answers whether more is left to do.
+    async fn maintain(&self) -> Result<bool, StoreError>;
+}

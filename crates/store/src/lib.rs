@@ -1,0 +1,50 @@
+//! What Millrace keeps, and what is promised about it.
+//!
+//! This crate owns the *contract* between the runtime and its database: the
+//! records, the operations, and what survives a crash after each returns. It
+//! knows no SQL. PostgreSQL and SQLite implement it in crates of their own,
+//! and [`conformance`] is the one suite that both must pass.
+//!
+//! ```text
+//!  admit ──▶ executions (live, small) ──end──▶ executions_ended (partitioned)
+//!               │ frames, timers                       │
+//!               └──────────── execution_events (by day)┘
+//! ```
+//!
+//! Rules that every implementation keeps:
+//!
+//! - **One method is one transaction.** When it has returned `Ok`, what it
+//!   says has happened survives a crash of the process and of the database.
+//! - **Every write of an execution is fenced** by (owner, epoch): the database
+//!   refuses it when the execution has been taken over ([`WriteRefused`]).
+//! - **The database's clock decides** about leases and due times, never the
+//!   host's. (SQLite lives in the process and has no clock but the host's.)
+//! - **A batch gives each row its own outcome.** [`batch::GroupCommit`] groups
+//!   callers' writes, and splits and repeats a batch that fails as a whole.
+
+pub mod batch;
+pub mod conformance;
+pub mod deployment;
+pub mod error;
+pub mod execution;
+pub mod incarnation;
+pub mod page;
+
+pub use batch::{GroupCommit, GroupCommitConfig};
+pub use deployment::{
+    DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
+    NewTrigger, TriggerRecord, VersionRecord, WebhookMatch, WebhookRoute,
+};
+pub use error::StoreError;
+pub use execution::{
+    Admission, AdmissionRefused, Admitted, Checkpoint, Claimed, Dedupe, Ending, EventRecord,
+    ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord, Outcome, TimerRecord,
+    TriggerRef, Write, WriteDone, WriteRefused,
+};
+pub use incarnation::IncarnationStore;
+pub use page::{Page, PageRequest};
+
+/// Everything that the runtime asks of its database.
+pub trait Store: DeploymentStore + ExecutionStore + IncarnationStore {}
+
+impl<T: DeploymentStore + ExecutionStore + IncarnationStore> Store for T {}

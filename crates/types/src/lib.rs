@@ -1,0 +1,20 @@
+//! The words that every part of Millrace shares: identifiers, times, states
+//! and kinds of errors. It knows of no runtime, no transport and no database.
+//!
+//! - [`id`]: prefixed, time-ordered identifiers (`exe_…`, `dep_…`).
+//! - [`time`]: [`Timestamp`], microseconds since the Unix epoch.
+//! - [`state`]: statuses of deployments and executions, and how they may move.
+//! - [`error`]: [`ErrorKind`], which the two transport tables map.
+
+pub mod error;
+pub mod id;
+pub mod state;
+pub mod time;
+
+pub use error::ErrorKind;
+pub use id::{
+    DeploymentId, ExecutionId, IncarnationId, InstanceId, InvalidId, ProjectId, TriggerId,
+    WorkflowId, WorkloadId,
+};
+pub use state::{DeploymentStatus, ExecutionStatus, TriggerKind, UnknownName};
+pub use time::Timestamp;
