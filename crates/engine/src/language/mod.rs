@@ -1,1 +1,45 @@
-//! To be written.
+//! Reads workflow documents and checks them.
+//!
+//! [`parse`] takes the text of a document, YAML or JSON, and gives either a
+//! [`Workflow`] that can be run as it stands, or everything that is wrong with
+//! the text, each finding with its place. What this version of Millrace does
+//! not run is refused here and never ignored, and so are keys that the
+//! language does not know.
+
+mod compiled;
+pub mod diagnostic;
+pub mod duration;
+pub mod error_type;
+pub mod model;
+pub mod schema;
+pub mod uri_template;
+
+use std::sync::Arc;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use model::Workflow;
+
+/// A document that can be run.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    pub workflow: Arc<Workflow>,
+    /// The document as JSON text: keys in their written order, numbers exact.
+    pub definition_json: String,
+    /// Findings that do not keep the document from running.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks a document, YAML or JSON.
+///
+/// On failure the findings hold at least one error; they are in the order of
+/// the text, and warnings are among them.
+pub fn parse(text: &str) -> Result<Parsed, Vec<Diagnostic>> {
+    let _ = text;
+    Err(vec![Diagnostic {
+        severity: Severity::Error,
+        pointer: String::new(),
+        line: 0,
+        column: 0,
+        message: "documents cannot be read yet".to_owned(),
+    }])
+}
