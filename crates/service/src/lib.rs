@@ -1,1 +1,31 @@
-//! placeholder
+//! What every Millrace process needs before it can do anything of its own:
+//! its configuration, its logs, its tasks, its listeners and its way to stop.
+//! No business rule lives here, and nothing here knows what a workflow is.
+//!
+//! ```text
+//!  config ──► telemetry ──► bind ──► TaskGroup ─┬─ grpc::GrpcServer   (contracts, health, reflection)
+//!  (defaults < file < env < flags)              ├─ admin::serve       (/livez /readyz /metrics)
+//!                                               └─ whatever a role runs
+//!  signal ──────────────────────► TaskGroup::stop ──► TaskGroup::drain(deadline)
+//! ```
+//!
+//! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
+//!   and says what its failure means.
+//! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
+//!   the other side is a server in this process or one behind a network.
+//! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
+//! - [`admin`]: `/livez`, `/readyz` and `/metrics` in plain HTTP.
+//! - [`trace_context`]: the `trace_id` that a request keeps from HTTP through
+//!   gRPC into every log line.
+//! - [`signal`]: when the operating system asks us to stop.
+
+pub mod admin;
+pub mod grpc;
+pub mod signal;
+pub mod tasks;
+pub mod trace_context;
+pub mod transport;
+
+pub use tasks::{OnFailure, StopReason, TaskGroup};
+pub use tokio_util::sync::CancellationToken;
+pub use transport::Transport;

@@ -1,0 +1,124 @@
+//! Serves gRPC contracts on a listener: with the standard health service,
+//! reflection (v1, and v1alpha for older tools), traces, and a graceful end.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::IntoResponse;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::Service;
+
+use crate::trace_context::TraceLayer;
+
+/// A client that is gone without a word is noticed after the sum of these two.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why serving ended before it was asked to, or could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the descriptors for reflection are broken: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A set of contracts to be served together.
+#[derive(Debug)]
+pub struct GrpcServer {
+    routes: RoutesBuilder,
+    descriptors: &'static [u8],
+    names: Vec<&'static str>,
+    health: HealthReporter,
+}
+
+impl GrpcServer {
+    /// `descriptors` is an encoded `FileDescriptorSet` with the contracts to
+    /// come, shown by reflection.
+    pub fn new(descriptors: &'static [u8]) -> Self {
+        Self {
+            routes: RoutesBuilder::default(),
+            descriptors,
+            names: Vec::new(),
+            health: HealthReporter::new(),
+        }
+    }
+
+    /// Adds a generated `XServiceServer`.
+    #[must_use]
+    pub fn service<S>(mut self, server: S) -> Self
+    where
+        S: Service<http::Request<Body>, Error = Infallible> + NamedService,
+        S: Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(server);
+        self.names.push(S::NAME);
+        self
+    }
+
+    /// What the health service answers: every contract serves from the start
+    /// of [`serve`](Self::serve) to the stop, unless it is set otherwise here.
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+
+    /// Serves until `stop`, then takes no more connections and returns once
+    /// the calls that run have ended.
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        for name in &self.names {
+            self.health
+                .set_service_status(*name, ServingStatus::Serving)
+                .await;
+        }
+        let health_server = tonic_health::pb::health_server::HealthServer::new(
+            tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
+        );
+        self.routes.add_service(health_server);
+        self.routes.add_service(self.reflection().build_v1()?);
+        self.routes.add_service(self.reflection().build_v1alpha()?);
+
+        let (health, names) = (self.health, self.names);
+        let stopping = async move {
+            stop.cancelled().await;
+            for name in names {
+                health
+                    .set_service_status(name, ServingStatus::NotServing)
+                    .await;
+            }
+            health
+                .set_service_status("", ServingStatus::NotServing)
+                .await;
+        };
+        Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .layer(TraceLayer)
+            .add_routes(self.routes.routes())
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stopping,
+            )
+            .await?;
+        Ok(())
+    }
+
+    fn reflection(&self) -> tonic_reflection::server::Builder<'static> {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(self.descriptors)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    }
+}

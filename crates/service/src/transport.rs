@@ -1,0 +1,77 @@
+//! What a generated gRPC client talks through. The other side is a server in
+//! this process ([`in_process`]) or one behind a network ([`remote`]); the
+//! client cannot tell, so one process and many run the same code.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tonic::body::Body;
+use tonic::transport::Endpoint;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt as _};
+
+use crate::trace_context;
+
+/// A connection that generated clients take: `XServiceClient::new(transport)`.
+/// Clones are cheap and share it.
+pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that is gone without a word is noticed after the sum of these two.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Calls `server`, a generated `XServiceServer`, directly: no HTTP/2, no
+/// socket, no task in between. Unary and streaming calls both work; a caller
+/// that goes away drops the handler, as it does over the network.
+pub fn in_process<S>(server: S) -> Transport
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(server.map_err(|never: Infallible| match never {}))
+}
+
+/// An address that no connection can be made to.
+#[derive(Debug, thiserror::Error)]
+#[error("`{uri}` is not an address of a gRPC server: {reason}")]
+pub struct InvalidAddress {
+    uri: String,
+    reason: String,
+}
+
+/// Calls the server at `uri` (`http://host:port`). Connects when first used
+/// and again whenever the connection is lost; until then calls fail with
+/// UNAVAILABLE after two seconds at the latest. Must be called within a Tokio
+/// runtime.
+///
+/// Passes the current trace on.
+pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
+    let invalid = |reason: String| InvalidAddress {
+        uri: uri.to_owned(),
+        reason,
+    };
+    let endpoint =
+        Endpoint::from_shared(uri.to_owned()).map_err(|error| invalid(error.to_string()))?;
+    match endpoint.uri().scheme_str() {
+        Some("http") => {}
+        Some(other) => return Err(invalid(format!("{other} is not supported, only http"))),
+        None => return Err(invalid("it does not start with http://".to_owned())),
+    }
+    let channel = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_lazy();
+    let traced = channel
+        .map_request(|mut request: http::Request<Body>| {
+            trace_context::inject(request.headers_mut());
+            request
+        })
+        .map_err(BoxError::from);
+    Ok(BoxCloneSyncService::new(traced))
+}
