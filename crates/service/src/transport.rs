@@ -14,7 +14,13 @@ use crate::trace_context;
 
 /// A connection that generated clients take: `XServiceClient::new(transport)`.
 /// Clones are cheap and share it.
-pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, BoxError>;
+pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, TransportError>;
+
+/// The other side could not be called. A type of its own rather than a boxed
+/// error: with that, futures of generated clients are not provably `Send`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TransportError(#[source] BoxError);
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,6 +78,6 @@ pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
             trace_context::inject(request.headers_mut());
             request
         })
-        .map_err(BoxError::from);
+        .map_err(|error| TransportError(error.into()));
     Ok(BoxCloneSyncService::new(traced))
 }

@@ -1,0 +1,186 @@
+//! Everything that is deployed together, checked whole.
+
+use millrace_proto::Finding;
+use millrace_proto::engine::v1::{Diagnostic, ValidateResponse, diagnostic::Severity};
+use millrace_store::NewDeployment;
+use serde_json::Value;
+
+use super::{digest, settings};
+use crate::trigger::spec;
+
+/// What a caller wants live, as it was posted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Posted {
+    pub document: String,
+    /// A JSON array, or empty.
+    pub triggers_json: String,
+    /// A JSON object, or empty.
+    pub config_json: String,
+    /// Where the document stands in the posted body.
+    pub document_pointer: String,
+}
+
+/// Puts a bundle together, or says all that is wrong with it.
+pub(crate) fn check(
+    posted: &Posted,
+    checked: ValidateResponse,
+) -> Result<(NewDeployment, Vec<Finding>), Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut warnings = Vec::new();
+    for diagnostic in checked.diagnostics {
+        let is_warning = diagnostic.severity == Severity::Warning as i32;
+        let finding = place(diagnostic, &posted.document_pointer);
+        if is_warning {
+            warnings.push(finding);
+        } else {
+            findings.push(finding);
+        }
+    }
+
+    let triggers =
+        read_json(&posted.triggers_json, "[]", "/triggers", &mut findings).and_then(|value| {
+            spec::read_all(&value, "/triggers")
+                .map_err(|f| findings.extend(f))
+                .ok()
+        });
+    let config = read_json(&posted.config_json, "{}", "/config", &mut findings);
+    let settings = config.as_ref().and_then(|value| {
+        settings::read(value, "/config")
+            .map_err(|f| findings.extend(f))
+            .ok()
+    });
+
+    if checked.identity.is_none() && findings.is_empty() {
+        findings.push(settings::finding(
+            &posted.document_pointer,
+            "the engine could not read the document",
+        ));
+    }
+    match (checked.identity, triggers, config, settings) {
+        (Some(identity), Some(triggers), Some(config), Some(settings)) if findings.is_empty() => {
+            let config_json = config.to_string();
+            let specs: Vec<String> = triggers
+                .iter()
+                .map(|t| format!("{}\n{:?}\n{}", t.spec_json, t.name, t.enabled))
+                .collect();
+            let digest =
+                digest::parts(&[&checked.definition_json, &specs.join("\n"), &config_json]);
+            let bundle = NewDeployment {
+                namespace: identity.namespace,
+                name: identity.name,
+                workflow_version: identity.version,
+                digest,
+                definition_json: checked.definition_json,
+                source: posted.document.clone(),
+                config_json,
+                labels: settings.labels,
+                triggers: triggers.into_iter().map(Into::into).collect(),
+            };
+            Ok((bundle, warnings))
+        }
+        _ => Err(findings),
+    }
+}
+
+fn place(diagnostic: Diagnostic, prefix: &str) -> Finding {
+    Finding {
+        pointer: format!("{prefix}{}", diagnostic.pointer),
+        line: diagnostic.line,
+        column: diagnostic.column,
+        message: diagnostic.message,
+    }
+}
+
+fn read_json(text: &str, empty: &str, at: &str, findings: &mut Vec<Finding>) -> Option<Value> {
+    let text = if text.trim().is_empty() { empty } else { text };
+    serde_json::from_str(text)
+        .map_err(|error| {
+            findings.push(Finding {
+                pointer: at.to_owned(),
+                line: u32::try_from(error.line()).unwrap_or(0),
+                column: u32::try_from(error.column()).unwrap_or(0),
+                message: format!("not JSON: {error}"),
+            });
+        })
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_proto::engine::v1::WorkflowIdentity;
+
+    fn valid() -> ValidateResponse {
+        ValidateResponse {
+            diagnostics: vec![],
+            identity: Some(WorkflowIdentity {
+                namespace: "shop".into(),
+                name: "orders".into(),
+                version: "1.0.0".into(),
+                title: String::new(),
+            }),
+            definition_json: r#"{"do":[]}"#.into(),
+        }
+    }
+
+    fn posted(triggers: &str, config: &str) -> Posted {
+        Posted {
+            document: "do: []".into(),
+            triggers_json: triggers.into(),
+            config_json: config.into(),
+            document_pointer: "/workflow".into(),
+        }
+    }
+
+    #[test]
+    fn the_same_content_has_the_same_digest() {
+        let digest = |triggers, config| check(&posted(triggers, config), valid()).unwrap().0.digest;
+        let webhook = r#"[{"type":"webhook","path":"orders"}]"#;
+        assert_eq!(digest("", ""), digest("[]", "{}"));
+        assert_eq!(
+            digest(webhook, ""),
+            digest(r#" [{"path": "/orders", "type": "webhook"}]"#, "")
+        );
+        assert_ne!(digest(webhook, ""), digest("", ""));
+        assert_ne!(digest("", r#"{"labels":{"a":"b"}}"#), digest("", ""));
+    }
+
+    #[test]
+    fn findings_of_all_parts_come_together() {
+        let mut checked = valid();
+        checked.diagnostics.push(Diagnostic {
+            severity: Severity::Error as i32,
+            pointer: "/do/0".into(),
+            line: 4,
+            column: 2,
+            message: "unknown key".into(),
+        });
+        let findings = check(&posted(r#"[{"type":"nosuch"}]"#, "{,}"), checked).unwrap_err();
+        let places: Vec<_> = findings
+            .iter()
+            .map(|f| (f.pointer.as_str(), f.line))
+            .collect();
+        assert_eq!(
+            places,
+            [
+                ("/workflow/do/0", 4),
+                ("/triggers/0/type", 0),
+                ("/config", 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn warnings_do_not_prevent() {
+        let mut checked = valid();
+        checked.diagnostics.push(Diagnostic {
+            severity: Severity::Warning as i32,
+            pointer: "/do/0".into(),
+            line: 4,
+            column: 2,
+            message: "odd".into(),
+        });
+        let (_, warnings) = check(&posted("", ""), checked).unwrap();
+        assert_eq!(warnings[0].pointer, "/workflow/do/0");
+    }
+}

@@ -1,0 +1,30 @@
+//! Workflows made live: [`DeploymentService`].
+//!
+//! A deployment is checked whole before anything is written: the document by
+//! the engine, the triggers and settings here, all findings at once, each
+//! with its pointer into the body that the caller posted. Then one
+//! transaction makes it live.
+
+pub(crate) mod bundle;
+pub(crate) mod deploy;
+pub(crate) mod digest;
+pub(crate) mod settings;
+pub(crate) mod status;
+
+use std::sync::Arc;
+
+use millrace_store::Store;
+
+use crate::execution::EngineClient;
+
+/// Makes workflows live, and answers what is.
+pub struct DeploymentService {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) engine: Arc<EngineClient>,
+}
+
+impl std::fmt::Debug for DeploymentService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeploymentService").finish_non_exhaustive()
+    }
+}

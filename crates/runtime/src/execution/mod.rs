@@ -1,0 +1,23 @@
+//! The life of executions: who owns them, who runs them, how they end.
+//!
+//! ```text
+//!            admit                      checkpoint (fenced)
+//!  caller ──────────▶ RUNNING, owned ◀────────────────────┐
+//!             │           │  └──────── engine ────────────┘
+//!     no slot │           ├─ suspended ─▶ WAITING ─ due ─┐
+//!             ▼           └─ end ─▶ executions_ended     │
+//!          PENDING ◀── owner died, or released           │
+//!             └──────────────── claim ◀──────────────────┘
+//! ```
+
+pub(crate) mod claim;
+pub(crate) mod coordinator;
+pub(crate) mod definitions;
+pub(crate) mod engine_client;
+pub(crate) mod lease;
+pub(crate) mod query;
+pub(crate) mod run;
+pub(crate) mod waiters;
+
+pub use coordinator::ExecutionCoordinator;
+pub use engine_client::EngineClient;

@@ -1,0 +1,39 @@
+//! Reading executions, and waiting for their end.
+
+use std::time::Duration;
+
+use millrace_store::{ExecutionRecord, StoreError};
+use millrace_types::ExecutionId;
+use tokio::time::Instant;
+
+use super::coordinator::ExecutionCoordinator;
+
+impl ExecutionCoordinator {
+    /// Waits until the execution has ended, `within` at most. `None` when it
+    /// has not, or does not exist.
+    pub(crate) async fn wait_for_end(
+        &self,
+        id: ExecutionId,
+        within: Duration,
+    ) -> Result<Option<ExecutionRecord>, StoreError> {
+        // Ends in other processes give no hint here.
+        const LOOK_EVERY: Duration = Duration::from_millis(250);
+        let deadline = Instant::now() + within;
+        let waiter = self.waiters.enter(id);
+        // Most executions are short: their end wakes us before the first look.
+        let mut look_at = Instant::now() + Duration::from_millis(50);
+        loop {
+            tokio::select! {
+                () = waiter.woken() => {}
+                () = tokio::time::sleep_until(look_at.min(deadline)) => {}
+            }
+            let record = self.store.execution(id).await?;
+            match record {
+                Some(record) if record.status.is_ended() => return Ok(Some(record)),
+                None => return Ok(None),
+                Some(_) if Instant::now() >= deadline => return Ok(None),
+                Some(_) => look_at = Instant::now() + LOOK_EVERY,
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One owned execution: the conversation with the engine, and the fenced
+//! writes that come of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_proto::engine::v1 as pb;
+use millrace_service::trace_context::TraceContext;
+use millrace_store::{
+    Checkpoint, Claimed, Ending, EventRecord, FrameRecord, Outcome, TimerRecord, Write, WriteDone,
+    WriteRefused,
+};
+use millrace_types::{ExecutionId, IncarnationId, Timestamp};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+use tracing::{Instrument as _, debug, error, info_span, warn};
+
+use super::coordinator::ExecutionCoordinator;
+use super::definitions::Definition;
+
+/// What is needed to go on with an execution that this process owns.
+pub(crate) type Job = Claimed;
+
+/// Why a run stopped without an end or a wait.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    /// Somebody else owns the execution by now: there is nothing to do.
+    #[error("the execution was taken over")]
+    Fenced,
+    /// The engine cannot go on for now; another try later may.
+    #[error("the engine stopped: {0}")]
+    Engine(Status),
+    /// The database cannot take the write; another try later may.
+    #[error("{0}")]
+    Store(WriteRefused),
+    /// It makes no sense to try again.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<WriteRefused> for Stopped {
+    fn from(refused: WriteRefused) -> Self {
+        match refused {
+            WriteRefused::Fenced(_) => Self::Fenced,
+            WriteRefused::Rejected(why) => Self::Broken(format!("the database refused: {why}")),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<Status> for Stopped {
+    fn from(status: Status) -> Self {
+        match status.code() {
+            // The engine says that it will never run this.
+            Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
+                Self::Broken(format!("the engine refused: {}", status.message()))
+            }
+            _ => Self::Engine(status),
+        }
+    }
+}
+
+/// Pause before an execution whose run stopped is given back, so that a
+/// broken engine is not asked in a tight loop.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs until the execution ends, waits, or is no longer ours. Every way out
+/// leaves the database in a state that someone goes on from.
+pub(crate) async fn run(coordinator: &ExecutionCoordinator, job: Job, owner: IncarnationId) {
+    let trace: TraceContext = job
+        .traceparent
+        .as_deref()
+        .and_then(|t| t.parse().ok())
+        .unwrap_or_else(TraceContext::new);
+    let span = info_span!("execution", execution.id = %job.id);
+    let work = async {
+        let (id, epoch) = (job.id, job.epoch);
+        let mut next_event_seq = job.next_event_seq;
+        match converse(coordinator, job, owner, &mut next_event_seq).await {
+            Ok(()) | Err(Stopped::Fenced) => {}
+            Err(Stopped::Broken(why)) => {
+                error!("execution {id} cannot go on: {why}");
+                let (outcome, events) = broken(next_event_seq, &why);
+                let ending = ending(coordinator, id, owner, epoch, outcome, events);
+                end(coordinator, ending).await;
+            }
+            Err(stopped @ (Stopped::Engine(_) | Stopped::Store(_))) => {
+                warn!("execution {id} is given back: {stopped}");
+                tokio::time::sleep(GIVE_BACK_AFTER).await;
+                if let Err(error) = coordinator.store.release(id, owner, epoch).await {
+                    // The lease ends, or a claim by another goes on from here.
+                    warn!(%error, "execution {id} could not be given back");
+                }
+                coordinator.due.notify_one();
+            }
+        }
+    };
+    trace.scope(work.instrument(span)).await;
+}
+
+async fn converse(
+    coordinator: &ExecutionCoordinator,
+    job: Job,
+    owner: IncarnationId,
+    next_event_seq: &mut u64,
+) -> Result<(), Stopped> {
+    let definition = coordinator
+        .definitions
+        .get(&*coordinator.store, job.workflow_id, job.version)
+        .await
+        .map_err(|e| Stopped::Store(WriteRefused::Unavailable(e.to_string())))?
+        .ok_or_else(|| Stopped::Broken(format!("version {} is missing", job.version)))?;
+    let (id, epoch) = (job.id, job.epoch);
+    // Two: the start, and one acknowledgement; the engine waits for each.
+    let (to_engine, requests) = mpsc::channel(2);
+    let start = pb::execute_request::Message::Start(start(job, &definition)?);
+    let _ = to_engine.send(request(start)).await;
+    let call = tonic::Request::new(ReceiverStream::new(requests));
+    let mut answers = coordinator.engine.execute(call).await?;
+
+    loop {
+        let message = answers
+            .message()
+            .await?
+            .ok_or_else(|| Stopped::Engine(Status::unavailable("the stream ended early")))?
+            .message
+            .ok_or_else(|| Stopped::Broken("the engine sent an empty message".into()))?;
+        match message {
+            pb::execute_response::Message::Checkpoint(checkpoint) => {
+                let (seq, park) = (checkpoint.seq, checkpoint.suspended);
+                let checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
+                let last_event = checkpoint.events.last().map(|e| e.seq);
+                commit(coordinator, Write::Checkpoint(checkpoint)).await?;
+                if let Some(seq) = last_event {
+                    *next_event_seq = seq + 1;
+                }
+                if park {
+                    debug!("execution {id} waits");
+                    coordinator.due.notify_one();
+                    return Ok(());
+                }
+                let ack = pb::execute_request::Message::Ack(pb::Ack { seq });
+                // An engine that has hung up says why on its own stream.
+                let _ = to_engine.send(request(ack)).await;
+            }
+            pb::execute_response::Message::Completed(done) => {
+                let events = decode_events(done.events)?;
+                let output = Outcome::Succeeded(Bytes::from(done.output_json));
+                let ending = ending(coordinator, id, owner, epoch, output, events);
+                commit(coordinator, Write::End(ending)).await?;
+                coordinator.waiters.ended(id);
+                return Ok(());
+            }
+            pb::execute_response::Message::Failed(failed) => {
+                let events = decode_events(failed.events)?;
+                let error = Outcome::Failed(Bytes::from(failed.error_json));
+                let ending = ending(coordinator, id, owner, epoch, error, events);
+                commit(coordinator, Write::End(ending)).await?;
+                coordinator.waiters.ended(id);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Commits, and holds on through an unavailable database: as long as the
+/// lease lives, nobody else goes on with this execution. The caller's select
+/// on the lease ends the wait.
+async fn commit(coordinator: &ExecutionCoordinator, write: Write) -> Result<WriteDone, Stopped> {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match coordinator.writes.submit(write.clone()).await {
+            Err(WriteRefused::Unavailable(why)) => {
+                warn!("a write waits for the database: {why}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            done => return done.map_err(Stopped::from),
+        }
+    }
+}
+
+async fn end(coordinator: &ExecutionCoordinator, ending: Ending) {
+    let id = ending.id;
+    match commit(coordinator, Write::End(ending)).await {
+        Ok(_) => coordinator.waiters.ended(id),
+        Err(stopped) => warn!("the end of execution {id} could not be written: {stopped}"),
+    }
+}
+
+fn request(message: pb::execute_request::Message) -> pb::ExecuteRequest {
+    pb::ExecuteRequest {
+        message: Some(message),
+    }
+}
+
+fn start(job: Job, definition: &Definition) -> Result<pb::Start, Stopped> {
+    let trigger = match job.trigger_id {
+        Some(id) => format!(r#"{{"type":"{}","id":"{id}"}}"#, job.trigger_kind),
+        None => format!(r#"{{"type":"{}"}}"#, job.trigger_kind),
+    };
+    let reason = if job.due_timers.is_empty() {
+        pb::wake::Reason::Begin(pb::wake::Begin {})
+    } else {
+        pb::wake::Reason::Timers(pb::wake::Timers {
+            timer_ids: job.due_timers,
+        })
+    };
+    Ok(pb::Start {
+        execution_id: job.id.to_string(),
+        deployment_id: job.deployment_id.to_string(),
+        workflow_id: job.workflow_id.to_string(),
+        version: job.version,
+        definition_digest: definition.digest.clone(),
+        definition_json: definition.json.clone(),
+        input_json: text(&job.input)?,
+        epoch: job.epoch,
+        checkpoint_seq: job.checkpoint_seq,
+        frames: job
+            .frames
+            .into_iter()
+            .map(|f| {
+                Ok(pb::Frame {
+                    id: f.id,
+                    data_json: text(&f.data)?,
+                })
+            })
+            .collect::<Result<_, Stopped>>()?,
+        started_at: job.started_at.to_string(),
+        wake: Some(pb::Wake {
+            reason: Some(reason),
+        }),
+        next_event_seq: job.next_event_seq,
+        trigger_json: trigger,
+    })
+}
+
+fn text(bytes: &Bytes) -> Result<String, Stopped> {
+    std::str::from_utf8(bytes)
+        .map(str::to_owned)
+        .map_err(|_| Stopped::Broken("a stored payload is not UTF-8".into()))
+}
+
+fn time(text: &str) -> Result<Timestamp, Stopped> {
+    text.parse()
+        .map_err(|e| Stopped::Broken(format!("the engine sent a bad time: {e}")))
+}
+
+fn decode_checkpoint(
+    checkpoint: pb::Checkpoint,
+    id: ExecutionId,
+    owner: IncarnationId,
+    epoch: u64,
+) -> Result<Checkpoint, Stopped> {
+    Ok(Checkpoint {
+        id,
+        owner,
+        epoch,
+        seq: checkpoint.seq,
+        upsert_frames: checkpoint
+            .upsert_frames
+            .into_iter()
+            .map(|f| FrameRecord {
+                id: f.id,
+                data: Bytes::from(f.data_json),
+            })
+            .collect(),
+        delete_frames: checkpoint.delete_frames,
+        set_timers: checkpoint
+            .set_timers
+            .into_iter()
+            .map(|t| {
+                Ok(TimerRecord {
+                    id: t.id,
+                    due_at: time(&t.due_at)?,
+                })
+            })
+            .collect::<Result<_, Stopped>>()?,
+        clear_timers: checkpoint.clear_timers,
+        events: decode_events(checkpoint.events)?,
+        park: checkpoint.suspended,
+    })
+}
+
+fn decode_events(events: Vec<pb::ExecutionEvent>) -> Result<Vec<EventRecord>, Stopped> {
+    events
+        .into_iter()
+        .map(|e| {
+            Ok(EventRecord {
+                seq: e.seq,
+                at: time(&e.at)?,
+                kind: e.kind,
+                task: e.task,
+                attempt: e.attempt,
+                detail: e.detail_json,
+            })
+        })
+        .collect()
+}
+
+fn ending(
+    coordinator: &ExecutionCoordinator,
+    id: ExecutionId,
+    owner: IncarnationId,
+    epoch: u64,
+    outcome: Outcome,
+    events: Vec<EventRecord>,
+) -> Ending {
+    Ending {
+        id,
+        owner,
+        epoch,
+        outcome,
+        events,
+        retention_days: coordinator.config.retention_days,
+    }
+}
+
+/// The end of an execution that nothing can carry on.
+fn broken(seq: u64, why: &str) -> (Outcome, Vec<EventRecord>) {
+    let error = serde_json::json!({
+        "type": "https://serverlessworkflow.io/spec/1.0.0/errors/runtime",
+        "status": 500,
+        "title": "Runtime error",
+        "detail": why,
+    });
+    let error = error.to_string();
+    let event = EventRecord {
+        seq,
+        at: Timestamp::now(),
+        kind: "executionFailed".into(),
+        task: String::new(),
+        attempt: 0,
+        detail: format!(r#"{{"error":{error}}}"#),
+    };
+    (Outcome::Failed(Bytes::from(error)), vec![event])
+}

@@ -1,0 +1,199 @@
+//! Between protobuf messages and the domain's types.
+
+use std::str::FromStr;
+
+use millrace_proto::runtime::v1 as pb;
+use millrace_proto::{Failure, Finding};
+use millrace_store::{
+    DeploymentRecord, EventRecord, ExecutionRecord, PageRequest, StoreError, TriggerRecord,
+    WriteRefused,
+};
+use millrace_types::{ErrorKind, Timestamp};
+use tonic::Status;
+use tracing::error;
+
+/// A database's failure as the caller may see it; the rest goes to the log.
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    internal(error.kind(), error)
+}
+
+/// A write's failure as the caller may see it.
+pub(crate) fn write_failure(refused: &WriteRefused) -> Failure {
+    internal(refused.kind(), refused)
+}
+
+fn internal(kind: ErrorKind, cause: &dyn std::fmt::Display) -> Failure {
+    if kind == ErrorKind::Unavailable {
+        tracing::warn!("a call failed: {cause}");
+        Failure::new(kind, "the database is unavailable; try again").with_reason("database")
+    } else {
+        error!("a call failed: {cause}");
+        Failure::new(
+            ErrorKind::Internal,
+            "internal error; the log has it under this trace id",
+        )
+    }
+}
+
+/// A status of another service that is none of the caller's business.
+pub(crate) fn hide(status: &Status) -> Failure {
+    internal(ErrorKind::Internal, status)
+}
+
+pub(crate) fn invalid(field: &str, message: impl std::fmt::Display) -> Failure {
+    let message = message.to_string();
+    let finding = Finding {
+        pointer: format!("/{field}"),
+        line: 0,
+        column: 0,
+        message: message.clone(),
+    };
+    Failure::new(ErrorKind::Invalid, format!("{field}: {message}")).with_findings(vec![finding])
+}
+
+/// A field that must be there.
+pub(crate) fn required<T: FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<T, Failure> {
+    text.parse().map_err(|e| invalid(field, e))
+}
+
+/// A field that may be empty.
+pub(crate) fn optional<T: FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    text: &str,
+) -> Result<Option<T>, Failure> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        required(field, text).map(Some)
+    }
+}
+
+/// An identifier that names what the caller is after: one that cannot exist
+/// is as unknown as one that does not.
+pub(crate) fn named<T: FromStr>(what: &str, text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|_| Failure::new(ErrorKind::NotFound, format!("there is no {what} {text}")))
+}
+
+pub(crate) fn page(cursor: String, limit: u32) -> Result<PageRequest, Failure> {
+    let limit = match limit {
+        0 => 50,
+        1..=1000 => limit,
+        _ => {
+            return Err(invalid(
+                "limit",
+                format!("{limit} is not between 1 and 1000"),
+            ));
+        }
+    };
+    Ok(PageRequest {
+        cursor: Some(cursor).filter(|c| !c.is_empty()),
+        limit,
+    })
+}
+
+pub(crate) fn time(at: Option<Timestamp>) -> String {
+    at.map(|t| t.to_string()).unwrap_or_default()
+}
+
+pub(crate) fn deployment(record: DeploymentRecord) -> pb::Deployment {
+    pb::Deployment {
+        deployment_id: record.id.to_string(),
+        workflow_id: record.workflow_id.to_string(),
+        namespace: record.namespace,
+        name: record.name,
+        version: record.version,
+        workflow_version: record.workflow_version,
+        status: record.status.to_string(),
+        triggers: record.triggers.into_iter().map(trigger).collect(),
+        deployed_at: time(record.deployed_at),
+        config_json: record.config_json,
+        created_at: record.created_at.to_string(),
+        updated_at: record.updated_at.to_string(),
+    }
+}
+
+pub(crate) fn trigger(record: TriggerRecord) -> pb::Trigger {
+    pb::Trigger {
+        trigger_id: record.id.to_string(),
+        r#type: record.kind.to_string(),
+        name: record.name.unwrap_or_default(),
+        enabled: record.enabled,
+        spec_json: record.spec_json,
+        revision: record.revision,
+    }
+}
+
+pub(crate) fn execution(record: ExecutionRecord) -> pb::Execution {
+    let text = |bytes: bytes::Bytes| String::from_utf8_lossy(&bytes).into_owned();
+    let trigger_json = match record.trigger_id {
+        Some(id) => format!(r#"{{"type":"{}","id":"{id}"}}"#, record.trigger_kind),
+        None => format!(r#"{{"type":"{}"}}"#, record.trigger_kind),
+    };
+    pb::Execution {
+        execution_id: record.id.to_string(),
+        deployment_id: record.deployment_id.to_string(),
+        workflow_id: record.workflow_id.to_string(),
+        version: record.version,
+        status: record.status.to_string(),
+        trigger_json,
+        input_json: text(record.input),
+        output_json: record.output.map(text).unwrap_or_default(),
+        error_json: record.error.map(text).unwrap_or_default(),
+        created_at: record.created_at.to_string(),
+        started_at: time(record.started_at),
+        ended_at: time(record.ended_at),
+        rerun_of: record.rerun_of.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn event(record: EventRecord) -> pb::ExecutionEvent {
+    pb::ExecutionEvent {
+        seq: record.seq,
+        at: record.at.to_string(),
+        kind: record.kind,
+        task: record.task,
+        attempt: record.attempt,
+        detail_json: record.detail,
+    }
+}
+
+pub(crate) fn violation(finding: Finding) -> pb::Violation {
+    pb::Violation {
+        pointer: finding.pointer,
+        line: finding.line,
+        column: finding.column,
+        message: finding.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_one_to_a_thousand() {
+        assert_eq!(
+            page(String::new(), 0).unwrap(),
+            PageRequest {
+                cursor: None,
+                limit: 50
+            }
+        );
+        assert_eq!(page("x".into(), 1000).unwrap().limit, 1000);
+        assert_eq!(
+            page(String::new(), 1001).unwrap_err().kind,
+            ErrorKind::Invalid
+        );
+    }
+
+    #[test]
+    fn internals_stay_inside() {
+        let failure = store_failure(&StoreError::Rejected("relation secret_table".into()));
+        assert_eq!(failure.kind, ErrorKind::Internal);
+        assert!(!failure.message.contains("secret"), "{}", failure.message);
+    }
+}

@@ -1,0 +1,313 @@
+//! `WorkflowRuntimeService` over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use millrace_proto::Failure;
+use millrace_proto::runtime::v1 as pb;
+use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeService;
+use millrace_service::trace_context;
+use millrace_store::{DeploymentFilter, ExecutionFilter};
+use millrace_types::{DeploymentStatus, ErrorKind, ExecutionId};
+use tonic::{Request, Response, Status};
+
+use super::convert;
+use crate::deployment::DeploymentService;
+use crate::deployment::bundle::Posted;
+use crate::execution::ExecutionCoordinator;
+use crate::trigger::WebhookTriggerService;
+use crate::trigger::fire::{Fire, MAX_WAIT, fire};
+
+/// The contract's side of the runtime.
+#[derive(Debug, Clone)]
+pub struct RuntimeRpc {
+    pub(crate) deployments: Arc<DeploymentService>,
+    pub(crate) webhooks: Arc<WebhookTriggerService>,
+    pub(crate) executions: Arc<ExecutionCoordinator>,
+}
+
+/// The answer of an RPC that is declared and not built yet.
+pub(crate) fn unimplemented<T>(rpc: &str) -> Result<Response<T>, Status> {
+    let message = format!("{rpc} is not built yet");
+    Err(Failure::new(ErrorKind::Unimplemented, message).into())
+}
+
+impl RuntimeRpc {
+    async fn set_status(
+        &self,
+        id: &str,
+        status: DeploymentStatus,
+    ) -> Result<pb::Deployment, Status> {
+        let id = convert::named("deployment", id)?;
+        let record = self
+            .deployments
+            .set_status(id, status)
+            .await
+            .map_err(Failure::from)?;
+        Ok(convert::deployment(record))
+    }
+}
+
+macro_rules! not_yet {
+    ($($name:ident($request:ident) -> $response:ident = $rpc:literal;)*) => {
+        /// Generates the methods inside the impl block below.
+        macro_rules! not_yet_methods {
+            () => {
+                $(
+                    fn $name<'life0, 'async_trait>(
+                        &'life0 self,
+                        _: Request<pb::$request>,
+                    ) -> Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'async_trait>>
+                    where
+                        'life0: 'async_trait,
+                        Self: 'async_trait,
+                    {
+                        Box::pin(async { unimplemented($rpc) })
+                    }
+                )*
+            };
+        }
+    };
+}
+
+not_yet! {
+    update_deployment(UpdateDeploymentRequest) -> UpdateDeploymentResponse = "UpdateDeployment";
+    delete_deployment(DeleteDeploymentRequest) -> DeleteDeploymentResponse = "DeleteDeployment";
+    list_versions(ListVersionsRequest) -> ListVersionsResponse = "ListVersions";
+    rollback_deployment(RollbackDeploymentRequest) -> RollbackDeploymentResponse = "RollbackDeployment";
+    plan_deployment(PlanDeploymentRequest) -> PlanDeploymentResponse = "PlanDeployment";
+    register_webhook(RegisterWebhookRequest) -> RegisterWebhookResponse = "RegisterWebhook";
+    unregister_webhook(UnregisterWebhookRequest) -> UnregisterWebhookResponse = "UnregisterWebhook";
+    publish_event(PublishEventRequest) -> PublishEventResponse = "PublishEvent";
+    list_fires(ListFiresRequest) -> ListFiresResponse = "ListFires";
+    preview_schedule(PreviewScheduleRequest) -> PreviewScheduleResponse = "PreviewSchedule";
+    backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse = "BackfillSchedule";
+    cancel_execution(CancelExecutionRequest) -> CancelExecutionResponse = "CancelExecution";
+    rerun_execution(RerunExecutionRequest) -> RerunExecutionResponse = "RerunExecution";
+}
+
+#[tonic::async_trait]
+impl WorkflowRuntimeService for RuntimeRpc {
+    not_yet_methods!();
+
+    type WatchExecutionStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchExecutionResponse, Status>> + Send>>;
+
+    async fn watch_execution(
+        &self,
+        _: Request<pb::WatchExecutionRequest>,
+    ) -> Result<Response<Self::WatchExecutionStream>, Status> {
+        unimplemented("WatchExecution")
+    }
+
+    async fn deploy_workflow(
+        &self,
+        request: Request<pb::DeployWorkflowRequest>,
+    ) -> Result<Response<pb::DeployWorkflowResponse>, Status> {
+        let request = request.into_inner();
+        let posted = Posted {
+            document: request.document,
+            triggers_json: request.triggers_json,
+            config_json: request.config_json,
+            document_pointer: request.document_pointer,
+        };
+        let (deployed, warnings) = self
+            .deployments
+            .deploy(posted)
+            .await
+            .map_err(Failure::from)?;
+        Ok(Response::new(pb::DeployWorkflowResponse {
+            deployment: Some(convert::deployment(deployed.deployment)),
+            changed: deployed.changed,
+            warnings: warnings.into_iter().map(convert::violation).collect(),
+        }))
+    }
+
+    async fn get_deployment_status(
+        &self,
+        request: Request<pb::GetDeploymentStatusRequest>,
+    ) -> Result<Response<pb::GetDeploymentStatusResponse>, Status> {
+        let id = convert::named("deployment", &request.get_ref().deployment_id)?;
+        let record = self.deployments.get(id).await.map_err(Failure::from)?;
+        Ok(Response::new(pb::GetDeploymentStatusResponse {
+            deployment: Some(convert::deployment(record)),
+        }))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<pb::ListDeploymentsRequest>,
+    ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
+        let request = request.into_inner();
+        let label = match request.label.as_str() {
+            "" => None,
+            text => Some(
+                text.split_once('=')
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .ok_or_else(|| convert::invalid("label", "must be `name=value`"))?,
+            ),
+        };
+        let filter = DeploymentFilter {
+            status: convert::optional("status", &request.status)?,
+            namespace: Some(request.namespace).filter(|s| !s.is_empty()),
+            name: Some(request.name).filter(|s| !s.is_empty()),
+            label,
+        };
+        let page = convert::page(request.cursor, request.limit)?;
+        let page = self
+            .deployments
+            .list(&filter, &page)
+            .await
+            .map_err(Failure::from)?;
+        Ok(Response::new(pb::ListDeploymentsResponse {
+            deployments: page.items.into_iter().map(convert::deployment).collect(),
+            next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn pause_deployment(
+        &self,
+        request: Request<pb::PauseDeploymentRequest>,
+    ) -> Result<Response<pb::PauseDeploymentResponse>, Status> {
+        let id = &request.get_ref().deployment_id;
+        let deployment = Some(self.set_status(id, DeploymentStatus::Paused).await?);
+        Ok(Response::new(pb::PauseDeploymentResponse { deployment }))
+    }
+
+    async fn resume_deployment(
+        &self,
+        request: Request<pb::ResumeDeploymentRequest>,
+    ) -> Result<Response<pb::ResumeDeploymentResponse>, Status> {
+        let id = &request.get_ref().deployment_id;
+        let deployment = Some(self.set_status(id, DeploymentStatus::Deployed).await?);
+        Ok(Response::new(pb::ResumeDeploymentResponse { deployment }))
+    }
+
+    async fn trigger_workflow(
+        &self,
+        request: Request<pb::TriggerWorkflowRequest>,
+    ) -> Result<Response<pb::TriggerWorkflowResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::optional("execution_id", &request.execution_id)?;
+        let trigger = convert::optional("trigger_id", &request.trigger_id)?;
+        let wait = Duration::from_millis(u64::from(request.wait_ms));
+        if wait > MAX_WAIT {
+            return Err(
+                convert::invalid("wait_ms", format!("at most {}", MAX_WAIT.as_millis())).into(),
+            );
+        }
+        let asked = Fire {
+            id: id.unwrap_or_else(ExecutionId::new),
+            deployment_id: convert::named("deployment", &request.deployment_id)?,
+            trigger: trigger.map(|id| (id, request.trigger_revision)),
+            input: request.trigger_data_json,
+            dedupe_key: Some(request.dedupe_key).filter(|key| !key.is_empty()),
+            wait,
+            traceparent: trace_context::current().map(|trace| trace.to_string()),
+        };
+        let (admitted, ended) = fire(&self.executions, asked).await.map_err(Failure::from)?;
+        let status = ended.as_ref().map_or(admitted.status, |e| e.status);
+        Ok(Response::new(pb::TriggerWorkflowResponse {
+            execution_id: admitted.id.to_string(),
+            status: status.to_string(),
+            duplicate: !admitted.fresh,
+            execution: ended.map(convert::execution),
+        }))
+    }
+
+    async fn resolve_webhook(
+        &self,
+        request: Request<pb::ResolveWebhookRequest>,
+    ) -> Result<Response<pb::ResolveWebhookResponse>, Status> {
+        let request = request.into_inner();
+        let resolved = self
+            .webhooks
+            .resolve(&request.path, &request.method)
+            .await
+            .map_err(Failure::from)?;
+        let mut answer = pb::ResolveWebhookResponse {
+            allowed_methods: resolved.methods,
+            ..Default::default()
+        };
+        if let Some(found) = resolved.found {
+            answer.trigger_id = found.trigger.id.to_string();
+            answer.trigger_revision = found.trigger.revision;
+            answer.deployment_id = found.deployment_id.to_string();
+            answer.workflow_id = found.workflow_id.to_string();
+            answer.deployment_status = found.deployment_status.to_string();
+            answer.enabled = found.trigger.enabled;
+            answer.spec_json = found.trigger.spec_json;
+            answer.params_json = serde_json::to_string(&resolved.params).unwrap_or_default();
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn get_execution(
+        &self,
+        request: Request<pb::GetExecutionRequest>,
+    ) -> Result<Response<pb::GetExecutionResponse>, Status> {
+        let text = &request.get_ref().execution_id;
+        let id: ExecutionId = convert::named("execution", text)?;
+        let record = self
+            .executions
+            .store
+            .execution(id)
+            .await
+            .map_err(|e| convert::store_failure(&e))?
+            .ok_or_else(|| unknown_execution(id))?;
+        Ok(Response::new(pb::GetExecutionResponse {
+            execution: Some(convert::execution(record)),
+        }))
+    }
+
+    async fn get_execution_history(
+        &self,
+        request: Request<pb::GetExecutionHistoryRequest>,
+    ) -> Result<Response<pb::GetExecutionHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let filter = ExecutionFilter {
+            deployment_id: convert::optional("deployment_id", &request.deployment_id)?,
+            status: convert::optional("status", &request.status)?,
+            trigger: convert::optional("trigger", &request.trigger)?,
+            from: convert::optional("from", &request.from)?,
+            to: convert::optional("to", &request.to)?,
+        };
+        let page = convert::page(request.cursor, request.limit)?;
+        let page = self
+            .executions
+            .store
+            .list_executions(&filter, &page)
+            .await
+            .map_err(|e| convert::store_failure(&e))?;
+        Ok(Response::new(pb::GetExecutionHistoryResponse {
+            executions: page.items.into_iter().map(convert::execution).collect(),
+            next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn list_execution_events(
+        &self,
+        request: Request<pb::ListExecutionEventsRequest>,
+    ) -> Result<Response<pb::ListExecutionEventsResponse>, Status> {
+        let request = request.into_inner();
+        let id: ExecutionId = convert::named("execution", &request.execution_id)?;
+        let page = convert::page(request.cursor, request.limit)?;
+        let page = self
+            .executions
+            .store
+            .execution_events(id, &page)
+            .await
+            .map_err(|e| convert::store_failure(&e))?
+            .ok_or_else(|| unknown_execution(id))?;
+        Ok(Response::new(pb::ListExecutionEventsResponse {
+            events: page.items.into_iter().map(convert::event).collect(),
+            next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+}
+
+fn unknown_execution(id: ExecutionId) -> Failure {
+    Failure::new(ErrorKind::NotFound, format!("there is no execution {id}"))
+}

@@ -1,0 +1,82 @@
+//! The service's own periodic jobs, on tokio-cron-scheduler: taking over what
+//! dead processes owned, and retention. Schedules of workflows are not here:
+//! those are rows in the database that all instances share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::execution::ExecutionCoordinator;
+
+/// Executions taken over in one transaction.
+const TAKEOVER_BATCH: u32 = 500;
+
+/// How often partitions are made and old rows go.
+const MAINTENANCE: Duration = Duration::from_mins(10);
+
+/// Bounded steps of one maintenance run; what is left waits for the next.
+const MAINTENANCE_STEPS: usize = 100;
+
+/// Runs the jobs until `stop`.
+pub(crate) async fn run(
+    coordinator: Arc<ExecutionCoordinator>,
+    stop: CancellationToken,
+) -> Result<(), JobSchedulerError> {
+    let mut scheduler = JobScheduler::new().await?;
+    let takeover_every = (coordinator.config.lease_ttl / 4).max(Duration::from_secs(1));
+    let at_takeover = Arc::clone(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(takeover_every, move |_, _| {
+            let coordinator = Arc::clone(&at_takeover);
+            Box::pin(async move { take_over(&coordinator).await })
+        })?)
+        .await?;
+    let at_maintenance = Arc::clone(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(MAINTENANCE, move |_, _| {
+            let coordinator = Arc::clone(&at_maintenance);
+            Box::pin(async move { maintain(&coordinator).await })
+        })?)
+        .await?;
+    scheduler.start().await?;
+    stop.cancelled().await;
+    scheduler.shutdown().await
+}
+
+async fn take_over(coordinator: &ExecutionCoordinator) {
+    loop {
+        match coordinator.store.take_over_expired(TAKEOVER_BATCH).await {
+            Ok(0) => return,
+            Ok(count) => {
+                info!(
+                    executions = count,
+                    "took {count} executions over from dead processes"
+                );
+                coordinator.due.notify_one();
+                if count < u64::from(TAKEOVER_BATCH) {
+                    return;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "dead processes could not be looked for");
+                return;
+            }
+        }
+    }
+}
+
+async fn maintain(coordinator: &ExecutionCoordinator) {
+    for _ in 0..MAINTENANCE_STEPS {
+        match coordinator.store.maintain().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                warn!(%error, "maintenance stopped early");
+                return;
+            }
+        }
+    }
+}

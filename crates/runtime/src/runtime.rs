@@ -1,0 +1,114 @@
+//! [`Runtime`]: the parts put together, started and drained.
+
+use std::sync::Arc;
+
+use millrace_proto::runtime::v1::monitoring_service_server::MonitoringServiceServer;
+use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeServiceServer;
+use millrace_service::{OnFailure, TaskGroup};
+use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, StoreError};
+
+use crate::deployment::DeploymentService;
+use crate::execution::{EngineClient, ExecutionCoordinator, claim};
+use crate::monitoring::{CacheProbe, MonitoringService};
+use crate::trigger::WebhookTriggerService;
+use crate::{MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
+
+/// Inputs up to the gateway's largest body, with room for escapes.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// Why a runtime could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the runtime cannot enter itself into the database: {0}")]
+    Store(#[from] StoreError),
+}
+
+/// A started runtime.
+#[derive(Debug)]
+pub struct Runtime {
+    coordinator: Arc<ExecutionCoordinator>,
+    runtime: RuntimeRpc,
+    monitoring: MonitoringRpc,
+}
+
+impl Runtime {
+    /// Registers this process, and starts what runs in the background:
+    /// heartbeat, claims, periodic jobs, the committers.
+    pub async fn start(
+        config: RuntimeConfig,
+        commits: GroupCommitConfig,
+        store: Arc<dyn Store>,
+        engine: EngineClient,
+        redis: Option<Arc<dyn CacheProbe>>,
+        tasks: &TaskGroup,
+    ) -> Result<Self, StartError> {
+        let engine = Arc::new(engine);
+        let for_writes: Arc<dyn ExecutionStore> = Arc::clone(&store) as _;
+        let (writes, committing) = GroupCommit::new(for_writes, commits);
+        tasks.spawn("group-commit", OnFailure::StopService, |_| async move {
+            committing.await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let coordinator =
+            ExecutionCoordinator::begin(config, Arc::clone(&store), writes, Arc::clone(&engine))
+                .await?;
+
+        let keeping = Arc::clone(&coordinator);
+        tasks.spawn("lease", OnFailure::StopService, |stop| async move {
+            keeping.lease.keep(&*keeping.store, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let claiming = Arc::clone(&coordinator);
+        tasks.spawn("claim", OnFailure::StopService, |stop| async move {
+            claim::claim_loop(claiming, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let periodic = Arc::clone(&coordinator);
+        tasks.spawn("periodic-jobs", OnFailure::StopService, |stop| {
+            jobs::run(periodic, stop)
+        });
+
+        let deployments = Arc::new(DeploymentService {
+            store: Arc::clone(&store),
+            engine: Arc::clone(&engine),
+        });
+        let webhooks = Arc::new(WebhookTriggerService {
+            store: Arc::clone(&store),
+        });
+        let runtime = RuntimeRpc {
+            deployments,
+            webhooks,
+            executions: Arc::clone(&coordinator),
+        };
+        let service = Arc::new(MonitoringService {
+            store,
+            engine,
+            redis,
+        });
+        let monitoring = MonitoringRpc { service };
+        Ok(Self {
+            coordinator,
+            runtime,
+            monitoring,
+        })
+    }
+
+    /// The contract as a tonic service, to be served or wrapped in-process.
+    pub fn runtime_service(&self) -> WorkflowRuntimeServiceServer<RuntimeRpc> {
+        WorkflowRuntimeServiceServer::new(self.runtime.clone())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE)
+    }
+
+    /// The monitoring contract as a tonic service.
+    pub fn monitoring_service(&self) -> MonitoringServiceServer<MonitoringRpc> {
+        MonitoringServiceServer::new(self.monitoring.clone())
+    }
+
+    /// Lets running executions end within the drain time and hands the rest
+    /// over. Call it after the listeners have stopped, and before the task
+    /// group is asked to stop: the heartbeat must go on meanwhile.
+    pub async fn drain(&self) {
+        self.coordinator.drain().await;
+    }
+}

@@ -1,0 +1,358 @@
+//! The triggers of a deployment, as its author writes them.
+
+use millrace_proto::Finding;
+use millrace_store::{NewTrigger, WebhookRoute};
+use millrace_types::TriggerKind;
+use serde_json::{Map, Value, json};
+
+use super::path;
+use crate::deployment::settings::{escape, finding};
+
+/// Triggers of one deployment at most.
+const MAX_TRIGGERS: usize = 100;
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// A trigger that has been checked, in its canonical form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TriggerSpec {
+    pub kind: TriggerKind,
+    pub name: Option<String>,
+    pub enabled: bool,
+    pub spec_json: String,
+    pub route: Option<WebhookRoute>,
+}
+
+impl From<TriggerSpec> for NewTrigger {
+    fn from(spec: TriggerSpec) -> Self {
+        Self {
+            kind: spec.kind,
+            name: spec.name,
+            enabled: spec.enabled,
+            spec_json: spec.spec_json,
+            route: spec.route,
+        }
+    }
+}
+
+/// Reads a deployment's triggers; all findings at once.
+pub(crate) fn read_all(value: &Value, pointer: &str) -> Result<Vec<TriggerSpec>, Vec<Finding>> {
+    let Value::Array(items) = value else {
+        return Err(vec![finding(pointer, "triggers are a JSON array")]);
+    };
+    if items.len() > MAX_TRIGGERS {
+        return Err(vec![finding(
+            pointer,
+            &format!("at most {MAX_TRIGGERS} triggers"),
+        )]);
+    }
+    let mut findings = Vec::new();
+    let mut triggers: Vec<TriggerSpec> = Vec::new();
+    for (i, item) in items.iter().enumerate() {
+        let at = format!("{pointer}/{i}");
+        let Some(spec) = read_one(item, &at, &mut findings) else {
+            continue;
+        };
+        if let Some(name) = &spec.name
+            && triggers.iter().any(|t| t.name.as_ref() == Some(name))
+        {
+            findings.push(finding(
+                &format!("{at}/name"),
+                &format!("`{name}` stands twice"),
+            ));
+        }
+        if let Some(clash) = triggers.iter().position(|other| clashes(other, &spec)) {
+            let message = format!("the same path and method as trigger {clash}");
+            findings.push(finding(&format!("{at}/path"), &message));
+        }
+        triggers.push(spec);
+    }
+    if findings.is_empty() {
+        Ok(triggers)
+    } else {
+        Err(findings)
+    }
+}
+
+fn clashes(a: &TriggerSpec, b: &TriggerSpec) -> bool {
+    match (&a.route, &b.route) {
+        (Some(a), Some(b)) => a.shape == b.shape && a.methods.iter().any(|m| b.methods.contains(m)),
+        _ => false,
+    }
+}
+
+fn read_one(item: &Value, at: &str, findings: &mut Vec<Finding>) -> Option<TriggerSpec> {
+    let before = findings.len();
+    let Value::Object(members) = item else {
+        findings.push(finding(
+            at,
+            "a trigger is an object such as {\"type\": \"webhook\", …}",
+        ));
+        return None;
+    };
+    let mut fields = Fields {
+        members,
+        at,
+        findings,
+    };
+    let kind = fields.kind();
+    let name = fields.text("name").filter(|n| !n.is_empty());
+    let enabled = fields.boolean("enabled", true);
+    let spec = match kind? {
+        TriggerKind::Webhook => webhook(&mut fields, name, enabled),
+        kind => {
+            let message = format!("`{kind}` triggers are not supported yet");
+            fields.fault("type", &message);
+            None
+        }
+    };
+    if findings.len() == before { spec } else { None }
+}
+
+fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option<TriggerSpec> {
+    fields.only(&[
+        "type", "name", "enabled", "path", "methods", "auth", "input", "respond",
+    ]);
+    let methods = fields.methods();
+    let scheme = fields.auth();
+    let input = fields.one_of("input", &["body", "request"]);
+    let respond = fields.one_of("respond", &["accepted", "result"]);
+    let path = match fields.text("path") {
+        Some(written) => path::read(&written)
+            .map_err(|why| fields.fault("path", &why))
+            .ok(),
+        None => {
+            if !fields.members.contains_key("path") {
+                fields.fault("path", "a webhook needs a path, such as \"orders\"");
+            }
+            None
+        }
+    }?;
+    let spec = json!({
+        "type": "webhook",
+        "path": path.path,
+        "methods": methods,
+        "auth": {"scheme": scheme},
+        "input": input,
+        "respond": respond,
+    });
+    Some(TriggerSpec {
+        kind: TriggerKind::Webhook,
+        name,
+        enabled,
+        spec_json: spec.to_string(),
+        route: Some(WebhookRoute {
+            shape: path.shape,
+            path: path.path,
+            methods,
+        }),
+    })
+}
+
+/// The members of one trigger, with the place that findings name.
+struct Fields<'a> {
+    members: &'a Map<String, Value>,
+    at: &'a str,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Fields<'_> {
+    fn fault(&mut self, key: &str, message: &str) {
+        self.findings
+            .push(finding(&format!("{}/{}", self.at, escape(key)), message));
+    }
+
+    fn only(&mut self, known: &[&str]) {
+        let unknown: Vec<String> = self
+            .members
+            .keys()
+            .filter(|k| !known.contains(&k.as_str()))
+            .cloned()
+            .collect();
+        for key in unknown {
+            let message = format!("unknown member `{key}`; known: {}", known.join(", "));
+            self.fault(&key, &message);
+        }
+    }
+
+    fn kind(&mut self) -> Option<TriggerKind> {
+        let Some(text) = self.text("type") else {
+            if !self.members.contains_key("type") {
+                self.fault("type", "a trigger needs a type, such as \"webhook\"");
+            }
+            return None;
+        };
+        match text.parse() {
+            Ok(TriggerKind::Manual) => {
+                self.fault(
+                    "type",
+                    "every deployment can be started by hand; remove this trigger",
+                );
+                None
+            }
+            Ok(kind) => Some(kind),
+            Err(_) => {
+                let message =
+                    format!("`{text}` is not one of webhook, cron, interval, once, event");
+                self.fault("type", &message);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Option<String> {
+        match self.members.get(key) {
+            None => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(_) => {
+                self.fault(key, "must be a string");
+                None
+            }
+        }
+    }
+
+    fn boolean(&mut self, key: &str, default: bool) -> bool {
+        match self.members.get(key) {
+            None => default,
+            Some(Value::Bool(value)) => *value,
+            Some(_) => {
+                self.fault(key, "must be true or false");
+                default
+            }
+        }
+    }
+
+    /// The first choice is the default.
+    fn one_of(&mut self, key: &str, choices: &[&'static str]) -> &'static str {
+        match self.text(key) {
+            None => choices[0],
+            Some(text) => choices
+                .iter()
+                .find(|c| **c == text)
+                .copied()
+                .unwrap_or_else(|| {
+                    let message = format!("`{text}` is not one of {}", choices.join(", "));
+                    self.fault(key, &message);
+                    choices[0]
+                }),
+        }
+    }
+
+    fn methods(&mut self) -> Vec<String> {
+        let items = match self.members.get("methods") {
+            None => return vec!["POST".into()],
+            Some(Value::Array(items)) if !items.is_empty() => items,
+            Some(_) => {
+                self.fault("methods", "must be a list of methods such as [\"POST\"]");
+                return Vec::new();
+            }
+        };
+        let mut methods = Vec::new();
+        for (i, item) in items.iter().enumerate() {
+            let method = item.as_str().unwrap_or_default().to_ascii_uppercase();
+            if METHODS.contains(&method.as_str()) {
+                methods.push(method);
+            } else {
+                let at = format!("{}/methods/{i}", self.at);
+                let message = format!("{item} is not one of {}", METHODS.join(", "));
+                self.findings.push(finding(&at, &message));
+            }
+        }
+        methods.sort();
+        methods.dedup();
+        methods
+    }
+
+    fn auth(&mut self) -> &'static str {
+        let scheme = match self.members.get("auth") {
+            None => return "none",
+            Some(Value::Object(auth)) => auth.get("scheme").and_then(Value::as_str),
+            Some(_) => None,
+        };
+        match scheme {
+            Some("none") => {}
+            Some(other) => {
+                let message = format!(
+                    "webhook authentication `{other}` is not supported yet; only `none` is"
+                );
+                self.fault("auth", &message);
+            }
+            None => self.fault("auth", "must be an object such as {\"scheme\": \"none\"}"),
+        }
+        "none"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(value: &Value) -> Vec<(String, String)> {
+        read_all(value, "/triggers")
+            .unwrap_err()
+            .into_iter()
+            .map(|f| (f.pointer, f.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_webhook_is_read_with_its_defaults() {
+        let triggers = read_all(&json!([{"type": "webhook", "path": "/orders"}]), "").unwrap();
+        assert_eq!(
+            triggers[0].spec_json,
+            r#"{"type":"webhook","path":"orders","methods":["POST"],"auth":{"scheme":"none"},"input":"body","respond":"accepted"}"#
+        );
+        let route = triggers[0].route.as_ref().unwrap();
+        assert_eq!(
+            (route.shape.as_str(), route.methods.as_slice()),
+            ("orders", &["POST".into()][..])
+        );
+    }
+
+    #[test]
+    fn each_fault_is_named_at_its_place() {
+        let value = json!([
+            {"type": "webhook", "path": "a b"},
+            {"type": "webhook"},
+            {"path": "x"},
+            {"type": "manual"},
+            {"type": "webhook", "path": "x", "method": "GET"},
+            {"type": "webhook", "path": "y", "methods": ["BREW"]},
+            {"type": "webhook", "path": "z", "respond": "maybe", "enabled": "yes"},
+            {"type": "cron", "cron": "* * * * *"},
+            {"type": "webhook", "path": "s", "auth": {"scheme": "github", "secret": "x"}},
+            7
+        ]);
+        let places: Vec<String> = faults(&value).into_iter().map(|(p, _)| p).collect();
+        assert_eq!(
+            places,
+            [
+                "/triggers/0/path",
+                "/triggers/1/path",
+                "/triggers/2/type",
+                "/triggers/3/type",
+                "/triggers/4/method",
+                "/triggers/5/methods/0",
+                "/triggers/6/enabled",
+                "/triggers/6/respond",
+                "/triggers/7/type",
+                "/triggers/8/auth",
+                "/triggers/9",
+            ]
+        );
+    }
+
+    #[test]
+    fn two_triggers_on_one_path_and_method_are_refused() {
+        let value = json!([
+            {"type": "webhook", "path": "o/{a}"},
+            {"type": "webhook", "path": "o/{b}", "methods": ["GET", "post"]},
+        ]);
+        assert_eq!(faults(&value)[0].0, "/triggers/1/path");
+        let apart = json!([
+            {"type": "webhook", "path": "o/{a}"},
+            {"type": "webhook", "path": "o/{b}", "methods": ["GET"]},
+        ]);
+        assert_eq!(read_all(&apart, "").unwrap().len(), 2);
+    }
+}
