@@ -10,6 +10,8 @@
 //! tried again, down to single writes: one bad row costs its neighbours a
 //! little time, and never their success.
 
+use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,10 +91,8 @@ impl GroupCommit {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the committers belong to the one task that the caller has spawned by name, and end with it"
-)]
+/// The committers belong to the one task that the caller has spawned by name,
+/// and end with it.
 async fn commit_loop(
     store: Arc<dyn ExecutionStore>,
     config: GroupCommitConfig,
@@ -126,7 +126,9 @@ async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
     let (writes, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|p| (p.write, p.answer)).unzip();
     let mut outcomes: Vec<Option<Outcome>> = writes.iter().map(|_| None).collect();
-    let mut parts = vec![0..writes.len()];
+    // What is still to be committed; the next one is last.
+    let mut parts = parts_without_repeats(&writes);
+    parts.reverse();
     while let Some(part) = parts.pop() {
         match commit_with_retries(store, &writes[part.clone()], retries).await {
             Ok(done) => {
@@ -134,7 +136,13 @@ async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
                     *slot = Some(outcome);
                 }
             }
-            Err(error) if part.len() == 1 || error.is_transient() => {
+            Err(error @ StoreError::Rejected(_)) if part.len() > 1 => {
+                warn!(%error, writes = part.len(), "a batch was rejected and is split");
+                let middle = part.start + part.len() / 2;
+                parts.push(middle..part.end);
+                parts.push(part.start..middle);
+            }
+            Err(error) => {
                 let refused = if error.is_transient() {
                     WriteRefused::Unavailable(error.to_string())
                 } else {
@@ -145,12 +153,6 @@ async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
                     *slot = Some(Err(refused.clone()));
                 }
             }
-            Err(error) => {
-                warn!(%error, writes = part.len(), "a batch was rejected and is split");
-                let middle = part.start + part.len() / 2;
-                parts.push(middle..part.end);
-                parts.push(part.start..middle);
-            }
         }
     }
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
@@ -159,6 +161,30 @@ async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
         // A caller that has gone away no longer wants to know.
         let _ = answer.send(outcome);
     }
+}
+
+/// Cuts the batch so that no part holds two writes of one execution, as
+/// [`ExecutionStore::commit`] asks. More than one part is rare: a caller that
+/// has given up on an answer and writes again.
+fn parts_without_repeats(writes: &[Write]) -> Vec<Range<usize>> {
+    let mut parts = Vec::with_capacity(1);
+    let mut start = 0;
+    let mut seen = HashSet::new();
+    for (at, write) in writes.iter().enumerate() {
+        let id = match write {
+            Write::Admit(_) => continue,
+            Write::Checkpoint(checkpoint) => checkpoint.id,
+            Write::End(ending) => ending.id,
+        };
+        if !seen.insert(id) {
+            parts.push(start..at);
+            start = at;
+            seen.clear();
+            seen.insert(id);
+        }
+    }
+    parts.push(start..writes.len());
+    parts
 }
 
 async fn commit_with_retries(

@@ -53,11 +53,14 @@ pub struct Admitted {
     pub id: ExecutionId,
     /// False for a repeat, by id or by dedupe key.
     pub fresh: bool,
+    /// As it is now, for a repeat.
     pub status: ExecutionStatus,
     pub workflow_id: WorkflowId,
     pub version: u32,
     pub created_at: Timestamp,
-    /// Set when the caller owns it from now on, with this epoch.
+    /// Set when the caller owns it from now on, with this epoch. A repeat by
+    /// the id that finds it owned by the very owner it names sets it too: the
+    /// first answer may have been lost, and nobody else would run it.
     pub owned: Option<u64>,
 }
 

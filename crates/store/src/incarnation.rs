@@ -13,7 +13,7 @@ pub trait IncarnationStore: Send + Sync + 'static {
     /// Enters a new incarnation, alive for `ttl` by the database's clock.
     async fn register(&self, id: IncarnationId, ttl: Duration) -> Result<(), StoreError>;
 
-    /// Prolongs the lease to `ttl` from now. `false` when it had run out: it
+    /// Makes the lease end `ttl` from now. `false` when it had run out: it
     /// can never be revived, and its process must start a new incarnation.
     async fn heartbeat(&self, id: IncarnationId, ttl: Duration) -> Result<bool, StoreError>;
 

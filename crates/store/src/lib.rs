@@ -3,7 +3,8 @@
 //! This crate owns the *contract* between the runtime and its database: the
 //! records, the operations, and what survives a crash after each returns. It
 //! knows no SQL. PostgreSQL and SQLite implement it in crates of their own,
-//! and [`conformance`] is the one suite that both must pass.
+//! and `conformance` (behind the feature of that name) is the one suite that
+//! both must pass.
 //!
 //! ```text
 //!  admit ──▶ executions (live, small) ──end──▶ executions_ended (partitioned)
@@ -23,6 +24,7 @@
 //!   callers' writes, and splits and repeats a batch that fails as a whole.
 
 pub mod batch;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod deployment;
 pub mod error;

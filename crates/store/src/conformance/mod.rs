@@ -1,0 +1,194 @@
+//! The suite that every implementation of the store must pass.
+//!
+//! Each case is a sentence about the contract and gets an empty, migrated
+//! store. An implementation runs all of them with one line in its tests:
+//!
+//! ```ignore
+//! async fn make_store() -> (Arc<dyn Store>, MyGuard) { … }
+//! millrace_store::conformance_tests!(make_store);
+//! ```
+//!
+//! The guard keeps the database alive for as long as the case runs, removes
+//! it when dropped, and is a [`Fixture`]: it can do the little that the
+//! contract, for good reason, cannot.
+
+pub mod admit;
+pub mod checkpoint;
+pub mod claim;
+pub mod deploy;
+pub mod deployments;
+pub mod end;
+pub mod events;
+pub mod executions;
+pub mod group;
+pub mod incarnations;
+pub mod maintain;
+mod support;
+
+use async_trait::async_trait;
+
+/// What a case needs beyond the contract.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// Makes every ended execution, and its events, look as if it had ended
+    /// `days` days earlier than it did.
+    async fn age_ended(&self, days: u16);
+}
+
+/// Expands to one `#[tokio::test]` for each case of the suite, grouped in
+/// modules by subject. `$make` is the path of an
+/// `async fn() -> (Arc<dyn Store>, impl Fixture)`.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($make:ident) => {
+        $crate::conformance_cases! { $make;
+            deploy {
+                first_deploy_makes_version_one_live
+                same_bundle_again_changes_nothing
+                other_bundle_makes_the_next_version
+                earlier_bundle_brings_its_version_back
+                versions_are_read_back_as_posted
+                triggers_that_stay_keep_id_and_revision
+                changed_trigger_keeps_its_id_and_raises_its_revision
+                nameless_triggers_are_told_apart_by_kind_and_position
+                trigger_that_left_is_gone
+                taken_path_is_refused_and_nothing_has_changed
+                path_is_free_once_its_holder_is_archived
+                path_is_free_once_its_holder_no_longer_has_it
+                deployment_may_keep_and_move_its_own_paths
+                one_path_serves_two_deployments_by_method
+                paused_deployment_stays_paused
+                archived_deployment_is_revived_with_its_ids
+                revival_is_refused_when_its_path_was_taken_meanwhile
+                concurrent_deploys_of_one_workflow_take_effect_one_after_the_other
+                concurrent_deploys_of_one_bundle_change_once
+                concurrent_deploys_on_one_path_leave_one_holder
+            }
+            deployments {
+                unknown_deployment_is_none
+                list_is_newest_first_in_pages_without_gap_or_repeat
+                list_filters_by_status_namespace_name_and_label
+                list_shows_archived_only_when_asked
+                pause_and_resume_raise_every_revision
+                same_status_again_changes_nothing
+                archived_deployment_takes_no_status
+                webhooks_are_found_by_shape
+                webhooks_of_paused_and_disabled_say_so
+            }
+            admit {
+                fresh_admission_is_pending_and_shown
+                living_owner_runs_it_from_the_admission_on
+                dead_owner_leaves_it_pending
+                repeated_id_gets_the_first_answer
+                repeated_id_after_the_end_gets_the_first_answer
+                owner_that_repeats_is_told_that_it_owns
+                repeated_id_in_one_batch_is_admitted_once
+                repeated_key_gets_the_first_answer
+                repeated_key_in_one_batch_is_admitted_once
+                repeated_key_after_the_end_gets_the_first_answer
+                concurrent_repeats_of_a_key_make_one_execution
+                same_key_on_another_deployment_is_another_execution
+                expired_key_is_free_again
+                repeat_is_answered_though_the_deployment_is_paused
+                unknown_deployment_is_refused
+                paused_and_archived_deployments_are_refused
+                stale_revision_is_refused
+                trigger_of_another_deployment_is_refused
+                disabled_trigger_is_refused
+                refusals_leave_neighbours_alone
+                refused_first_use_of_a_key_leaves_it_free
+                input_is_kept_byte_for_byte
+                rerun_and_trigger_are_kept
+                admission_runs_the_version_that_is_live
+                large_batch_is_admitted_in_order
+            }
+            checkpoint {
+                frames_are_upserted_and_deleted
+                timers_are_set_moved_and_cleared
+                repeat_of_the_last_one_changes_nothing
+                repeat_of_a_park_changes_nothing
+                gap_in_the_sequence_is_refused
+                other_epoch_is_fenced
+                other_owner_is_fenced
+                unknown_or_ended_execution_is_fenced
+                park_lets_go_until_the_timer
+                park_without_a_timer_is_refused
+                fenced_write_leaves_neighbours_alone
+            }
+            claim {
+                pending_execution_is_claimed_with_a_raised_epoch
+                owned_execution_is_not_claimed
+                waiting_execution_is_claimed_only_when_due
+                claim_brings_frames_due_timers_and_sequences
+                due_timers_stay_until_cleared
+                oldest_due_comes_first
+                limit_bounds_a_claim
+                concurrent_claims_are_disjoint_and_complete
+                dead_owner_claims_nothing
+                next_due_tells_how_long_to_wait
+                released_execution_is_due_at_once_with_a_raised_epoch
+                release_is_fenced
+            }
+            end {
+                ended_execution_keeps_its_facts
+                every_outcome_is_kept
+                ended_execution_is_never_claimed_nor_taken_over
+                repeat_of_an_end_is_success
+                end_is_fenced
+                end_after_an_end_with_another_epoch_is_fenced
+            }
+            events {
+                events_are_paged_in_order
+                pages_cut_through_the_events_of_one_commit
+                events_outlive_the_end
+                events_of_an_unknown_execution_are_none
+                execution_without_events_has_an_empty_page
+                event_texts_survive_byte_for_byte
+            }
+            executions {
+                unknown_execution_is_none
+                list_merges_live_and_ended_newest_first
+                list_leaves_payloads_out
+                list_filters
+                pages_have_no_gap_or_repeat_while_executions_end
+            }
+            incarnations {
+                expired_owner_loses_its_executions
+                writes_of_an_expired_owner_are_fenced_once_taken_over
+                living_owner_keeps_its_executions
+                takeover_is_bounded
+                frames_survive_a_takeover
+                heartbeat_prolongs_a_lease
+                heartbeat_cannot_revive_an_expired_lease
+                heartbeat_of_an_unknown_incarnation_is_refused
+                retired_incarnation_hands_over_at_once
+                voiding_ends_every_lease
+                ping_answers
+            }
+            group {
+                grouped_writes_get_their_own_outcomes
+                bad_bytes_never_fail_their_neighbours
+            }
+            maintain {
+                expired_dedupe_rows_do_not_stop_maintenance
+                execution_is_kept_within_its_retention
+                execution_past_its_retention_is_gone
+                live_execution_is_never_removed
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($make:ident; $($subject:ident { $($case:ident)+ })+) => {
+        $(mod $subject {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, guard) = super::$make().await;
+                $crate::conformance::$subject::$case(store, &guard).await;
+            })+
+        })+
+    };
+}
