@@ -1,0 +1,79 @@
+//! Benchmarks that print ratios: each measures Millrace and a bare yardstick
+//! on the same machine in the same run, so that the figure means something on
+//! any machine.
+//!
+//! - `accept`: webhook accepts per second against single-row inserts by
+//!   pgbench, and how fast the accepted executions drain.
+//! - `start`: time from start to ready, and memory when idle.
+//!
+//! Run them through `make bench-accept` and `make bench-start`, which build
+//! the release binary and bring a PostgreSQL along.
+
+mod accept;
+mod http;
+mod load;
+mod pgbench;
+mod server;
+mod start;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The millrace binary to measure.
+    #[arg(long, default_value = "target/release/millrace")]
+    binary: PathBuf,
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Webhook accepts per second; needs DATABASE_URL and pgbench.
+    Accept {
+        /// Seconds that each load lasts.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Connections that post at once.
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+    },
+    /// Time to ready and idle memory of `millrace dev`.
+    Start {
+        #[arg(long, default_value_t = 10)]
+        runs: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.bench {
+            Bench::Accept { seconds, clients } => {
+                accept::run(&arguments.binary, Duration::from_secs(seconds), clients).await
+            }
+            Bench::Start { runs } => start::run(&arguments.binary, runs).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
