@@ -9,6 +9,8 @@
 //!  signal ──────────────────────► TaskGroup::stop ──► TaskGroup::drain(deadline)
 //! ```
 //!
+//! - [`config`]: one struct per concern, each value with its origin.
+//! - [`secret`]: values that print as `***`.
 //! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
 //!   and says what its failure means.
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
@@ -20,7 +22,9 @@
 //! - [`signal`]: when the operating system asks us to stop.
 
 pub mod admin;
+pub mod config;
 pub mod grpc;
+pub mod secret;
 pub mod signal;
 pub mod tasks;
 pub mod trace_context;

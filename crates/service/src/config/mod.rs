@@ -1,0 +1,202 @@
+//! Configuration in layers: defaults < `millrace.toml` < environment < flags.
+//! One struct per concern; a key that does not exist is refused, and every
+//! error names the key and where it came from.
+
+mod load;
+mod origin;
+mod print;
+mod settings;
+mod value;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::{Environment, Loaded, Sources};
+pub use origin::{ConfigError, Origin};
+pub use value::{LogFormat, PeerAddress, RuntimeEngine};
+
+use crate::secret::SecretUrl;
+
+/// Everything that can be set. Which parts a process reads depends on its role.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    pub database: DatabaseConfig,
+    pub redis: RedisConfig,
+    pub log: LogConfig,
+    pub gateway: GatewayConfig,
+    pub runtime: RuntimeConfig,
+    pub engine: EngineConfig,
+    pub orchestrator: OrchestratorConfig,
+    pub retention: RetentionConfig,
+    pub dev: DevConfig,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseConfig {
+    /// `DATABASE_URL`. `millrace dev` ignores it unless it is given as a flag.
+    pub url: Option<SecretUrl>,
+    /// Per process.
+    pub max_connections: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RedisConfig {
+    /// `REDIS_URL`. Without it, locks and hints stay within the process.
+    pub url: Option<SecretUrl>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// A level, or levels by target: `info,millrace_runtime=debug`.
+    /// `MILLRACE_LOG`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct GatewayConfig {
+    /// Public HTTP.
+    pub listen: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; none without it.
+    pub admin_listen: Option<SocketAddr>,
+    /// Runtimes to call, any of which will do.
+    pub runtime: Vec<PeerAddress>,
+    pub orchestrator: Option<PeerAddress>,
+    /// Largest request body that is taken, in bytes.
+    pub body_limit: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuntimeConfig {
+    /// gRPC.
+    pub listen: SocketAddr,
+    pub admin_listen: Option<SocketAddr>,
+    pub engine: RuntimeEngine,
+    /// Executions that this process runs at once; what comes on top stays
+    /// PENDING for any instance.
+    pub max_running: u32,
+    /// Whether executions are run at all, or only admitted.
+    pub dispatch: bool,
+    /// How long the heartbeat of an incarnation stands before its executions
+    /// may be taken over.
+    pub lease_ttl: Duration,
+    /// How long a stop waits for what runs.
+    pub drain: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// gRPC, when the engine is a process of its own.
+    pub listen: SocketAddr,
+    pub admin_listen: Option<SocketAddr>,
+    pub egress: EgressConfig,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EgressConfig {
+    /// Private, loopback and link-local networks that workflows may call:
+    /// addresses or CIDR blocks, or `private`.
+    pub allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrchestratorConfig {
+    /// gRPC.
+    pub listen: SocketAddr,
+    pub admin_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetentionConfig {
+    /// How long ended executions are kept.
+    pub days: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevConfig {
+    /// Where `millrace dev` keeps everything.
+    pub data_dir: PathBuf,
+}
+
+/// Nothing listens to the network unless it is told to.
+const fn local(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            max_connections: 16,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: local(8080),
+            admin_listen: None,
+            runtime: vec![PeerAddress::from(local(50051))],
+            orchestrator: Some(PeerAddress::from(local(50052))),
+            body_limit: 1024 * 1024,
+        }
+    }
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            listen: local(50051),
+            admin_listen: None,
+            engine: RuntimeEngine::Embedded,
+            max_running: 1024,
+            dispatch: true,
+            lease_ttl: Duration::from_secs(10),
+            drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            listen: local(50053),
+            admin_listen: None,
+            egress: EgressConfig::default(),
+        }
+    }
+}
+
+impl Default for OrchestratorConfig {
+    fn default() -> Self {
+        Self {
+            listen: local(50052),
+            admin_listen: None,
+        }
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { days: 30 }
+    }
+}
+
+impl Default for DevConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from(".millrace"),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The table of settings: which keys there are and which field each one sets.
+
+use super::Config;
+use super::value::{Raw, Setting};
+
+macro_rules! settings {
+    ($($key:literal => $($field:ident).+;)+) => {
+        /// Every key there is, in the order of the sections.
+        pub(super) const KEYS: &[&str] = &[$($key),+];
+
+        /// Sets `key`; `None` when there is no such key, a reason when the
+        /// value does not fit.
+        pub(super) fn set(config: &mut Config, key: &str, raw: &Raw) -> Option<Result<(), String>> {
+            match key {
+                $($key => Some(Setting::read(raw).map(|value| config.$($field).+ = value)),)+
+                _ => None,
+            }
+        }
+
+        /// The value of `key` as it may be shown; `None` when it is not set.
+        pub(super) fn show(config: &Config, key: &str) -> Option<toml::Value> {
+            match key {
+                $($key => config.$($field).+.show(),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+settings! {
+    "database.url" => database.url;
+    "database.max_connections" => database.max_connections;
+    "redis.url" => redis.url;
+    "log.level" => log.level;
+    "log.format" => log.format;
+    "gateway.listen" => gateway.listen;
+    "gateway.admin_listen" => gateway.admin_listen;
+    "gateway.runtime" => gateway.runtime;
+    "gateway.orchestrator" => gateway.orchestrator;
+    "gateway.body_limit" => gateway.body_limit;
+    "runtime.listen" => runtime.listen;
+    "runtime.admin_listen" => runtime.admin_listen;
+    "runtime.engine" => runtime.engine;
+    "runtime.max_running" => runtime.max_running;
+    "runtime.dispatch" => runtime.dispatch;
+    "runtime.lease_ttl" => runtime.lease_ttl;
+    "runtime.drain" => runtime.drain;
+    "engine.listen" => engine.listen;
+    "engine.admin_listen" => engine.admin_listen;
+    "engine.egress.allow" => engine.egress.allow;
+    "orchestrator.listen" => orchestrator.listen;
+    "orchestrator.admin_listen" => orchestrator.admin_listen;
+    "retention.days" => retention.days;
+    "dev.data_dir" => dev.data_dir;
+}
+
+/// Variables with names of their own, which others know them by.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("DATABASE_URL", "database.url"),
+    ("REDIS_URL", "redis.url"),
+    ("MILLRACE_LOG", "log.level"),
+];
+
+/// The key that a mistyped one most likely stands for.
+pub(super) fn closest(key: &str) -> Option<&'static str> {
+    KEYS.iter()
+        .map(|known| (distance(key, known), *known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len() / 4)
+        .map(|(_, known)| known)
+}
+
+/// Levenshtein's, in bytes: keys are ASCII.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, right) in b.bytes().enumerate() {
+            let substituted = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
