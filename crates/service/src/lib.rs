@@ -13,6 +13,7 @@
 //! - [`secret`]: values that print as `***`.
 //! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
 //!   and says what its failure means.
+//! - [`telemetry`]: logs on standard error, as JSON or for people.
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
 //!   the other side is a server in this process or one behind a network.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
@@ -27,6 +28,7 @@ pub mod grpc;
 pub mod secret;
 pub mod signal;
 pub mod tasks;
+pub mod telemetry;
 pub mod trace_context;
 pub mod transport;
 

@@ -95,7 +95,7 @@ impl Sources {
         }
         loaded.environment(&self.environment)?;
         for (name, key, value) in self.flags {
-            loaded.set(key, Raw::Text(value), Origin::Flag(name))?;
+            loaded.set(key, &Raw::Text(value), Origin::Flag(name))?;
         }
         Ok(loaded)
     }
@@ -127,8 +127,8 @@ impl Loaded {
         print::to_toml(self)
     }
 
-    fn set(&mut self, key: &str, raw: Raw, origin: Origin) -> Result<(), ConfigError> {
-        match set(&mut self.config, key, &raw) {
+    fn set(&mut self, key: &str, raw: &Raw, origin: Origin) -> Result<(), ConfigError> {
+        match set(&mut self.config, key, raw) {
             Some(Ok(())) => {
                 self.origins.insert(key.to_owned(), origin);
                 Ok(())
@@ -188,7 +188,7 @@ impl Loaded {
                 self.table(path, text, &key, inner)?;
             } else {
                 let raw = raw(value.get_ref());
-                self.set(&key, raw, origin())?;
+                self.set(&key, &raw, origin())?;
             }
         }
         Ok(())
@@ -202,7 +202,7 @@ impl Loaded {
             {
                 self.set(
                     key,
-                    Raw::Text(value.clone()),
+                    &Raw::Text(value.clone()),
                     Origin::Variable((*name).to_owned()),
                 )?;
             }
@@ -214,7 +214,7 @@ impl Loaded {
             let origin = || Origin::Variable(name.clone());
             if rest.contains(LEVEL) {
                 let key = rest.to_ascii_lowercase().replace(LEVEL, ".");
-                self.set(&key, Raw::Text(value.clone()), origin())?;
+                self.set(&key, &Raw::Text(value.clone()), origin())?;
             } else if let Some(meant) = meant_with_levels(rest) {
                 return Err(ConfigError::UnknownKey {
                     key: name.clone(),
