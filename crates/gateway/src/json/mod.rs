@@ -1,0 +1,10 @@
+//! JSON as text: checked, looked into and pointed at, but never re-written,
+//! so that key order and big integers arrive as they were sent.
+
+mod check;
+mod locate;
+mod members;
+
+pub use check::{JsonFault, JsonText, MAX_DEPTH};
+pub use locate::{Position, locate, offset_of, position};
+pub use members::{Member, Members};

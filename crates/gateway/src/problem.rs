@@ -1,0 +1,244 @@
+//! Errors as the caller sees them: problem details (RFC 9457), and the one
+//! table that maps [`ErrorKind`] to HTTP.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use millrace_proto::{Failure, Finding};
+use millrace_types::ErrorKind;
+use serde::Serialize;
+
+/// The table: kinds to HTTP statuses and titles.
+pub const fn http(kind: ErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        ErrorKind::Invalid => (StatusCode::BAD_REQUEST, "The request is not valid"),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "Not found"),
+        ErrorKind::Conflict => (StatusCode::CONFLICT, "In conflict with what exists"),
+        // Not 412, which speaks of conditional request headers.
+        ErrorKind::Precondition => (StatusCode::CONFLICT, "Not possible in the present state"),
+        ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, "Not authenticated"),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, "Not allowed"),
+        ErrorKind::Exhausted => (StatusCode::TOO_MANY_REQUESTS, "A limit is used up"),
+        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available at present"),
+        ErrorKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "Took too long"),
+        ErrorKind::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "Not built yet"),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+    }
+}
+
+/// When a caller that got 503 or 429 may come again, in seconds.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An answer of the kind `application/problem+json`.
+#[derive(Debug)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    status: StatusCode,
+    /// Last part of the type URI.
+    name: &'static str,
+    title: &'static str,
+    detail: String,
+    reason: String,
+    errors: Vec<ProblemError>,
+    allow: Option<HeaderValue>,
+}
+
+/// One finding: where, and what is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProblemError {
+    /// JSON pointer into the body; `null` when it is not about the body.
+    pub pointer: Option<String>,
+    /// 1-based; `null` when unknown.
+    pub line: Option<u32>,
+    /// 1-based, in characters; `null` when unknown.
+    pub column: Option<u32>,
+    /// Name of the query parameter or header that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<&'static str>,
+    pub message: String,
+}
+
+impl From<Finding> for ProblemError {
+    fn from(finding: Finding) -> Self {
+        Self {
+            pointer: Some(finding.pointer),
+            line: Some(finding.line).filter(|line| *line > 0),
+            column: Some(finding.column).filter(|column| *column > 0),
+            parameter: None,
+            message: finding.message,
+        }
+    }
+}
+
+impl Problem {
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        let (status, title) = http(kind);
+        Self::bare(status, kind.as_str(), title, detail.into())
+    }
+
+    fn bare(status: StatusCode, name: &'static str, title: &'static str, detail: String) -> Self {
+        Self(Box::new(Parts {
+            status,
+            name,
+            title,
+            detail,
+            reason: String::new(),
+            errors: Vec::new(),
+            allow: None,
+        }))
+    }
+
+    /// A fault of ours: the log learns what it was, the caller does not.
+    pub fn internal(cause: &dyn std::fmt::Display) -> Self {
+        tracing::error!(error = %cause, "request failed inside: {cause}");
+        Self::new(ErrorKind::Internal, "Something went wrong inside; the log has more.")
+    }
+
+    /// The body is wrong at one or more places.
+    pub fn findings(detail: impl Into<String>, findings: Vec<Finding>) -> Self {
+        let mut problem = Self::new(ErrorKind::Invalid, detail);
+        problem.0.errors = findings.into_iter().map(ProblemError::from).collect();
+        problem
+    }
+
+    /// A query parameter or a header is wrong.
+    pub fn parameter(name: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let mut problem = Self::new(ErrorKind::Invalid, message.clone());
+        problem.0.errors = vec![ProblemError {
+            pointer: None,
+            line: None,
+            column: None,
+            parameter: Some(name),
+            message,
+        }];
+        problem
+    }
+
+    /// 404 for something that the path names.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, detail)
+    }
+
+    /// 405; `allow` lists the methods that the resource takes.
+    pub fn method_not_allowed(allow: Option<&[String]>) -> Self {
+        let mut problem = Self::bare(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "Method not allowed",
+            "This resource does not take this method; the Allow header lists those that it takes."
+                .into(),
+        );
+        problem.0.allow = allow.and_then(|methods| HeaderValue::from_str(&methods.join(", ")).ok());
+        problem
+    }
+
+    /// 413; `limit` in bytes.
+    pub fn too_large(limit: usize) -> Self {
+        Self::bare(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!("The body may have at most {limit} bytes."),
+        )
+    }
+
+    /// 415; `taken` says which media types would be right.
+    pub fn media_type(taken: &str) -> Self {
+        Self::bare(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            format!("The Content-Type has to be {taken}."),
+        )
+    }
+
+    /// 408: the body did not arrive in time.
+    pub fn body_timeout() -> Self {
+        Self::bare(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The request took too long to arrive",
+            "The body did not arrive in time.".into(),
+        )
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+}
+
+/// What a service refused. Messages of internal errors stay in the log.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        if failure.kind == ErrorKind::Internal {
+            return Self::internal(&failure.message);
+        }
+        let mut problem = Self::new(failure.kind, failure.message);
+        problem.0.reason = failure.reason;
+        problem.0.errors = failure.findings.into_iter().map(ProblemError::from).collect();
+        problem
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    errors: &'a [ProblemError],
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let parts = *self.0;
+        let body = Body {
+            r#type: format!("urn:millrace:problem:{}", parts.name),
+            title: parts.title,
+            status: parts.status.as_u16(),
+            detail: &parts.detail,
+            reason: &parts.reason,
+            errors: &parts.errors,
+        };
+        // Serialising strings and numbers into memory cannot fail.
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (parts.status, text).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(allow) = parts.allow {
+            headers.insert(ALLOW, allow);
+        }
+        if matches!(
+            parts.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_an_error_status() {
+        for kind in ErrorKind::ALL {
+            let (status, title) = http(*kind);
+            assert!(status.is_client_error() || status.is_server_error(), "{kind}: {status}");
+            assert!(!title.is_empty());
+        }
+    }
+
+    #[test]
+    fn internal_messages_stay_inside() {
+        let problem = Problem::from(Failure::new(ErrorKind::Internal, "password=hunter2"));
+        assert!(!format!("{problem:?}").contains("hunter2"));
+    }
+}
