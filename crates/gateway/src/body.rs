@@ -56,7 +56,9 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::E
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > limit {
             return Ok(None);
         }

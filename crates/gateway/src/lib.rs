@@ -1,1 +1,39 @@
-//! placeholder
+//! HTTP in front of the runtime: a thin layer, in which every request becomes
+//! one internal gRPC call and every answer of it one HTTP answer.
+//!
+//! It owns the shapes and names of the public API, what a webhook's bytes mean
+//! ([`webhooks`]), the table that makes errors of HTTP problems ([`problem`]),
+//! and patience with runtimes that come and go ([`runtimes`]). It refuses to
+//! hold state or rules: what may be deployed or started is the runtime's to
+//! say, and any number of gateways stand side by side.
+//!
+//! ```text
+//!           router ──► routes/<noun>/<verb> ──► runtimes ──► runtime A │ B │ C
+//!  HTTP ──►   │                                    ▲
+//!             └─────► webhooks ──► RouteCache ─────┘  (same execution id on every attempt)
+//! ```
+//!
+//! Words: a *path* is what follows `/webhooks/`; a *route* is the trigger that
+//! a path was resolved to; an *admission* is the request to start an
+//! execution, which is minted here so that it can be repeated.
+//!
+//! Payloads are JSON text from end to end: checked, never re-written, so that
+//! key order and big integers arrive as they were sent ([`json`]).
+
+mod admit;
+mod body;
+mod config;
+mod gateway;
+mod json;
+mod link;
+mod media;
+pub mod problem;
+mod query;
+mod router;
+mod routes;
+mod runtimes;
+mod shapes;
+mod webhooks;
+
+pub use config::GatewayConfig;
+pub use gateway::Gateway;

@@ -14,18 +14,29 @@ pub enum Media {
     Other,
 }
 
-const YAML: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"];
+const YAML: [&str; 4] = [
+    "application/yaml",
+    "application/x-yaml",
+    "text/yaml",
+    "text/x-yaml",
+];
 
 impl Media {
     pub fn of(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get(CONTENT_TYPE) else { return Self::Json };
-        let Ok(value) = value.to_str() else { return Self::Other };
+        let Some(value) = headers.get(CONTENT_TYPE) else {
+            return Self::Json;
+        };
+        let Ok(value) = value.to_str() else {
+            return Self::Other;
+        };
         let mut parts = value.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default();
         let utf8 = parts.all(|parameter| match parameter.split_once('=') {
             Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
                 let charset = charset.trim().trim_matches('"');
-                ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name))
+                ["utf-8", "utf8", "us-ascii"]
+                    .iter()
+                    .any(|name| charset.eq_ignore_ascii_case(name))
             }
             _ => true,
         });
@@ -43,7 +54,10 @@ impl Media {
             Self::Json
         } else if YAML.into_iter().any(is) || ends("+yaml") {
             Self::Yaml
-        } else if essence.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("text/")) {
+        } else if essence
+            .get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
+        {
             Self::Text
         } else {
             Self::Other
@@ -72,7 +86,10 @@ mod tests {
             ("", Media::Other),
         ] {
             let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, http::HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            headers.insert(
+                CONTENT_TYPE,
+                http::HeaderValue::from_bytes(text.as_bytes()).unwrap(),
+            );
             assert_eq!(Media::of(&headers), expected, "{text}");
         }
         assert_eq!(Media::of(&HeaderMap::new()), Media::Json);

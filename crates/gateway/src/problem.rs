@@ -93,7 +93,10 @@ impl Problem {
     /// A fault of ours: the log learns what it was, the caller does not.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "request failed inside: {cause}");
-        Self::new(ErrorKind::Internal, "Something went wrong inside; the log has more.")
+        Self::new(
+            ErrorKind::Internal,
+            "Something went wrong inside; the log has more.",
+        )
     }
 
     /// The body is wrong at one or more places.
@@ -178,7 +181,11 @@ impl From<Failure> for Problem {
         }
         let mut problem = Self::new(failure.kind, failure.message);
         problem.0.reason = failure.reason;
-        problem.0.errors = failure.findings.into_iter().map(ProblemError::from).collect();
+        problem.0.errors = failure
+            .findings
+            .into_iter()
+            .map(ProblemError::from)
+            .collect();
         problem
     }
 }
@@ -209,7 +216,10 @@ impl IntoResponse for Problem {
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (parts.status, text).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(allow) = parts.allow {
             headers.insert(ALLOW, allow);
         }
@@ -231,7 +241,10 @@ mod tests {
     fn every_kind_is_an_error_status() {
         for kind in ErrorKind::ALL {
             let (status, title) = http(*kind);
-            assert!(status.is_client_error() || status.is_server_error(), "{kind}: {status}");
+            assert!(
+                status.is_client_error() || status.is_server_error(),
+                "{kind}: {status}"
+            );
             assert!(!title.is_empty());
         }
     }

@@ -11,7 +11,7 @@ use http::Uri;
 use crate::problem::Problem;
 
 /// The longest wait that a caller may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(300);
+const MAX_WAIT: Duration = Duration::from_mins(5);
 
 /// The parameters of one request.
 #[derive(Debug)]
@@ -36,7 +36,10 @@ impl<'a> Query<'a> {
             !hit
         });
         if doubled {
-            return Err(Problem::parameter(name, format!("`{name}` is given more than once.")));
+            return Err(Problem::parameter(
+                name,
+                format!("`{name}` is given more than once."),
+            ));
         }
         Ok(found.filter(|value| !value.is_empty()))
     }
@@ -48,7 +51,9 @@ impl<'a> Query<'a> {
         T: FromStr,
         T::Err: Display,
     {
-        let Some(text) = self.text(name)? else { return Ok(String::new()) };
+        let Some(text) = self.text(name)? else {
+            return Ok(String::new());
+        };
         match text.parse::<T>() {
             Ok(_) => Ok(text),
             Err(error) => Err(Problem::parameter(name, format!("`{name}`: {error}."))),
@@ -61,7 +66,10 @@ impl<'a> Query<'a> {
         match self.text(NAME)?.map(|text| text.parse::<u32>()) {
             None => Ok(50),
             Some(Ok(limit @ 1..=1000)) => Ok(limit),
-            Some(_) => Err(Problem::parameter(NAME, "`limit` has to be an integer from 1 to 1000.")),
+            Some(_) => Err(Problem::parameter(
+                NAME,
+                "`limit` has to be an integer from 1 to 1000.",
+            )),
         }
     }
 
@@ -90,7 +98,11 @@ impl<'a> Query<'a> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+                let known = if known.is_empty() {
+                    "none".into()
+                } else {
+                    known.join(", ")
+                };
                 Err(Problem::findings(
                     format!("There is no query parameter `{name}` here; known: {known}."),
                     Vec::new(),
@@ -112,12 +124,28 @@ mod tests {
     #[test]
     fn waits_are_read_in_both_spellings() {
         assert_eq!(wait("").unwrap(), None);
-        for (text, millis) in [("10s", 10_000), ("PT10S", 10_000), ("250ms", 250), ("PT5M", 300_000)]
-        {
+        for (text, millis) in [
+            ("10s", 10_000),
+            ("PT10S", 10_000),
+            ("250ms", 250),
+            ("PT5M", 300_000),
+        ] {
             let expected = Duration::from_millis(millis);
-            assert_eq!(wait(&format!("wait={text}")).unwrap(), Some(expected), "{text}");
+            assert_eq!(
+                wait(&format!("wait={text}")).unwrap(),
+                Some(expected),
+                "{text}"
+            );
         }
-        for bad in ["wait", "wait=", "wait=10", "wait=-1s", "wait=PT5M1S", "wait=P1D", "wait=1s&wait=2s"] {
+        for bad in [
+            "wait",
+            "wait=",
+            "wait=10",
+            "wait=-1s",
+            "wait=PT5M1S",
+            "wait=P1D",
+            "wait=1s&wait=2s",
+        ] {
             assert!(wait(bad).is_err(), "{bad} was taken");
         }
     }
@@ -127,7 +155,13 @@ mod tests {
         let limit = |text: &str| Query::of(&format!("/x?{text}").parse().unwrap()).limit();
         assert_eq!(limit("").unwrap(), 50);
         assert_eq!(limit("limit=1000").unwrap(), 1000);
-        for bad in ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit=1&limit=2"] {
+        for bad in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=x",
+            "limit=1&limit=2",
+        ] {
             assert!(limit(bad).is_err(), "{bad} was taken");
         }
     }

@@ -24,7 +24,11 @@ pub struct JsonFault {
 impl JsonFault {
     fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
         let place = position(text, offset);
-        Self { line: place.line, column: place.column, message: message.into() }
+        Self {
+            line: place.line,
+            column: place.column,
+            message: message.into(),
+        }
     }
 
     /// Takes the place and the reason from an error about `text`.

@@ -55,7 +55,9 @@ fn child<'a>(value: &'a str, token: &str) -> Option<&'a str> {
         Some(member.value.get())
     } else if value.starts_with('[') {
         let items: Vec<&'a RawValue> = serde_json::from_str(value).ok()?;
-        items.get(token.parse::<usize>().ok()?).map(|item| item.get())
+        items
+            .get(token.parse::<usize>().ok()?)
+            .map(|item| item.get())
     } else {
         None
     }
@@ -74,7 +76,10 @@ mod tests {
         assert!(at("/a~1b/9").starts_with("[1"));
         assert!(at("/d/e").starts_with("null"));
         assert_eq!(locate(text, ""), 0);
-        assert_eq!(position(text, locate(text, "/d")), Position { line: 3, column: 8 });
+        assert_eq!(
+            position(text, locate(text, "/d")),
+            Position { line: 3, column: 8 }
+        );
     }
 
     #[test]

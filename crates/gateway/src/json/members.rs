@@ -63,8 +63,11 @@ mod tests {
     fn members_keep_order_and_text() {
         let members: Members<'_> =
             serde_json::from_str(r#"{"z": 1.50, "\u0061" : [ 1 ], "z": "x"}"#).unwrap();
-        let seen: Vec<(&str, &str)> =
-            members.0.iter().map(|m| (m.key.as_ref(), m.value.get())).collect();
+        let seen: Vec<(&str, &str)> = members
+            .0
+            .iter()
+            .map(|m| (m.key.as_ref(), m.value.get()))
+            .collect();
         assert_eq!(seen, [("z", "1.50"), ("a", "[ 1 ]"), ("z", "\"x\"")]);
     }
 

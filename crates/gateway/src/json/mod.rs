@@ -5,6 +5,6 @@ mod check;
 mod locate;
 mod members;
 
-pub use check::{JsonFault, JsonText, MAX_DEPTH};
-pub use locate::{Position, locate, offset_of, position};
+pub use check::{JsonFault, JsonText};
+pub use locate::{locate, offset_of, position};
 pub use members::{Member, Members};

@@ -1,0 +1,98 @@
+//! Starting an execution, by hand or by webhook: asked of the runtimes until
+//! one has it on disk, always under the same id.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use millrace_proto::runtime::v1::{TriggerWorkflowRequest, TriggerWorkflowResponse};
+use millrace_types::ExecutionId;
+
+use crate::Gateway;
+use crate::json::JsonText;
+use crate::problem::Problem;
+use crate::runtimes::CallError;
+use crate::shapes::Execution;
+
+/// Header that makes a repeated request the same request.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// One execution that is to be started.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    pub execution_id: ExecutionId,
+    pub deployment_id: &'a str,
+    /// Id and revision of the trigger; none for a start by hand.
+    pub trigger: Option<(&'a str, u64)>,
+    /// Empty for none.
+    pub dedupe_key: &'a str,
+    /// How long to wait for the execution's end.
+    pub wait: Duration,
+}
+
+/// What the runtime said.
+#[derive(Debug)]
+pub struct Admitted(TriggerWorkflowResponse);
+
+impl Admission<'_> {
+    /// Returns once the execution is durable, and has ended or `wait` is over.
+    pub async fn admit(&self, gateway: &Gateway, input: &JsonText) -> Result<Admitted, CallError> {
+        let execution_id = self.execution_id.to_string();
+        let (trigger_id, trigger_revision) = self.trigger.unwrap_or(("", 0));
+        gateway
+            .runtimes
+            .call_waiting(self.wait, |mut client, left| {
+                let request = TriggerWorkflowRequest {
+                    execution_id: execution_id.clone(),
+                    deployment_id: self.deployment_id.to_owned(),
+                    trigger_id: trigger_id.to_owned(),
+                    trigger_revision,
+                    trigger_data_json: input.to_text(),
+                    dedupe_key: self.dedupe_key.to_owned(),
+                    wait_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+                };
+                async move { client.trigger_workflow(request).await }
+            })
+            .await
+            .map(Admitted)
+    }
+}
+
+impl Admitted {
+    /// 200 with the ended execution, or 202.
+    pub fn into_response(self) -> Result<Response, Problem> {
+        if let Some(execution) = self.0.execution {
+            return Ok(Json(Execution::try_from(execution)?).into_response());
+        }
+        // Neither needs escaping: an id and a status are plain words.
+        let text = format!(
+            "{{\"executionId\":\"{}\",\"status\":\"{}\"}}",
+            self.0.execution_id, self.0.status
+        );
+        let json = [(CONTENT_TYPE, "application/json")];
+        Ok((StatusCode::ACCEPTED, json, text).into_response())
+    }
+}
+
+/// The `Idempotency-Key`; empty when there is none.
+pub fn dedupe_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok("");
+    };
+    let printable = value
+        .as_bytes()
+        .iter()
+        .all(|byte| (0x20..0x7f).contains(byte));
+    match value.to_str() {
+        Ok(key) if printable && (1..=255).contains(&key.len()) && values.next().is_none() => {
+            Ok(key)
+        }
+        _ => Err(Problem::parameter(
+            "Idempotency-Key",
+            "`Idempotency-Key` has to be given once, with 1 to 255 printable ASCII characters.",
+        )),
+    }
+}

@@ -1,0 +1,56 @@
+//! The gateway as one thing: what its handlers share.
+
+use std::sync::Arc;
+
+use axum::Router;
+use millrace_service::Transport;
+
+use crate::GatewayConfig;
+use crate::link::Link;
+use crate::router;
+use crate::runtimes::Runtimes;
+use crate::webhooks::RouteCache;
+
+/// HTTP in front of the runtimes. Clones are cheap and share everything.
+#[derive(Debug, Clone)]
+pub struct Gateway(Arc<Shared>);
+
+/// What the handlers reach through [`Gateway`].
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) config: GatewayConfig,
+    pub(crate) runtimes: Runtimes,
+    pub(crate) orchestrator: Option<Link>,
+    pub(crate) webhooks: RouteCache,
+}
+
+impl Gateway {
+    /// A gateway that calls `runtimes` in turn. Without an `orchestrator`,
+    /// `/health` reports it as disabled.
+    pub fn new(
+        config: GatewayConfig,
+        runtimes: Vec<Transport>,
+        orchestrator: Option<Transport>,
+    ) -> Self {
+        let webhooks = RouteCache::new(config.webhook_cache_ttl, config.webhook_cache_size);
+        Self(Arc::new(Shared {
+            runtimes: Runtimes::new(runtimes, config.clone()),
+            orchestrator: orchestrator.map(Link::from),
+            webhooks,
+            config,
+        }))
+    }
+
+    /// All routes, ready to be served.
+    pub fn router(&self) -> Router {
+        router::router(self.clone())
+    }
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

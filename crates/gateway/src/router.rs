@@ -1,0 +1,43 @@
+//! The index of what the gateway answers.
+
+use axum::Router;
+use axum::http::Uri;
+use axum::routing::{any, get, post};
+use millrace_service::trace_context::TraceLayer;
+
+use crate::Gateway;
+use crate::problem::Problem;
+use crate::routes::{deployments, executions, health};
+use crate::webhooks;
+
+pub(crate) fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route(
+            "/api/deployments",
+            post(deployments::create).get(deployments::list),
+        )
+        .route("/api/deployments/{id}", get(deployments::get))
+        .route("/api/deployments/{id}/trigger", post(deployments::trigger))
+        .route("/api/deployments/{id}/pause", post(deployments::pause))
+        .route("/api/deployments/{id}/resume", post(deployments::resume))
+        .route("/api/executions", get(executions::list))
+        .route("/api/executions/{id}", get(executions::get))
+        .route("/api/executions/{id}/history", get(executions::history))
+        .route("/webhooks/{*path}", any(webhooks::receive))
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(TraceLayer)
+        .with_state(gateway)
+}
+
+async fn unknown_route(uri: Uri) -> Problem {
+    Problem::not_found(format!("There is nothing at `{}`.", uri.path()))
+}
+
+/// The Allow header is added by the router.
+async fn wrong_method() -> Problem {
+    Problem::method_not_allowed(None)
+}

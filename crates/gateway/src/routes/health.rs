@@ -1,0 +1,215 @@
+//! `/health` for people and dashboards, `/livez` and `/readyz` for whoever
+//! starts, stops and routes to this process.
+
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use http::{HeaderValue, StatusCode, header};
+use millrace_proto::runtime::v1::{
+    DependencyHealth, GetSystemHealthRequest, GetSystemHealthResponse,
+};
+use millrace_types::{ErrorKind, Timestamp};
+use serde::Serialize;
+use tokio::time::timeout;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::Gateway;
+use crate::link::Link;
+use crate::problem::Problem;
+
+const HEALTHY: &str = "healthy";
+const DEGRADED: &str = "degraded";
+const UNHEALTHY: &str = "unhealthy";
+const DISABLED: &str = "disabled";
+/// There was nobody to ask.
+const UNKNOWN: &str = "unknown";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    timestamp: Timestamp,
+    version: &'static str,
+    dependencies: Dependencies,
+}
+
+/// Named as they are configured, not in lowerCamelCase.
+#[derive(Serialize)]
+struct Dependencies {
+    database: Dependency,
+    redis: Dependency,
+    workflow_engine: Dependency,
+    orchestrator: Dependency,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Dependency {
+    status: &'static str,
+    latency_ms: f64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+}
+
+impl Dependency {
+    fn new(status: &'static str, since: Instant, message: &str) -> Self {
+        let micros = u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
+        Self {
+            status,
+            latency_ms: f64::from(micros) / 1000.0,
+            message: message.to_owned(),
+        }
+    }
+}
+
+impl From<&DependencyHealth> for Dependency {
+    fn from(health: &DependencyHealth) -> Self {
+        let known = [HEALTHY, DEGRADED, UNHEALTHY, DISABLED];
+        let status = known
+            .into_iter()
+            .find(|name| *name == health.status)
+            .unwrap_or(UNKNOWN);
+        Self {
+            status,
+            latency_ms: health.latency_ms,
+            message: health.message.clone(),
+        }
+    }
+}
+
+/// 503 when nothing can be accepted, else 200.
+pub async fn health(State(gateway): State<Gateway>) -> Response {
+    let begun = Instant::now();
+    let (runtime, orchestrator) =
+        futures::join!(ask_runtimes(&gateway), ask_orchestrator(&gateway));
+    let dependency = |name: &str| match &runtime {
+        None => Dependency::new(UNKNOWN, begun, "no runtime answered"),
+        Some(health) => health
+            .dependencies
+            .iter()
+            .find(|d| d.name == name)
+            .map_or_else(
+                || Dependency::new(UNKNOWN, begun, "the runtime does not report it"),
+                Dependency::from,
+            ),
+    };
+    let dependencies = Dependencies {
+        database: dependency("database"),
+        redis: dependency("redis"),
+        workflow_engine: dependency("workflow_engine"),
+        orchestrator,
+    };
+    let status = overall(runtime.as_ref(), &dependencies);
+    let code = if status == UNHEALTHY {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    };
+    let body = Health {
+        status,
+        timestamp: Timestamp::now(),
+        version: env!("CARGO_PKG_VERSION"),
+        dependencies,
+    };
+    (code, uncached(), Json(body)).into_response()
+}
+
+/// Only a database that is down, or the lack of a runtime, stops everything.
+fn overall(runtime: Option<&GetSystemHealthResponse>, dependencies: &Dependencies) -> &'static str {
+    let Some(runtime) = runtime else {
+        return UNHEALTHY;
+    };
+    if runtime.status == UNHEALTHY || dependencies.database.status == UNHEALTHY {
+        return UNHEALTHY;
+    }
+    let limps = [
+        &dependencies.database,
+        &dependencies.redis,
+        &dependencies.workflow_engine,
+        &dependencies.orchestrator,
+    ]
+    .into_iter()
+    .any(|dependency| matches!(dependency.status, UNHEALTHY | DEGRADED));
+    if limps || runtime.status == DEGRADED {
+        DEGRADED
+    } else {
+        HEALTHY
+    }
+}
+
+/// The first answer of any runtime, so that one that hangs delays nothing.
+async fn ask_runtimes(gateway: &Gateway) -> Option<GetSystemHealthResponse> {
+    let mut asked: FuturesUnordered<_> = gateway
+        .runtimes
+        .monitors()
+        .map(|mut client| async move { client.get_system_health(GetSystemHealthRequest {}).await })
+        .collect();
+    let first = async {
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(health) => return Some(health.into_inner()),
+                Err(status) => {
+                    tracing::debug!(error = %status, "a runtime does not tell its health");
+                }
+            }
+        }
+        None
+    };
+    timeout(gateway.config.health_timeout, first)
+        .await
+        .unwrap_or_default()
+}
+
+async fn ask_orchestrator(gateway: &Gateway) -> Dependency {
+    let begun = Instant::now();
+    let Some(link) = gateway.orchestrator.clone() else {
+        return Dependency::new(DISABLED, begun, "");
+    };
+    match timeout(gateway.config.health_timeout, check(link)).await {
+        Ok(Ok(ServingStatus::Serving)) => Dependency::new(HEALTHY, begun, ""),
+        Ok(Ok(_)) => Dependency::new(UNHEALTHY, begun, "it is not serving"),
+        Ok(Err(status)) => {
+            tracing::debug!(error = %status, "the orchestrator does not tell its health");
+            Dependency::new(UNHEALTHY, begun, "it cannot be reached")
+        }
+        Err(_) => Dependency::new(UNHEALTHY, begun, "it did not answer in time"),
+    }
+}
+
+async fn check(link: Link) -> Result<ServingStatus, tonic::Status> {
+    // The empty name asks for the server as a whole.
+    let request = HealthCheckRequest {
+        service: String::new(),
+    };
+    let answer = HealthClient::new(link).check(request).await?;
+    Ok(answer.into_inner().status())
+}
+
+/// This process runs; nothing else is looked at.
+pub async fn livez() -> impl IntoResponse {
+    (uncached(), Json(Plain { status: "ok" }))
+}
+
+/// Whether a runtime answers, whatever it says of its own dependencies: with
+/// the database down, no other gateway would do better.
+pub async fn readyz(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Problem> {
+    match ask_runtimes(&gateway).await {
+        Some(_) => Ok((uncached(), Json(Plain { status: "ok" }))),
+        None => Err(Problem::new(ErrorKind::Unavailable, "No runtime answers.")),
+    }
+}
+
+#[derive(Serialize)]
+struct Plain {
+    status: &'static str,
+}
+
+fn uncached() -> [(header::HeaderName, HeaderValue); 1] {
+    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]
+}

@@ -1,0 +1,193 @@
+//! Calls to the runtimes. Any of them can answer any call, and every call is
+//! safe to repeat (executions are minted here, deploys are idempotent), so a
+//! runtime that does not answer is passed over for the next one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use millrace_proto::Failure;
+use millrace_proto::runtime::v1::monitoring_service_client::MonitoringServiceClient;
+use millrace_proto::runtime::v1::workflow_runtime_service_client::WorkflowRuntimeServiceClient;
+use millrace_service::Transport;
+use millrace_types::ErrorKind;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
+
+use crate::GatewayConfig;
+use crate::link::Link;
+use crate::problem::Problem;
+
+/// A client of one runtime.
+pub type Client = WorkflowRuntimeServiceClient<Link>;
+
+/// Largest answer that is read: an execution's input and output together may
+/// well exceed tonic's 4 MiB.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// How long a runtime that did not answer is asked last.
+const SHUNNED: Duration = Duration::from_secs(1);
+/// The first pause, once every runtime has been asked; doubled each time.
+const BACK_OFF: Duration = Duration::from_millis(25);
+const MAX_BACK_OFF: Duration = Duration::from_millis(400);
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum CallError {
+    /// A runtime refused it; another one would, too.
+    Refused(Failure),
+    /// No runtime answered.
+    Unreachable,
+}
+
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(failure) => failure.into(),
+            // What the transport says names addresses: it is in the log.
+            CallError::Unreachable => Self::new(
+                ErrorKind::Unavailable,
+                "The service cannot answer at present. It is safe to send the request again.",
+            ),
+        }
+    }
+}
+
+/// All runtimes that this gateway knows.
+pub struct Runtimes {
+    members: Box<[Member]>,
+    config: GatewayConfig,
+    /// Where the next call begins, so that calls spread.
+    turn: AtomicUsize,
+    /// What [`Member::shunned_until`] counts from.
+    epoch: Instant,
+}
+
+struct Member {
+    link: Link,
+    /// Milliseconds since [`Runtimes::epoch`]; 0 when it answers.
+    shunned_until: AtomicU64,
+}
+
+impl fmt::Debug for Runtimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtimes")
+            .field("members", &self.members.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Runtimes {
+    pub fn new(transports: Vec<Transport>, config: GatewayConfig) -> Self {
+        let members = transports
+            .into_iter()
+            .map(|transport| Member {
+                link: transport.into(),
+                shunned_until: AtomicU64::new(0),
+            })
+            .collect();
+        Self {
+            members,
+            config,
+            turn: AtomicUsize::new(0),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Makes a call on one runtime after the other until one answers.
+    pub async fn call<T, F, Fut>(&self, call: F) -> Result<T, CallError>
+    where
+        F: Fn(Client) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.call_waiting(Duration::ZERO, |client, _| call(client))
+            .await
+    }
+
+    /// The same for a call that the runtime answers only after up to `wait`;
+    /// `call` is told how much of that is left.
+    pub async fn call_waiting<T, F, Fut>(&self, wait: Duration, call: F) -> Result<T, CallError>
+    where
+        F: Fn(Client, Duration) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let begun = Instant::now();
+        let deadline = wait + self.config.call_deadline;
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut pause = BACK_OFF;
+        for attempt in 0..self.config.call_attempts {
+            let attempt = attempt as usize;
+            // Every runtime has been asked once: give them time.
+            if attempt >= self.members.len() && attempt > 0 {
+                sleep(pause).await;
+                pause = (pause * 2).min(MAX_BACK_OFF);
+            }
+            let Some(member) = self.pick(start, attempt) else {
+                break;
+            };
+            let spent = begun.elapsed();
+            let Some(rest) = deadline.checked_sub(spent).filter(|rest| !rest.is_zero()) else {
+                break;
+            };
+            let left = wait.saturating_sub(spent);
+            let patience = (left + self.config.call_timeout).min(rest);
+            let client = Client::new(member.link.clone()).max_decoding_message_size(MAX_ANSWER);
+            match timeout(patience, call(client, left)).await {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) if !may_pass(&status) => {
+                    return Err(CallError::Refused(status.into()));
+                }
+                Ok(Err(status)) => {
+                    tracing::warn!(
+                        attempt,
+                        code = ?status.code(),
+                        error = status.message(),
+                        "a runtime could not answer"
+                    );
+                }
+                Err(_) => tracing::warn!(attempt, "a runtime did not answer within {patience:?}"),
+            }
+            self.shun(member);
+        }
+        tracing::error!("no runtime answered within {:?}", begun.elapsed());
+        Err(CallError::Unreachable)
+    }
+
+    /// The runtime to ask: in turn, those that answered of late first.
+    fn pick(&self, start: usize, attempt: usize) -> Option<&Member> {
+        let count = self.members.len();
+        let now = self.now();
+        let in_turn =
+            (0..count).map(|step| &self.members[(start.wrapping_add(attempt + step)) % count]);
+        in_turn
+            .clone()
+            .find(|member| member.shunned_until.load(Ordering::Relaxed) <= now)
+            .or_else(|| in_turn.clone().next())
+    }
+
+    fn shun(&self, member: &Member) {
+        let until = self.now() + u64::try_from(SHUNNED.as_millis()).unwrap_or(u64::MAX);
+        member.shunned_until.store(until, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Clients of the monitoring service of every runtime.
+    pub fn monitors(&self) -> impl Iterator<Item = MonitoringServiceClient<Link>> + '_ {
+        self.members
+            .iter()
+            .map(|member| MonitoringServiceClient::new(member.link.clone()))
+    }
+}
+
+/// Whether the next runtime might answer where this one did not: it is gone,
+/// going, or was cut off. What a runtime says itself carries a detail, so that
+/// its own internal errors are told from broken connections.
+fn may_pass(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => true,
+        Code::Internal | Code::DeadlineExceeded => status.details().is_empty(),
+        _ => false,
+    }
+}

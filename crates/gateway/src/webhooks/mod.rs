@@ -1,0 +1,19 @@
+//! `ANY /webhooks/{path…}`: the way in from the outside.
+//!
+//! ```text
+//!  path ─► RouteCache ─miss─► ResolveWebhook (any runtime)
+//!             │
+//!             ▼
+//!  body ─► input (raw) ─► TriggerWorkflow, same execution id on every attempt ─► 202
+//!             ▲                     │ stale-trigger
+//!             └── resolve again ◄───┘ (once)
+//! ```
+
+mod cache;
+pub mod input;
+mod path;
+mod receive;
+mod route;
+
+pub use cache::RouteCache;
+pub use receive::receive;
