@@ -6,7 +6,6 @@ use axum::Router;
 use millrace_service::Transport;
 
 use crate::GatewayConfig;
-use crate::link::Link;
 use crate::router;
 use crate::runtimes::Runtimes;
 use crate::webhooks::RouteCache;
@@ -20,7 +19,7 @@ pub struct Gateway(Arc<Shared>);
 pub struct Shared {
     pub(crate) config: GatewayConfig,
     pub(crate) runtimes: Runtimes,
-    pub(crate) orchestrator: Option<Link>,
+    pub(crate) orchestrator: Option<Transport>,
     pub(crate) webhooks: RouteCache,
 }
 
@@ -35,7 +34,7 @@ impl Gateway {
         let webhooks = RouteCache::new(config.webhook_cache_ttl, config.webhook_cache_size);
         Self(Arc::new(Shared {
             runtimes: Runtimes::new(runtimes, config.clone()),
-            orchestrator: orchestrator.map(Link::from),
+            orchestrator,
             webhooks,
             config,
         }))

@@ -25,7 +25,6 @@ mod body;
 mod config;
 mod gateway;
 mod json;
-mod link;
 mod media;
 pub mod problem;
 mod query;

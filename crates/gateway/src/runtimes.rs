@@ -15,11 +15,10 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::GatewayConfig;
-use crate::link::Link;
 use crate::problem::Problem;
 
 /// A client of one runtime.
-pub type Client = WorkflowRuntimeServiceClient<Link>;
+pub type Client = WorkflowRuntimeServiceClient<Transport>;
 
 /// Largest answer that is read: an execution's input and output together may
 /// well exceed tonic's 4 MiB.
@@ -63,7 +62,7 @@ pub struct Runtimes {
 }
 
 struct Member {
-    link: Link,
+    transport: Transport,
     /// Milliseconds since [`Runtimes::epoch`]; 0 when it answers.
     shunned_until: AtomicU64,
 }
@@ -81,7 +80,7 @@ impl Runtimes {
         let members = transports
             .into_iter()
             .map(|transport| Member {
-                link: transport.into(),
+                transport,
                 shunned_until: AtomicU64::new(0),
             })
             .collect();
@@ -130,7 +129,8 @@ impl Runtimes {
             };
             let left = wait.saturating_sub(spent);
             let patience = (left + self.config.call_timeout).min(rest);
-            let client = Client::new(member.link.clone()).max_decoding_message_size(MAX_ANSWER);
+            let client =
+                Client::new(member.transport.clone()).max_decoding_message_size(MAX_ANSWER);
             match timeout(patience, call(client, left)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if !may_pass(&status) => {
@@ -174,10 +174,10 @@ impl Runtimes {
     }
 
     /// Clients of the monitoring service of every runtime.
-    pub fn monitors(&self) -> impl Iterator<Item = MonitoringServiceClient<Link>> + '_ {
+    pub fn monitors(&self) -> impl Iterator<Item = MonitoringServiceClient<Transport>> + '_ {
         self.members
             .iter()
-            .map(|member| MonitoringServiceClient::new(member.link.clone()))
+            .map(|member| MonitoringServiceClient::new(member.transport.clone()))
     }
 }
 

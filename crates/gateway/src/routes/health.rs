@@ -12,6 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 use millrace_proto::runtime::v1::{
     DependencyHealth, GetSystemHealthRequest, GetSystemHealthResponse,
 };
+use millrace_service::Transport;
 use millrace_types::{ErrorKind, Timestamp};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -20,7 +21,6 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::Gateway;
-use crate::link::Link;
 use crate::problem::Problem;
 
 const HEALTHY: &str = "healthy";
@@ -168,10 +168,10 @@ async fn ask_runtimes(gateway: &Gateway) -> Option<GetSystemHealthResponse> {
 
 async fn ask_orchestrator(gateway: &Gateway) -> Dependency {
     let begun = Instant::now();
-    let Some(link) = gateway.orchestrator.clone() else {
+    let Some(transport) = gateway.orchestrator.clone() else {
         return Dependency::new(DISABLED, begun, "");
     };
-    match timeout(gateway.config.health_timeout, check(link)).await {
+    match timeout(gateway.config.health_timeout, check(transport)).await {
         Ok(Ok(ServingStatus::Serving)) => Dependency::new(HEALTHY, begun, ""),
         Ok(Ok(_)) => Dependency::new(UNHEALTHY, begun, "it is not serving"),
         Ok(Err(status)) => {
@@ -182,12 +182,12 @@ async fn ask_orchestrator(gateway: &Gateway) -> Dependency {
     }
 }
 
-async fn check(link: Link) -> Result<ServingStatus, tonic::Status> {
+async fn check(transport: Transport) -> Result<ServingStatus, tonic::Status> {
     // The empty name asks for the server as a whole.
     let request = HealthCheckRequest {
         service: String::new(),
     };
-    let answer = HealthClient::new(link).check(request).await?;
+    let answer = HealthClient::new(transport).check(request).await?;
     Ok(answer.into_inner().status())
 }
 
