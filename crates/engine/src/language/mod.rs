@@ -11,7 +11,9 @@ pub mod diagnostic;
 pub mod duration;
 pub mod error_type;
 pub mod model;
+mod read;
 pub mod schema;
+mod source;
 pub mod uri_template;
 
 use std::sync::Arc;
@@ -34,12 +36,14 @@ pub struct Parsed {
 /// On failure the findings hold at least one error; they are in the order of
 /// the text, and warnings are among them.
 pub fn parse(text: &str) -> Result<Parsed, Vec<Diagnostic>> {
-    let _ = text;
-    Err(vec![Diagnostic {
-        severity: Severity::Error,
-        pointer: String::new(),
-        line: 0,
-        column: 0,
-        message: "documents cannot be read yet".to_owned(),
-    }])
+    let root = source::read(text)?;
+    let (workflow, findings) = read::workflow(&root);
+    match workflow {
+        Some(workflow) => Ok(Parsed {
+            workflow: Arc::new(workflow),
+            definition_json: root.to_json().to_string(),
+            warnings: findings,
+        }),
+        None => Err(findings),
+    }
 }

@@ -17,7 +17,7 @@ pub struct Raise {
 /// An error as the document defines it; each template gives a string.
 #[derive(Debug, Clone)]
 pub struct ErrorDefinition {
-    /// Gives a URI; a URI template is filled in by then.
+    /// Gives a URI.
     pub type_: Template,
     pub status: u16,
     pub title: Option<Template>,
