@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::compiled::Expression;
+use crate::expression::Expression;
 
 /// A duration of a document.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub enum DurationError {
 }
 
 /// Far beyond any sensible wait, and small enough that sums never overflow.
-const MAX: Duration = Duration::from_secs(10_000 * 24 * 3600);
+const MAX: Duration = Duration::from_hours(10_000 * 24);
 
 /// The units of a duration object, with their length in milliseconds.
 const UNITS: [(&str, u64); 5] = [

@@ -6,7 +6,6 @@
 //! not run is refused here and never ignored, and so are keys that the
 //! language does not know.
 
-mod compiled;
 pub mod diagnostic;
 pub mod duration;
 pub mod error_type;
@@ -47,3 +46,6 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Diagnostic>> {
         None => Err(findings),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,9 @@ pub use task::{
     TaskList, Wait,
 };
 
-use super::compiled::{Expression, Template};
 use super::duration::DurationSource;
 use super::schema::Schema;
+pub use crate::expression::{Expression, Template};
 
 /// A compiled workflow document.
 #[derive(Debug, Clone)]

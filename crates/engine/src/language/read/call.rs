@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::expression::wrapped;
+use super::expression::Whole;
 use super::fields::Fields;
 use super::reuse::Section;
 use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
+use crate::expression::strict;
 use crate::language::model::{
     Authentication, Basic, Bearer, Call, CallHttp, Credentials, Endpoint, HttpOutput, Template, Uri,
 };
@@ -108,7 +109,7 @@ impl<'d> Reader<'d> {
                     }
                 }
             }
-            Data::Text(text) if wrapped(&text.text).is_some() || text.cut_by_comment => {}
+            Data::Text(text) if strict(&text.text).is_some() || text.cut_by_comment => {}
             _ => {
                 self.wrong_type(place, "an object, or one whole `${ … }`");
                 return None;
@@ -160,7 +161,7 @@ impl<'d> Reader<'d> {
 
     fn uri(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Uri> {
         let text = self.text(place)?;
-        if let Some(expression) = self.wrapped_expression(place, text, scope)? {
+        if let Whole::Expression(expression) = self.wrapped_expression(place, text, scope)? {
             return Some(Uri::Expression(expression));
         }
         let text = text.text.trim();

@@ -7,8 +7,8 @@ use crate::language::model::{DocumentInfo, Export, Input, Output, Workflow};
 use crate::language::schema::Schema;
 
 impl<'d> Reader<'d> {
-    pub(super) fn workflow(&mut self, place: Place<'d>) -> Option<Workflow> {
-        let mut fields = self.fields(&place)?;
+    pub(super) fn workflow(&mut self, place: &Place<'d>) -> Option<Workflow> {
+        let mut fields = self.fields(place)?;
         let scope = Scope::default();
         let info = fields
             .require(self, "document")

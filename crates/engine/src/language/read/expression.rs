@@ -2,7 +2,7 @@
 
 use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
-use crate::language::compiled::{Expression, Template};
+use crate::expression::{Expression, Template, strict};
 use crate::language::duration::{DurationSource, duration_from_text, duration_from_value};
 use crate::language::model::Transform;
 use crate::language::source::{Text, quoted};
@@ -11,9 +11,10 @@ use crate::language::source::{Text, quoted};
 /// millisecond.
 const MAX_EXPRESSIONS: usize = 4096;
 
-/// The jq inside of a string that is one whole `${ … }`.
-pub(super) fn wrapped(text: &str) -> Option<&str> {
-    text.trim().strip_prefix("${")?.strip_suffix('}')
+/// What a text is where it may be one whole `${ … }`.
+pub(super) enum Whole {
+    Expression(Expression),
+    Literal,
 }
 
 impl<'d> Reader<'d> {
@@ -36,23 +37,23 @@ impl<'d> Reader<'d> {
         if self.is_cut(place, text) {
             return None;
         }
-        let source = wrapped(&text.text).unwrap_or(&text.text);
+        let source = strict(&text.text).unwrap_or(&text.text);
         self.compile(place, source, scope)
     }
 
-    /// A place that must be one whole `${ … }`, or else is no expression.
+    /// A text that is one whole `${ … }`, or else is taken as it is.
     pub(super) fn wrapped_expression(
         &mut self,
         place: &Place<'d>,
         text: &'d Text,
         scope: &Scope,
-    ) -> Option<Option<Expression>> {
+    ) -> Option<Whole> {
         if self.is_cut(place, text) {
             return None;
         }
-        match wrapped(&text.text) {
-            Some(source) => self.compile(place, source, scope).map(Some),
-            None => Some(None),
+        match strict(&text.text) {
+            Some(source) => self.compile(place, source, scope).map(Whole::Expression),
+            None => Some(Whole::Literal),
         }
     }
 
@@ -113,8 +114,10 @@ impl<'d> Reader<'d> {
     pub(super) fn duration(&mut self, place: &Place<'d>, scope: &Scope) -> Option<DurationSource> {
         let fixed = match &place.node.data {
             Data::Text(text) => match self.wrapped_expression(place, text, scope)? {
-                Some(expression) => return Some(DurationSource::Expression(expression)),
-                None => duration_from_text(&text.text),
+                Whole::Expression(expression) => {
+                    return Some(DurationSource::Expression(expression));
+                }
+                Whole::Literal => duration_from_text(&text.text),
             },
             _ => duration_from_value(&place.node.to_json()),
         };
@@ -134,7 +137,7 @@ impl<'d> Reader<'d> {
             Data::Text(text) => {
                 if self.is_cut(place, text) {
                     fine = false;
-                } else if let Some(source) = wrapped(&text.text) {
+                } else if let Some(source) = strict(&text.text) {
                     fine = self.check_source(place, source, scope);
                 } else if text.text.contains("${") {
                     self.warn(
@@ -163,7 +166,7 @@ impl<'d> Reader<'d> {
     /// Whether YAML took the end of an expression for a comment.
     fn is_cut(&mut self, place: &Place<'d>, text: &Text) -> bool {
         let start = text.text.trim_start();
-        let cut = text.cut_by_comment && start.starts_with("${") && wrapped(start).is_none();
+        let cut = text.cut_by_comment && start.starts_with("${") && strict(start).is_none();
         if cut {
             self.error(
                 place,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::expression::wrapped;
 use super::fields::Fields;
 use super::reuse::Section;
 use super::task::Siblings;
 use super::{Data, Place, Reader, Scope};
+use crate::expression::strict;
 use crate::language::model::{
     Backoff, Catch, ErrorDefinition, ErrorFilter, Jitter, Raise, RetryLimit, RetryPolicy, Try,
 };
@@ -60,7 +60,7 @@ impl<'d> Reader<'d> {
 
     fn check_error_type(&mut self, place: &Place<'d>) -> Option<()> {
         let text = &self.text(place)?.text;
-        if wrapped(text).is_some() {
+        if strict(text).is_some() {
             return Some(());
         }
         let problem = if text.trim().is_empty() {
@@ -171,7 +171,7 @@ impl<'d> Reader<'d> {
     fn filter_text(&mut self, fields: &mut Fields<'d>, key: &'static str) -> Option<String> {
         let place = fields.take(key)?;
         let text = &self.text(&place)?.text;
-        if wrapped(text).is_some() {
+        if strict(text).is_some() {
             self.error(
                 &place,
                 "expressions in a filter are not supported yet; write the condition as `when` of \

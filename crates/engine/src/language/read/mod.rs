@@ -21,7 +21,7 @@ use reuse::Reuse;
 /// workflow when one of them is an error.
 pub(super) fn workflow(root: &Node) -> (Option<Workflow>, Vec<Diagnostic>) {
     let mut reader = Reader::default();
-    let workflow = reader.workflow(Place {
+    let workflow = reader.workflow(&Place {
         node: root,
         pointer: "".into(),
         key_at: root.at,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::expression::Whole;
 use super::fields::Fields;
 use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
@@ -191,7 +192,7 @@ impl<'d> Reader<'d> {
             }
             Data::Mapping(_) => {}
             Data::Text(text) => {
-                if self.wrapped_expression(place, text, scope)?.is_none() {
+                if matches!(self.wrapped_expression(place, text, scope)?, Whole::Literal) {
                     self.error(place, "this must be an object, or one whole `${ … }`");
                     return None;
                 }

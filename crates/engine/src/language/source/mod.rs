@@ -93,39 +93,29 @@ impl Node {
     }
 }
 
-/// Reads YAML or JSON. What is JSON is read as JSON, strictly; all else is
-/// YAML 1.2.
+/// Reads YAML or JSON. What starts as JSON does, with a quoted key, is read as
+/// JSON, strictly; all else is YAML 1.2.
 pub(super) fn read(text: &str) -> Result<Node, Vec<Diagnostic>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MAX_BYTES {
-        return Err(vec![fault(
-            Position::START,
-            format!(
-                "the document has {} bytes; at most {MAX_BYTES} are read",
-                text.len()
-            ),
-        )]);
+        let message = format!(
+            "the document has {} bytes; at most {MAX_BYTES} are read",
+            text.len()
+        );
+        return Err(vec![fault(Position::START, message)]);
     }
-    if !text.trim_start().starts_with(['{', '[']) {
-        return yaml::read(text).map_err(|fault| vec![fault]);
-    }
-    match json::read(text) {
-        Ok(node) => Ok(node),
-        // YAML's flow style looks like JSON at its start too.
-        Err(json_fault) => yaml::read(text).map_err(|yaml_fault| {
-            vec![if looks_like_json(text) {
-                json_fault
-            } else {
-                yaml_fault
-            }]
-        }),
-    }
+    let read = if looks_like_json(text) {
+        json::read(text)
+    } else {
+        yaml::read(text)
+    };
+    read.map_err(|fault| vec![fault])
 }
 
-/// Whether the first thing inside the outer braces is a quoted key.
 fn looks_like_json(text: &str) -> bool {
-    let inside = text.trim_start()[1..].trim_start();
-    inside.starts_with('"')
+    text.trim_start()
+        .strip_prefix('{')
+        .is_some_and(|inside| inside.trim_start().starts_with('"'))
 }
 
 /// An error about the text itself, which has no pointer.

@@ -8,7 +8,7 @@ use serde_saphyr::granit_parser::{
 
 use super::limits::{MAX_DEPTH, MAX_NODES, MAX_TEXT};
 use super::{
-    Data, Diagnostic, Entry, Node, Position, Text, fault, fault_at, push_segment, quoting, scalar,
+    Data, Diagnostic, Entry, Node, Position, fault, fault_at, push_segment, quoting, scalar,
 };
 
 /// Reads one YAML document and nothing after it.
@@ -141,8 +141,7 @@ impl<'t> Composer<'t> {
                     "no anchor `&{name}` comes before this alias; quote a text that starts with `*`"
                 ),
             )),
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            // Comments and anchors' names are not asked for.
+            // Starts and ends; comments and anchors' names are not asked for.
             _ => Ok(()),
         }
     }
@@ -406,6 +405,8 @@ impl<'t> Composer<'t> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use serde_json::json;
 
     use super::*;
@@ -463,7 +464,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            let _ = writeln!(text, "a{level}: &a{level} [{aliases}]");
         }
         let fault = read(&text).expect_err("a bomb");
         assert!(fault.message.contains("200000 values"), "{fault}");
@@ -488,10 +489,8 @@ mod tests {
         assert!(fault.message.contains("nested more than 64"), "{fault}");
         let mut text = "a0: &a0 [[[[[[[[[[x]]]]]]]]]]\n".to_owned();
         for level in 1..8 {
-            text.push_str(&format!(
-                "a{level}: &a{level} [[[[[[[[[[*a{}]]]]]]]]]]\n",
-                level - 1
-            ));
+            let inner = level - 1;
+            let _ = writeln!(text, "a{level}: &a{level} [[[[[[[[[[*a{inner}]]]]]]]]]]");
         }
         let fault = read(&text).expect_err("through aliases");
         assert!(fault.message.contains("nested more than 64"), "{fault}");

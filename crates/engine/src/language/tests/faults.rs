@@ -1,0 +1,130 @@
+//! Tables of faults, one a row; laid out by hand, so that a row stays a line.
+
+/// One fault: the lines after the head, the pointer and the line of the one
+/// error, and a part of its message.
+pub(super) type Fault = (&'static str, &'static str, u32, &'static str);
+
+#[rustfmt::skip]
+pub(super) const KEYS: &[Fault] = &[
+    ("do:\n  - a:\n      set: {x: 1}\n      thne: end\n", "/do/0/a/thne", 9, "unknown key `thne`; did you mean `then`?"),
+    ("do:\n  - a:\n      sett: {x: 1}\n      set: {x: 1}\n", "/do/0/a/sett", 8, "unknown key `sett`"),
+    ("doo: []\ndo: []\n", "/doo", 6, "unknown key `doo`"),
+    ("use: {secret: [a]}\ndo: []\n", "/use/secret", 6, "did you mean `secrets`?"),
+    ("input: {form: .x}\ndo: []\n", "/input/form", 6, "did you mean `from`?"),
+    ("output: {from: .x}\ndo: []\n", "/output/from", 6, "unknown key"),
+    ("do:\n  - a:\n      export: {sa: .}\n      set: {x: 1}\n", "/do/0/a/export/sa", 8, "did you mean `as`?"),
+    ("do:\n  - a:\n      switch:\n        - b: {wehn: .x, then: end}\n", "/do/0/a/switch/0/b/wehn", 9, "did you mean `when`?"),
+    ("do:\n  - a:\n      for: {in: .x, eahc: y}\n      do: []\n", "/do/0/a/for/eahc", 8, "did you mean `each`?"),
+    ("do:\n  - a:\n      try: []\n      catch: {error: {}}\n", "/do/0/a/catch/error", 9, "did you mean `errors`?"),
+    ("do:\n  - a:\n      try: []\n      catch: {errors: {with: {statsu: 500}}}\n", "/do/0/a/catch/errors/with/statsu", 9, "did you mean `status`?"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {dealy: PT1S}}\n", "/do/0/a/catch/retry/dealy", 9, "did you mean `delay`?"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {backoff: {constant: {x: 1}}}}\n", "/do/0/a/catch/retry/backoff/constant/x", 9, "unknown key"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {limit: {attempts: {count: 1}}}}\n", "/do/0/a/catch/retry/limit/attempts", 9, "did you mean `attempt`?"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a', header: {}}\n", "/do/0/a/with/header", 9, "did you mean `headers`?"),
+    ("do:\n  - a:\n      wait: PT1S\n      while: .x\n", "/do/0/a/while", 9, "unknown key"),
+    ("use: {}\n", "", 1, "`do` is missing"),
+    ("do:\n  - a:\n      try: []\n", "/do/0/a", 7, "`catch` is missing"),
+    ("do:\n  - a:\n      for: {each: x}\n      do: []\n", "/do/0/a/for", 8, "`in` is missing"),
+    ("do:\n  - a:\n      for: {in: .x}\n", "/do/0/a", 7, "`do` is missing"),
+    ("do:\n  - a:\n      call: http\n", "/do/0/a", 7, "`with` is missing"),
+    ("do:\n  - a:\n      call: http\n      with: {endpoint: 'http://a'}\n", "/do/0/a/with", 9, "`method` is missing"),
+    ("do:\n  - a:\n      switch:\n        - b: {when: .x}\n", "/do/0/a/switch/0/b", 9, "`then` is missing"),
+    ("do:\n  - a:\n      raise: {error: {type: x}}\n", "/do/0/a/raise/error", 8, "`status` is missing"),
+];
+
+#[rustfmt::skip]
+pub(super) const UNSUPPORTED: &[Fault] = &[
+    ("do:\n  - a:\n      fork: {branches: []}\n", "/do/0/a/fork", 8, "`fork` is not supported yet"),
+    ("do:\n  - a:\n      listen: {to: {one: {}}}\n      foreach: {}\n", "/do/0/a/listen", 8, "`listen` is not supported yet"),
+    ("do:\n  - a:\n      emit: {event: {}}\n", "/do/0/a/emit", 8, "`emit` is not supported yet"),
+    ("do:\n  - a:\n      do:\n        - b:\n            run: {shell: {command: ls}}\n", "/do/0/a/do/0/b/run", 10, "`run` is not supported yet"),
+    ("do:\n  - a:\n      call: openapi\n      with: {}\n", "/do/0/a/call", 8, "`call: openapi` is not supported yet"),
+    ("do:\n  - a:\n      call: grpc\n", "/do/0/a/call", 8, "`call: grpc` is not supported yet"),
+    ("do:\n  - a:\n      call: asyncapi\n", "/do/0/a/call", 8, "not supported yet"),
+    ("do:\n  - a:\n      call: a2a\n", "/do/0/a/call", 8, "not supported yet"),
+    ("do:\n  - a:\n      call: mcp\n", "/do/0/a/call", 8, "not supported yet"),
+    ("do:\n  - a:\n      call: greet\n      with: {name: x}\n", "/do/0/a/call", 8, "functions are not supported yet"),
+    ("do:\n  - a:\n      call: htpp\n      with: {name: x}\n", "/do/0/a/call", 8, "did you mean `http`?"),
+    ("schedule: {cron: 0 2 * * *}\ndo: []\n", "/schedule", 6, "`schedule` is not supported yet"),
+    ("use: {functions: {f: {}}}\ndo: []\n", "/use/functions", 6, "not supported yet"),
+    ("use: {extensions: []}\ndo: []\n", "/use/extensions", 6, "not supported yet"),
+    ("use: {catalogs: {}}\ndo: []\n", "/use/catalogs", 6, "not supported yet"),
+    ("use: {authentications: {a: {oauth2: {}}}}\ndo: []\n", "/use/authentications/a/oauth2", 6, "`oauth2` is not supported yet"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: {uri: 'http://a', authentication: {digest: {}}}}\n", "/do/0/a/with/endpoint/authentication/digest", 9, "not supported yet"),
+    ("input: {schema: {resource: {endpoint: 'http://a'}}}\ndo: []\n", "/input/schema/resource", 6, "not supported yet"),
+    ("input: {schema: {format: avro, document: {}}}\ndo: []\n", "/input/schema/format", 6, "`avro` are not supported yet"),
+    ("evaluate: {language: javascript}\ndo: []\n", "/evaluate/language", 6, "not supported yet"),
+    ("evaluate: {mode: loose}\ndo: []\n", "/evaluate/mode", 6, "not supported yet"),
+    ("do:\n  - a:\n      wait: P1M\n", "/do/0/a/wait", 8, "no fixed length"),
+];
+
+#[rustfmt::skip]
+pub(super) const TASKS: &[Fault] = &[
+    ("do:\n  - a:\n      then: end\n", "/do/0/a", 7, "it needs one of `for`, `do`"),
+    ("do:\n  - a:\n      set: {x: 1}\n      wait: PT1S\n", "/do/0/a", 7, "this one has `set` and `wait`"),
+    ("do:\n  - a: {set: {x: 1}}\n    b: {set: {x: 1}}\n", "/do/0", 7, "and has 2; check the indentation"),
+    ("do:\n  - a:\n    set: {x: 1}\n", "/do/0", 7, "check the indentation"),
+    ("do:\n  - a\n", "/do/0", 7, "an object with one key"),
+    ("do:\n  a: {set: {x: 1}}\n", "/do", 7, "this must be a list, and is an object"),
+    ("do:\n  - a: {set: {x: 1}}\n  - a: {set: {x: 1}}\n", "/do/1/a", 8, "there is a task `a` in this list already"),
+    ("do:\n  - end: {set: {x: 1}}\n", "/do/0/end", 7, "cannot be named `end`"),
+    ("do:\n  - a:\n      switch: []\n", "/do/0/a/switch", 8, "at least one case"),
+    ("do:\n  - a:\n      switch:\n        - b: {then: end}\n        - b: {then: end}\n", "/do/0/a/switch/1/b", 10, "there is a case `b`"),
+    ("do:\n  - a:\n      set: {}\n", "/do/0/a/set", 8, "at least one property"),
+    ("do:\n  - a:\n      set: [1]\n", "/do/0/a/set", 8, "and is a list"),
+    ("do:\n  - a:\n      set: .x\n", "/do/0/a/set", 8, "one whole `${ … }`"),
+];
+
+#[rustfmt::skip]
+pub(super) const REFERENCES: &[Fault] = &[
+    ("do:\n  - a:\n      set: {x: 1}\n      then: bb\n  - bbb: {set: {x: 1}}\n", "/do/0/a/then", 9, "no task `bb` in this list, and it is not `continue`, `exit` or `end`; did you mean `bbb`?"),
+    ("do:\n  - a:\n      set: {x: 1}\n      then: ned\n", "/do/0/a/then", 9, "did you mean `end`?"),
+    ("do:\n  - a:\n      do:\n        - b: {set: {x: 1}, then: a}\n", "/do/0/a/do/0/b/then", 9, "no task `a` in this list"),
+    ("do:\n  - a:\n      switch:\n        - b: {then: nowhere}\n", "/do/0/a/switch/0/b/then", 9, "no task `nowhere`"),
+    ("do:\n  - a:\n      try:\n        - b: {set: {x: 1}}\n      catch: {then: b}\n", "/do/0/a/catch/then", 10, "no task `b`"),
+    ("use: {retries: {slow: {}}}\ndo:\n  - a:\n      try: []\n      catch: {retry: slwo}\n", "/do/0/a/catch/retry", 10, "`use.retries` does not define `slwo`; did you mean `slow`?"),
+    ("do:\n  - a:\n      raise: {error: sold}\n", "/do/0/a/raise/error", 8, "`use.errors` does not define `sold`"),
+    ("do:\n  - a:\n      set: {x: 1}\n      timeout: short\n", "/do/0/a/timeout", 9, "`use.timeouts` does not define `short`"),
+    ("timeout: short\ndo: []\n", "/timeout", 6, "`use.timeouts` does not define `short`"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: {uri: 'http://a', authentication: {use: b}}}\n", "/do/0/a/with/endpoint/authentication/use", 9, "`use.authentications` does not define `b`"),
+];
+
+#[rustfmt::skip]
+pub(super) const VALUES: &[Fault] = &[
+    ("do:\n  - a:\n      wait: 8 seconds\n", "/do/0/a/wait", 8, "`8 seconds` is not an ISO 8601 duration"),
+    ("do:\n  - a:\n      wait: 8\n", "/do/0/a/wait", 8, "a duration is ISO 8601 text"),
+    ("do:\n  - a:\n      wait: {second: 8}\n", "/do/0/a/wait", 8, "no unit of a duration"),
+    ("timeout: {after: soon}\ndo: []\n", "/timeout/after", 6, "not an ISO 8601 duration"),
+    ("do:\n  - a:\n      if: true\n      set: {x: 1}\n", "/do/0/a/if", 8, "put it in quotes"),
+    ("do:\n  - a:\n      if: {b: 1}\n      set: {x: 1}\n", "/do/0/a/if", 8, "put the expression in quotes"),
+    ("do:\n  - a:\n      if: ''\n      set: {x: 1}\n", "/do/0/a/if", 8, "empty"),
+    ("do:\n  - a:\n      input: {from: [1]}\n      set: {x: 1}\n", "/do/0/a/input/from", 8, "and is a list"),
+    ("do:\n  - a:\n      metadata: x\n      set: {x: 1}\n", "/do/0/a/metadata", 8, "must be an object"),
+    ("do:\n  - a:\n      then: null\n      set: {x: 1}\n", "/do/0/a/then", 8, "and is nothing"),
+    ("do:\n  - a:\n      for: {in: 3}\n      do: []\n", "/do/0/a/for/in", 8, "an expression or a list"),
+    ("do:\n  - a:\n      for: {in: .x, each: $y}\n      do: []\n", "/do/0/a/for/each", 8, "cannot name a variable"),
+    ("do:\n  - a:\n      for: {in: .x, each: input}\n      do: []\n", "/do/0/a/for/each", 8, "means something else"),
+    ("do:\n  - a:\n      for: {in: .x, each: y, at: y}\n      do: []\n", "/do/0/a/for/at", 8, "is the item already"),
+    ("do:\n  - a:\n      try: []\n      catch: {errors: {with: {}}}\n", "/do/0/a/catch/errors/with", 9, "at least one property"),
+    ("do:\n  - a:\n      try: []\n      catch: {errors: {with: {type: '${ .t }'}}}\n", "/do/0/a/catch/errors/with/type", 9, "not supported yet"),
+    ("do:\n  - a:\n      try: []\n      catch: {errors: {with: {status: 1000}}}\n", "/do/0/a/catch/errors/with/status", 9, "whole number from 100 to 599"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {backoff: {}}}\n", "/do/0/a/catch/retry/backoff", 9, "one of `constant`"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {limit: {attempt: {count: -1}}}}\n", "/do/0/a/catch/retry/limit/attempt/count", 9, "whole number"),
+    ("do:\n  - a:\n      try: []\n      catch: {retry: {jitter: {from: PT1S}}}\n", "/do/0/a/catch/retry/jitter", 9, "`to` is missing"),
+    ("do:\n  - a:\n      raise: {error: {type: '', status: 400}}\n", "/do/0/a/raise/error/type", 8, "must not be empty"),
+    ("do:\n  - a:\n      raise: {error: {type: 'https://a/{x}', status: 400}}\n", "/do/0/a/raise/error/type", 8, "not supported yet"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GTE, endpoint: 'http://a'}\n", "/do/0/a/with/method", 9, "did you mean `GET`?"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: a.example/x}\n", "/do/0/a/with/endpoint", 9, "absolute http or https address"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'ftp://a/x'}\n", "/do/0/a/with/endpoint", 9, "absolute http or https address"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a/{x'}\n", "/do/0/a/with/endpoint", 9, "not a URI template"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a', output: row}\n", "/do/0/a/with/output", 9, "did you mean `raw`?"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a', redirect: sure}\n", "/do/0/a/with/redirect", 9, "true or false"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a', headers: {x: [1]}}\n", "/do/0/a/with/headers/x", 9, "a text, a number or a boolean"),
+    ("do:\n  - a:\n      call: http\n      with: {method: GET, endpoint: 'http://a', query: x=1}\n", "/do/0/a/with/query", 9, "an object, or one whole `${ … }`"),
+    ("use: {authentications: {a: {basic: {}, bearer: {token: x}}}}\ndo: []\n", "/use/authentications/a", 6, "one of `basic` and `bearer`"),
+    ("use: {authentications: {a: {basic: {username: x}}}}\ndo: []\n", "/use/authentications/a/basic", 6, "`password` is missing"),
+    ("use: {secrets: [a, a]}\ndo: []\n", "/use/secrets/1", 6, "listed already"),
+    ("input: {schema: {document: {type: strnig}}}\ndo: []\n", "/input/schema/document/type", 6, "not a JSON Schema"),
+    ("input: {schema: {document: {$ref: 'https://a.example/s'}}}\ndo: []\n", "/input/schema/document", 6, "not a JSON Schema that can be used"),
+    ("input: {schema: {document: 5}}\ndo: []\n", "/input/schema/document", 6, "a JSON Schema, an object"),
+];
