@@ -44,7 +44,7 @@ pub async fn read(
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "a request's body broke off");
-            Err(Problem::findings("The body broke off.", Vec::new()))
+            Err(Problem::invalid("The body broke off."))
         }
         Err(_) => Err(Problem::body_timeout()),
     }

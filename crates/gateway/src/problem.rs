@@ -99,6 +99,11 @@ impl Problem {
         )
     }
 
+    /// The request is wrong, in a way that has no place of its own.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, detail)
+    }
+
     /// The body is wrong at one or more places.
     pub fn findings(detail: impl Into<String>, findings: Vec<Finding>) -> Self {
         let mut problem = Self::new(ErrorKind::Invalid, detail);

@@ -103,10 +103,9 @@ impl<'a> Query<'a> {
                 } else {
                     known.join(", ")
                 };
-                Err(Problem::findings(
-                    format!("There is no query parameter `{name}` here; known: {known}."),
-                    Vec::new(),
-                ))
+                Err(Problem::invalid(format!(
+                    "There is no query parameter `{name}` here; known: {known}."
+                )))
             }
         }
     }

@@ -112,6 +112,7 @@ impl Runtimes {
         let begun = Instant::now();
         let deadline = wait + self.config.call_deadline;
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut asked = Asked::default();
         let mut pause = BACK_OFF;
         for attempt in 0..self.config.call_attempts {
             let attempt = attempt as usize;
@@ -120,7 +121,7 @@ impl Runtimes {
                 sleep(pause).await;
                 pause = (pause * 2).min(MAX_BACK_OFF);
             }
-            let Some(member) = self.pick(start, attempt) else {
+            let Some(member) = self.pick(start, &mut asked) else {
                 break;
             };
             let spent = begun.elapsed();
@@ -152,16 +153,21 @@ impl Runtimes {
         Err(CallError::Unreachable)
     }
 
-    /// The runtime to ask: in turn, those that answered of late first.
-    fn pick(&self, start: usize, attempt: usize) -> Option<&Member> {
+    /// The runtime to ask next: one that was not asked in this round, rather
+    /// one that has answered of late, and else the next in turn.
+    fn pick(&self, start: usize, asked: &mut Asked) -> Option<&Member> {
         let count = self.members.len();
         let now = self.now();
-        let in_turn =
-            (0..count).map(|step| &self.members[(start.wrapping_add(attempt + step)) % count]);
-        in_turn
-            .clone()
-            .find(|member| member.shunned_until.load(Ordering::Relaxed) <= now)
-            .or_else(|| in_turn.clone().next())
+        let in_turn = || (0..count).map(|step| start.wrapping_add(step) % count);
+        if in_turn().all(|index| asked.contains(index)) {
+            *asked = Asked::default();
+        }
+        let index = in_turn().min_by_key(|index| {
+            let shunned = self.members[*index].shunned_until.load(Ordering::Relaxed) > now;
+            (asked.contains(*index), shunned)
+        })?;
+        asked.insert(index);
+        self.members.get(index)
     }
 
     fn shun(&self, member: &Member) {
@@ -178,6 +184,21 @@ impl Runtimes {
         self.members
             .iter()
             .map(|member| MonitoringServiceClient::new(member.transport.clone()))
+    }
+}
+
+/// Which runtimes were asked in a round of attempts. Those that are 64 apart
+/// count as one, which makes rounds shorter and nothing wrong.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked(u64);
+
+impl Asked {
+    fn contains(self, index: usize) -> bool {
+        self.0 & (1 << (index % 64)) != 0
+    }
+
+    fn insert(&mut self, index: usize) {
+        self.0 |= 1 << (index % 64);
     }
 }
 

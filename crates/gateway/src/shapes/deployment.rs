@@ -1,3 +1,4 @@
+use millrace_proto::Finding;
 use millrace_proto::runtime::v1 as pb;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -5,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{missing, object, optional};
 use crate::json::Members;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemError};
 
 /// `{id, workflowId, name, namespace, version, workflowVersion, status, triggers, deployedAt, config}`
 #[derive(Debug, Serialize)]
@@ -21,6 +22,9 @@ pub struct Deployment {
     triggers: Vec<Trigger>,
     deployed_at: Option<String>,
     config: Box<RawValue>,
+    /// What the author should look at; only in the answer to a deploy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<ProblemError>,
 }
 
 /// `{id, type, enabled, …}`, the rest as it was deployed.
@@ -38,6 +42,15 @@ impl Deployment {
         message
             .ok_or_else(|| missing("a deployment"))
             .and_then(Self::try_from)
+    }
+}
+
+impl Deployment {
+    /// Adds findings that did not prevent the deployment.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Vec<Finding>) -> Self {
+        self.warnings = warnings.into_iter().map(ProblemError::from).collect();
+        self
     }
 }
 
@@ -60,6 +73,7 @@ impl TryFrom<pb::Deployment> for Deployment {
                 .collect::<Result<_, _>>()?,
             deployed_at: optional(message.deployed_at),
             config: object(message.config_json)?,
+            warnings: Vec::new(),
         })
     }
 }

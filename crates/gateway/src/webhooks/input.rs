@@ -29,7 +29,7 @@ pub fn of_body(headers: &HeaderMap, bytes: Bytes) -> Result<JsonText, Problem> {
         // YAML under a text type is text like any other here.
         Media::Text | Media::Yaml if is_text(headers) => match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(JsonText::string(text)),
-            Err(_) => Err(Problem::findings("The body is not UTF-8 text.", Vec::new())),
+            Err(_) => Err(Problem::invalid("The body is not UTF-8 text.")),
         },
         Media::Text | Media::Yaml | Media::Other => {
             Err(Problem::media_type("application/json or text/plain"))

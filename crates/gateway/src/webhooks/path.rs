@@ -42,7 +42,7 @@ fn digit(byte: u8) -> Option<u8> {
 }
 
 fn malformed() -> Problem {
-    Problem::findings("The path is not percent-encoded UTF-8.", Vec::new())
+    Problem::invalid("The path is not percent-encoded UTF-8.")
 }
 
 #[cfg(test)]

@@ -104,9 +104,15 @@ fn input_for(route: &Route, parts: &Parts, path: &str, bytes: Bytes) -> Result<J
     }
 }
 
+/// The trigger has changed, or has gone and left its path to another.
 fn is_stale(error: &CallError) -> bool {
-    matches!(error, CallError::Refused(failure)
-        if failure.kind == ErrorKind::Precondition && failure.reason == STALE_TRIGGER)
+    let CallError::Refused(failure) = error else {
+        return false;
+    };
+    match failure.kind {
+        ErrorKind::Precondition => failure.reason == STALE_TRIGGER,
+        kind => kind == ErrorKind::NotFound,
+    }
 }
 
 fn unknown(path: &str) -> Problem {

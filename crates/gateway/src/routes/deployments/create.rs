@@ -4,6 +4,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use millrace_proto::Finding;
+use millrace_proto::runtime::v1::Violation;
 
 use super::posted::Posted;
 use crate::media::Media;
@@ -50,6 +52,17 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
     } else {
         StatusCode::OK
     };
-    let deployment = Deployment::answered(answer.deployment)?;
+    let mut warnings: Vec<Finding> = answer.warnings.into_iter().map(finding).collect();
+    posted.place(&mut warnings);
+    let deployment = Deployment::answered(answer.deployment)?.with_warnings(warnings);
     Ok((status, Json(deployment)).into_response())
+}
+
+fn finding(violation: Violation) -> Finding {
+    Finding {
+        pointer: violation.pointer,
+        line: violation.line,
+        column: violation.column,
+        message: violation.message,
+    }
 }

@@ -1,0 +1,13 @@
+//! The gateway from the outside. The runtime behind it is a stand-in that
+//! answers as each test says; the real one has tests of its own.
+
+mod deployments;
+mod executions;
+mod fake;
+mod harness;
+mod health;
+mod listener;
+mod problems;
+mod retries;
+mod trigger;
+mod webhooks;
