@@ -1,0 +1,167 @@
+//! Taking what is due, and giving it back.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millrace_store::{Claimed, FrameRecord, StoreError};
+use millrace_types::{ExecutionId, IncarnationId, Timestamp};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::SqliteStore;
+use crate::error::store_error;
+use crate::incarnation::is_alive;
+use crate::row::Columns;
+use crate::rows::json;
+
+const TAKE: &str = "
+    UPDATE executions
+    SET status = 'RUNNING', owner = ?1, wake_at = NULL, epoch = epoch + 1,
+        started_at = coalesce(started_at, ?2)
+    WHERE id IN (SELECT value FROM json_each(?3))
+    RETURNING id, deployment_id, workflow_id, version, trigger_kind, trigger_id, epoch, input,
+        started_at, checkpoint_seq, next_event_seq, traceparent";
+
+const FRAMES: &str = "
+    SELECT execution_id, id, data FROM frames
+    WHERE execution_id IN (SELECT value FROM json_each(?1))
+    ORDER BY execution_id, id";
+
+const DUE_TIMERS: &str = "
+    SELECT execution_id, id FROM timers
+    WHERE execution_id IN (SELECT value FROM json_each(?1)) AND due_at <= ?2
+    ORDER BY execution_id, due_at, id";
+
+impl SqliteStore {
+    pub(crate) async fn claim_due(
+        &self,
+        owner: IncarnationId,
+        limit: u32,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let (mut transaction, now) = self.write().await?;
+        let connection = &mut *transaction;
+        if !is_alive(connection, owner, now).await? {
+            return Ok(Vec::new());
+        }
+        let due: Vec<String> = sqlx::query_scalar(
+            "SELECT id FROM executions WHERE owner IS NULL AND wake_at <= ?1
+             ORDER BY wake_at, id LIMIT ?2",
+        )
+        .bind(now)
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimed = take(connection, owner, now, &due).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(claimed)
+    }
+
+    pub(crate) async fn until_next_due(&self) -> Result<Option<Duration>, StoreError> {
+        let mut connection = self.read().await?;
+        let due: Option<i64> = sqlx::query_scalar(
+            "SELECT wake_at FROM executions WHERE owner IS NULL ORDER BY wake_at LIMIT 1",
+        )
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
+    }
+
+    pub(crate) async fn give_back(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        let (mut transaction, now) = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE executions SET status = 'PENDING', owner = NULL, wake_at = ?4, epoch = epoch + 1
+             WHERE id = ?1 AND owner = ?2 AND epoch = ?3",
+        )
+        .bind(id.to_string())
+        .bind(owner.to_string())
+        .bind(epoch.cast_signed())
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+/// Makes `owner` the owner of these, in their order.
+async fn take(
+    connection: &mut SqliteConnection,
+    owner: IncarnationId,
+    now: i64,
+    due: &[String],
+) -> Result<Vec<Claimed>, StoreError> {
+    let ids = json(due);
+    let taken = sqlx::query(TAKE)
+        .bind(owner.to_string())
+        .bind(now)
+        .bind(&ids)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let frames = sqlx::query(FRAMES)
+        .bind(&ids)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let timers = sqlx::query(DUE_TIMERS)
+        .bind(&ids)
+        .bind(now)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let mut by_id = HashMap::with_capacity(taken.len());
+    for row in &taken {
+        let claimed = claimed(row)?;
+        by_id.insert(claimed.id, claimed);
+    }
+    for row in &frames {
+        if let Some(claimed) = by_id.get_mut(&row.parsed("execution_id")?) {
+            claimed.frames.push(FrameRecord {
+                id: row.raw::<i64>("id")?.cast_unsigned(),
+                data: row.bytes("data")?,
+            });
+        }
+    }
+    for row in &timers {
+        if let Some(claimed) = by_id.get_mut(&row.parsed("execution_id")?) {
+            claimed
+                .due_timers
+                .push(row.raw::<i64>("id")?.cast_unsigned());
+        }
+    }
+    // RETURNING promises no order.
+    Ok(due
+        .iter()
+        .filter_map(|id| by_id.remove(&id.parse().ok()?))
+        .collect())
+}
+
+fn claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
+    Ok(Claimed {
+        id: row.parsed("id")?,
+        deployment_id: row.parsed("deployment_id")?,
+        workflow_id: row.parsed("workflow_id")?,
+        version: row.number("version")?,
+        trigger_kind: row.parsed("trigger_kind")?,
+        trigger_id: row.parsed_option("trigger_id")?,
+        epoch: row.number("epoch")?,
+        input: row.bytes("input")?,
+        started_at: row.time("started_at")?,
+        checkpoint_seq: row.number("checkpoint_seq")?,
+        next_event_seq: row.number("next_event_seq")?,
+        frames: Vec::new(),
+        due_timers: Vec::new(),
+        traceparent: row.raw("traceparent")?,
+    })
+}

@@ -1,0 +1,138 @@
+//! Endings: the row moves to the ended ones, frames and timers go.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use millrace_store::{Ending, Outcome, StoreError, WriteDone, WriteRefused};
+use millrace_types::{ExecutionId, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::Batch;
+use super::events::{self, Chunks};
+use super::owned::Owned;
+use crate::error::store_error;
+use crate::row::Columns;
+use crate::rows::{Part, Rows, json};
+
+const ENDED: &str = "
+    SELECT id, epoch FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
+
+const MOVE: &str = "
+    INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id,
+        version, status, trigger_kind, trigger_id, epoch, created_at, started_at, ended_at,
+        rerun_of, error, output, input)
+    SELECT e.id, r.value ->> 2, ?3, e.deployment_id, e.workflow_id,
+        e.version, r.value ->> 1, e.trigger_kind, e.trigger_id, e.epoch, e.created_at,
+        e.started_at, ?4, e.rerun_of,
+        iif(r.value ->> 1 = 'SUCCEEDED', NULL,
+            ifnull(substr(?2, r.value ->> '$[3][0]', r.value ->> '$[3][1]'), x'')),
+        iif(r.value ->> 1 = 'SUCCEEDED',
+            ifnull(substr(?2, r.value ->> '$[3][0]', r.value ->> '$[3][1]'), x''), NULL),
+        e.input
+    FROM json_each(?1) r
+    CROSS JOIN executions e ON e.id = r.value ->> 0";
+
+const CLEAR: [&str; 3] = [
+    "DELETE FROM frames WHERE execution_id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM timers WHERE execution_id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?1))",
+];
+
+pub(super) async fn end(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch<'_>,
+    owned: &Owned,
+    events: &mut Chunks,
+    now: i64,
+) -> Result<(), StoreError> {
+    if batch.endings.is_empty() {
+        return Ok(());
+    }
+    let ended = ended_before(connection, batch, owned).await?;
+    let mut rows: Rows<(ExecutionId, &str, u16, Part)> = Rows::new();
+    let mut ids = Vec::new();
+    for (at, write) in std::mem::take(&mut batch.endings) {
+        let outcome = judge(write, owned, &ended).map(|fresh| {
+            if fresh {
+                let payload = rows.payload(payload(&write.outcome));
+                let status = write.outcome.status().as_str();
+                rows.push((write.id, status, write.retention_days, payload));
+                ids.push(write.id);
+                events.push(write.id, &write.events);
+            }
+            WriteDone::Ended
+        });
+        batch.answer(at, outcome);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (rows, payloads) = rows.into_parameters();
+    sqlx::query(MOVE)
+        .bind(rows)
+        .bind(payloads)
+        .bind(Timestamp::from_micros(now).day())
+        .bind(now)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let ids = json(&ids);
+    for statement in CLEAR {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    Ok(())
+}
+
+/// The epochs with which those that are no longer live have ended.
+async fn ended_before(
+    connection: &mut SqliteConnection,
+    batch: &Batch<'_>,
+    owned: &Owned,
+) -> Result<HashMap<ExecutionId, u64>, StoreError> {
+    let missing: Vec<_> = batch
+        .endings
+        .iter()
+        .map(|(_, write)| write.id)
+        .filter(|id| owned.get(*id).is_none())
+        .collect();
+    let mut ended = HashMap::new();
+    if missing.is_empty() {
+        return Ok(ended);
+    }
+    let rows = sqlx::query(ENDED)
+        .bind(json(&missing))
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    for row in rows {
+        ended.insert(row.parsed("id")?, row.number("epoch")?);
+    }
+    Ok(ended)
+}
+
+/// Whether the end is to be written; `false` for a repeat.
+fn judge(
+    write: &Ending,
+    owned: &Owned,
+    ended: &HashMap<ExecutionId, u64>,
+) -> Result<bool, WriteRefused> {
+    if ended.get(&write.id) == Some(&write.epoch) {
+        return Ok(false);
+    }
+    let live = owned.fenced(write.id, write.owner, write.epoch)?;
+    events::check(live, &write.events)?;
+    Ok(true)
+}
+
+const fn payload(outcome: &Outcome) -> &Bytes {
+    match outcome {
+        Outcome::Succeeded(payload)
+        | Outcome::Failed(payload)
+        | Outcome::Cancelled(payload)
+        | Outcome::TimedOut(payload) => payload,
+    }
+}

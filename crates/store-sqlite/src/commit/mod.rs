@@ -1,0 +1,95 @@
+//! The grouped writes: one transaction, and an outcome for each.
+//!
+//! First everything that the batch touches is read, then each write is judged
+//! in memory, in order, and last all that was accepted is written with a few
+//! statements. Nothing can change in between: the transaction holds the only
+//! write lock from its beginning. So no row that is refused is ever written,
+//! and no savepoint is needed to take one back.
+
+mod admit;
+mod checkpoint;
+mod end;
+mod events;
+mod owned;
+
+use std::collections::HashSet;
+
+use millrace_store::{StoreError, Write, WriteDone, WriteRefused};
+
+use crate::SqliteStore;
+use crate::error::store_error;
+
+pub type Outcome = Result<WriteDone, WriteRefused>;
+
+impl SqliteStore {
+    pub(crate) async fn commit_writes(&self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut batch = Batch::sort(writes)?;
+        let (mut transaction, now) = self.write().await?;
+        admit::admit(&mut transaction, &mut batch, now).await?;
+        if !batch.checkpoints.is_empty() || !batch.endings.is_empty() {
+            let owned = owned::read(&mut transaction, &batch).await?;
+            let mut events = events::Chunks::new(now);
+            checkpoint::checkpoint(&mut transaction, &mut batch, &owned, &mut events).await?;
+            end::end(&mut transaction, &mut batch, &owned, &mut events, now).await?;
+            events.insert(&mut transaction).await?;
+        }
+        transaction.commit().await.map_err(store_error)?;
+        batch.outcomes()
+    }
+}
+
+/// The writes by kind, each with its place in the batch.
+struct Batch<'a> {
+    admissions: Vec<(usize, &'a millrace_store::Admission)>,
+    checkpoints: Vec<(usize, &'a millrace_store::Checkpoint)>,
+    endings: Vec<(usize, &'a millrace_store::Ending)>,
+    outcomes: Vec<Option<Outcome>>,
+}
+
+impl<'a> Batch<'a> {
+    fn sort(writes: &'a [Write]) -> Result<Self, StoreError> {
+        let mut batch = Self {
+            admissions: Vec::with_capacity(writes.len()),
+            checkpoints: Vec::new(),
+            endings: Vec::new(),
+            outcomes: writes.iter().map(|_| None).collect(),
+        };
+        let mut owned = HashSet::new();
+        for (at, write) in writes.iter().enumerate() {
+            let id = match write {
+                Write::Admit(admission) => {
+                    batch.admissions.push((at, admission));
+                    continue;
+                }
+                Write::Checkpoint(checkpoint) => {
+                    batch.checkpoints.push((at, checkpoint));
+                    checkpoint.id
+                }
+                Write::End(ending) => {
+                    batch.endings.push((at, ending));
+                    ending.id
+                }
+            };
+            if !owned.insert(id) {
+                return Err(StoreError::Rejected(format!(
+                    "the batch holds two writes for execution {id}"
+                )));
+            }
+        }
+        Ok(batch)
+    }
+
+    fn answer(&mut self, at: usize, outcome: Outcome) {
+        self.outcomes[at] = Some(outcome);
+    }
+
+    fn outcomes(self) -> Result<Vec<Outcome>, StoreError> {
+        self.outcomes
+            .into_iter()
+            .collect::<Option<_>>()
+            .ok_or_else(|| StoreError::Rejected("a write was left without an outcome".into()))
+    }
+}

@@ -1,0 +1,80 @@
+//! The contract for deployments.
+
+mod deploy;
+mod list;
+mod record;
+mod status;
+mod triggers;
+mod webhooks;
+
+use async_trait::async_trait;
+use millrace_store::{
+    DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
+    Page, PageRequest, StoreError, VersionRecord, WebhookMatch,
+};
+use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
+
+use crate::SqliteStore;
+use crate::error::store_error;
+use crate::row::Columns;
+
+#[async_trait]
+impl DeploymentStore for SqliteStore {
+    async fn deploy(&self, bundle: &NewDeployment) -> Result<Deployed, DeployRefused> {
+        self.make_live(bundle).await
+    }
+
+    async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError> {
+        let mut connection = self.read().await?;
+        record::read(&mut connection, id).await
+    }
+
+    async fn list_deployments(
+        &self,
+        filter: &DeploymentFilter,
+        page: &PageRequest,
+    ) -> Result<Page<DeploymentRecord>, StoreError> {
+        self.deployments_page(filter, page).await
+    }
+
+    async fn set_deployment_status(
+        &self,
+        id: DeploymentId,
+        status: DeploymentStatus,
+    ) -> Result<Option<DeploymentRecord>, StoreError> {
+        self.change_status(id, status).await
+    }
+
+    async fn version(
+        &self,
+        workflow_id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<VersionRecord>, StoreError> {
+        let mut connection = self.read().await?;
+        let row = sqlx::query(
+            "SELECT workflow_version, digest, definition, source, created_at
+             FROM workflow_versions WHERE workflow_id = ?1 AND version = ?2",
+        )
+        .bind(workflow_id.to_string())
+        .bind(version)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        row.map(|row| {
+            Ok(VersionRecord {
+                workflow_id,
+                version,
+                workflow_version: row.raw("workflow_version")?,
+                digest: row.raw("digest")?,
+                definition_json: row.text("definition")?,
+                source: row.text("source")?,
+                created_at: row.time("created_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    async fn webhooks(&self, shapes: &[String]) -> Result<Vec<WebhookMatch>, StoreError> {
+        self.webhooks_by_shape(shapes).await
+    }
+}

@@ -1,0 +1,67 @@
+//! The contract for executions.
+
+pub mod events;
+mod list;
+mod show;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_store::{
+    Claimed, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, Page, PageRequest,
+    StoreError, Write, WriteDone, WriteRefused,
+};
+use millrace_types::{ExecutionId, IncarnationId};
+
+use crate::SqliteStore;
+
+#[async_trait]
+impl ExecutionStore for SqliteStore {
+    async fn commit(
+        &self,
+        writes: &[Write],
+    ) -> Result<Vec<Result<WriteDone, WriteRefused>>, StoreError> {
+        self.commit_writes(writes).await
+    }
+
+    async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        self.claim_due(owner, limit).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+        self.until_next_due().await
+    }
+
+    async fn release(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        self.give_back(id, owner, epoch).await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
+        self.show_execution(id).await
+    }
+
+    async fn list_executions(
+        &self,
+        filter: &ExecutionFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ExecutionRecord>, StoreError> {
+        self.executions_page(filter, page).await
+    }
+
+    async fn execution_events(
+        &self,
+        id: ExecutionId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<EventRecord>>, StoreError> {
+        self.events_page(id, page).await
+    }
+
+    async fn maintain(&self) -> Result<bool, StoreError> {
+        self.maintain_step().await
+    }
+}
