@@ -2,7 +2,6 @@
 //! its own: does it live, does it want traffic, how does it fare.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,8 +10,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 /// Whether the process wants traffic; clones stand for the same process.
 /// It starts out not ready.
@@ -60,7 +57,8 @@ struct Process {
     readiness: Readiness,
 }
 
-/// `/livez`, `/readyz` and `/metrics` of a process that has `role`.
+/// `/livez`, `/readyz` and `/metrics` of a process that has `role`; for
+/// [`http::serve`](crate::http::serve).
 pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -> Router {
     let started_unix = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -132,15 +130,4 @@ async fn metrics(State(process): State<Process>) -> impl IntoResponse {
         )],
         text,
     )
-}
-
-/// Serves `router` until `stop`, then until the requests that run have ended.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
 }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  config ──► telemetry ──► bind ──► TaskGroup ─┬─ grpc::GrpcServer   (contracts, health, reflection)
-//!  (defaults < file < env < flags)              ├─ admin::serve       (/livez /readyz /metrics)
+//!  (defaults < file < env < flags)              ├─ admin::router      (/livez /readyz /metrics)
 //!                                               └─ whatever a role runs
 //!  signal ──────────────────────► TaskGroup::stop ──► TaskGroup::drain(deadline)
 //! ```
@@ -17,6 +17,7 @@
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
 //!   the other side is a server in this process or one behind a network.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
+//! - [`http`]: serves plain HTTP.
 //! - [`admin`]: `/livez`, `/readyz` and `/metrics` in plain HTTP.
 //! - [`trace_context`]: the `trace_id` that a request keeps from HTTP through
 //!   gRPC into every log line.
@@ -25,6 +26,7 @@
 pub mod admin;
 pub mod config;
 pub mod grpc;
+pub mod http;
 pub mod secret;
 pub mod signal;
 pub mod tasks;

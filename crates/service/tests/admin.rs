@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_service::admin::{self, Readiness};
-use millrace_service::{OnFailure, TaskGroup};
+use millrace_service::{OnFailure, TaskGroup, http};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,7 +23,7 @@ async fn a_process_says_that_it_lives_and_whether_it_is_ready() {
     let (tasks, readiness) = (TaskGroup::new(), Readiness::new());
     let router = admin::router("runtime", "1.2.3", readiness.clone());
     tasks.spawn("admin", OnFailure::StopService, |stop| {
-        admin::serve(listener, router, stop)
+        http::serve(listener, router, stop)
     });
 
     assert!(get(at, "/livez").await.starts_with("HTTP/1.1 200"));

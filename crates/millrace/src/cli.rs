@@ -1,0 +1,295 @@
+//! The command line: roles and the client's verbs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use millrace_service::config::Sources;
+
+/// Deploys workflows and runs services.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Role(RoleCommand),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// Processes.
+#[derive(Debug, Subcommand)]
+pub enum RoleCommand {
+    /// Run everything in one process, with nothing else installed
+    Dev(DevArgs),
+    /// Serve the public HTTP API
+    Gateway(GatewayArgs),
+    /// Run workflow deployments
+    Runtime(RuntimeArgs),
+    /// Run workloads
+    Orchestrator(PlainArgs),
+    /// Execute workflow definitions for runtimes elsewhere
+    Engine(PlainArgs),
+    /// Bring the database's tables up to date
+    Migrate(MigrateArgs),
+}
+
+/// What every role takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Configuration file [default: millrace.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that would hold, without secrets, and exit
+    #[arg(long)]
+    pub print_config: bool,
+    /// Log level, or levels by target: info,millrace_runtime=debug
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    #[command(flatten)]
+    pub common: Common,
+    /// Where everything is kept [default: ./.millrace]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// HTTP [default: 127.0.0.1:8080]; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// The runtime's gRPC [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS")]
+    pub runtime_listen: Option<String>,
+    /// The orchestrator's gRPC [default: 127.0.0.1:50052]
+    #[arg(long, value_name = "ADDRESS")]
+    pub orchestrator_listen: Option<String>,
+    /// A database instead of the file in the data directory
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// When ready, print one line of JSON with the addresses
+    #[arg(long)]
+    pub ready_json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    #[command(flatten)]
+    pub plain: PlainArgs,
+    /// Runtimes to call, with commas between them
+    #[arg(long, value_name = "ADDRESSES")]
+    pub runtime: Option<String>,
+    /// Orchestrator to call
+    #[arg(long, value_name = "ADDRESS")]
+    pub orchestrator: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RuntimeArgs {
+    #[command(flatten)]
+    pub plain: PlainArgs,
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<String>,
+    /// `embedded`, or addresses of engines
+    #[arg(long, value_name = "ADDRESSES")]
+    pub engine: Option<String>,
+}
+
+/// A role that listens.
+#[derive(Debug, Args)]
+pub struct PlainArgs {
+    #[command(flatten)]
+    pub common: Common,
+    /// Where to serve; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub common: Common,
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+impl RoleCommand {
+    pub const fn common(&self) -> &Common {
+        match self {
+            Self::Dev(args) => &args.common,
+            Self::Gateway(args) => &args.plain.common,
+            Self::Runtime(args) => &args.plain.common,
+            Self::Orchestrator(args) | Self::Engine(args) => &args.common,
+            Self::Migrate(args) => &args.common,
+        }
+    }
+
+    /// The layers of configuration, with the flags on top.
+    pub fn sources(&self) -> Sources {
+        let common = self.common();
+        let mut sources = Sources::of_process(common.config.clone());
+        let mut flag = |name, key, value: &Option<String>| sources.flag(name, key, value.as_ref());
+        flag("--log", "log.level", &common.log);
+        match self {
+            Self::Dev(args) => {
+                flag("--data-dir", "dev.data_dir", &args.data_dir);
+                flag("--listen", "gateway.listen", &args.listen);
+                flag("--runtime-listen", "runtime.listen", &args.runtime_listen);
+                flag(
+                    "--orchestrator-listen",
+                    "orchestrator.listen",
+                    &args.orchestrator_listen,
+                );
+                flag("--database-url", "database.url", &args.database_url);
+            }
+            Self::Gateway(args) => {
+                flag("--listen", "gateway.listen", &args.plain.listen);
+                flag(
+                    "--admin-listen",
+                    "gateway.admin_listen",
+                    &args.plain.admin_listen,
+                );
+                flag("--runtime", "gateway.runtime", &args.runtime);
+                flag("--orchestrator", "gateway.orchestrator", &args.orchestrator);
+            }
+            Self::Runtime(args) => {
+                flag("--listen", "runtime.listen", &args.plain.listen);
+                flag(
+                    "--admin-listen",
+                    "runtime.admin_listen",
+                    &args.plain.admin_listen,
+                );
+                flag("--database-url", "database.url", &args.database_url);
+                flag("--redis-url", "redis.url", &args.redis_url);
+                flag("--engine", "runtime.engine", &args.engine);
+            }
+            Self::Orchestrator(args) => {
+                flag("--listen", "orchestrator.listen", &args.listen);
+                flag(
+                    "--admin-listen",
+                    "orchestrator.admin_listen",
+                    &args.admin_listen,
+                );
+            }
+            Self::Engine(args) => {
+                flag("--listen", "engine.listen", &args.listen);
+                flag("--admin-listen", "engine.admin_listen", &args.admin_listen);
+            }
+            Self::Migrate(args) => flag("--database-url", "database.url", &args.database_url),
+        }
+        sources
+    }
+}
+
+/// Verbs against a running server.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Make a workflow live
+    Deploy(DeployArgs),
+    /// Start an execution
+    Trigger(TriggerArgs),
+    /// List deployments
+    Deployments(DeploymentsArgs),
+    /// List executions, the newest first
+    Executions(ExecutionsArgs),
+    /// Show one execution and its history
+    Execution(ExecutionArgs),
+}
+
+/// What every verb takes.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    #[arg(
+        long,
+        env = "MILLRACE_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    pub server: String,
+    /// Print the server's answer as it is
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The workflow document; `-` reads it from standard input
+    #[arg(value_name = "FILE.yaml")]
+    pub file: PathBuf,
+    /// Path below /webhooks/ that starts it
+    #[arg(long, value_name = "PATH")]
+    pub webhook: Vec<String>,
+    /// Schedule that starts it
+    #[arg(long, value_name = "EXPR")]
+    pub cron: Vec<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TriggerArgs {
+    /// The deployment's name or id
+    pub name: String,
+    /// The input: JSON, `@file`, or `@-` for standard input
+    #[arg(
+        long,
+        value_name = "JSON|@FILE",
+        default_value = "{}",
+        hide_default_value = true
+    )]
+    pub input: String,
+    /// Wait up to a minute for the end; fail unless it succeeded
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DeploymentsArgs {
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecutionsArgs {
+    /// Only those of this deployment: its name or id
+    pub name: Option<String>,
+    /// Only those in this status, such as FAILED
+    #[arg(long)]
+    pub status: Option<String>,
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub struct PageArgs {
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+    /// Where an earlier list ended
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecutionArgs {
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}

@@ -1,0 +1,97 @@
+//! The command line's verbs: each calls the public HTTP API of a running
+//! server, as any other client would.
+
+mod deploy;
+mod deployments;
+mod execution;
+mod executions;
+mod problem;
+mod server;
+mod table;
+mod trigger;
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::cli::ClientCommand;
+use problem::Problem;
+
+/// Why a verb did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The caller's mistake; nothing was asked of the server.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("no answer from {server}: {reason}")]
+    Unreachable { server: String, reason: String },
+    #[error("{0}")]
+    Refused(Problem),
+    #[error("{server} does not answer as a Millrace server does: {reason}")]
+    Foreign { server: String, reason: String },
+    #[error("there is no deployment named `{0}`")]
+    NoSuchDeployment(String),
+    #[error("several deployments are named `{name}`; give an id: {ids}")]
+    Ambiguous { name: String, ids: String },
+    /// It was waited for, and it did not end well. All is said already.
+    #[error("")]
+    NotSucceeded,
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl ClientError {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) | Self::File { .. } => ExitCode::from(crate::USAGE),
+            // The reader has seen enough, as in `millrace executions | head -1`.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+pub fn main(command: ClientCommand) -> ExitCode {
+    let done = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ClientError::Output)
+        .and_then(|runtime| runtime.block_on(run(command)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match &error {
+                ClientError::NotSucceeded => {}
+                ClientError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {}
+                error => eprintln!("millrace: {error}"),
+            }
+            error.exit_code()
+        }
+    }
+}
+
+async fn run(command: ClientCommand) -> Result<(), ClientError> {
+    match command {
+        ClientCommand::Deploy(args) => deploy::run(args).await,
+        ClientCommand::Trigger(args) => trigger::run(args).await,
+        ClientCommand::Deployments(args) => deployments::run(args).await,
+        ClientCommand::Executions(args) => executions::run(args).await,
+        ClientCommand::Execution(args) => execution::run(args).await,
+    }
+}
+
+/// The text of a file, or of standard input for `-`.
+fn read_text(path: &Path) -> Result<String, ClientError> {
+    let text = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|source| ClientError::File {
+        path: path.to_owned(),
+        source,
+    })
+}

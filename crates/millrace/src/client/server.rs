@@ -1,0 +1,197 @@
+//! The HTTP API of a running server.
+
+use std::time::Duration;
+
+use http::{Method, header};
+use serde_json::Value;
+use url::Url;
+
+use super::{ClientError, Problem};
+use crate::cli::PageArgs;
+
+/// Longer than the server takes for anything it was not asked to wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server, and how to ask it.
+pub struct Server {
+    base: Url,
+    http: reqwest::Client,
+}
+
+/// An answer: its JSON, and the text that it was.
+pub struct Answer {
+    pub text: String,
+    pub json: Value,
+}
+
+impl Server {
+    /// `address` is that of `--server`.
+    pub fn new(address: &str) -> Result<Self, ClientError> {
+        let usage = |reason: &str| ClientError::Usage(format!("--server {address}: {reason}"));
+        let mut base: Url = address
+            .parse()
+            .map_err(|error: url::ParseError| usage(&error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(usage("only http and https are spoken"));
+        }
+        // Paths are joined below it, also when it stands behind a prefix.
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
+        // Installed by nobody else in this process, which ends after one verb.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("millrace/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(5));
+        if is_local(&base) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| usage(&innermost(&error)))?;
+        Ok(Self { base, http })
+    }
+
+    /// The address of `path` on this server.
+    pub fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    pub async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Answer, ClientError> {
+        self.ask(Method::GET, self.with_query(path, query), None, PATIENCE)
+            .await
+    }
+
+    /// Posts `body`, which is JSON text; `wait` is what the server was asked
+    /// to wait on top.
+    pub async fn post(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: String,
+        wait: Duration,
+    ) -> Result<Answer, ClientError> {
+        self.ask(
+            Method::POST,
+            self.with_query(path, query),
+            Some(body),
+            PATIENCE + wait,
+        )
+        .await
+    }
+
+    /// A page of the list at `path`.
+    pub async fn list(
+        &self,
+        path: &[&str],
+        filter: &[(&str, &str)],
+        page: &PageArgs,
+    ) -> Result<Answer, ClientError> {
+        let limit = page.limit.to_string();
+        let mut query = filter.to_vec();
+        query.push(("limit", &limit));
+        query.extend(page.cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        self.get(path, &query).await
+    }
+
+    /// The id of the deployment that has this name, or this id.
+    pub async fn deployment_id(&self, name: &str) -> Result<String, ClientError> {
+        if name.parse::<millrace_types::DeploymentId>().is_ok() {
+            return Ok(name.to_owned());
+        }
+        let answer = self.get(&["api", "deployments"], &[("name", name)]).await?;
+        let ids: Vec<&str> = answer
+            .items()
+            .iter()
+            .filter(|item| item["name"] == name)
+            .filter_map(|item| item["id"].as_str())
+            .collect();
+        match ids.as_slice() {
+            [] => Err(ClientError::NoSuchDeployment(name.to_owned())),
+            [id] => Ok((*id).to_owned()),
+            _ => Err(ClientError::Ambiguous {
+                name: name.to_owned(),
+                ids: ids.join(", "),
+            }),
+        }
+    }
+
+    fn with_query(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<String>,
+        patience: Duration,
+    ) -> Result<Answer, ClientError> {
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+            server: self.base.to_string(),
+            reason: innermost(&error),
+        };
+        let mut request = self
+            .http
+            .request(method, url)
+            .timeout(patience)
+            .header(header::ACCEPT, "application/json, application/problem+json");
+        if let Some(body) = body {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body);
+        }
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        if !status.is_success() {
+            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+        }
+        let foreign = |reason: String| ClientError::Foreign {
+            server: self.base.to_string(),
+            reason,
+        };
+        let text = String::from_utf8(bytes.into()).map_err(|error| foreign(error.to_string()))?;
+        let json = serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?;
+        Ok(Answer { text, json })
+    }
+}
+
+impl Answer {
+    /// The members of a list.
+    pub fn items(&self) -> &[Value] {
+        self.json["items"].as_array().map_or(&[], Vec::as_slice)
+    }
+
+    /// Says on standard error how to go on, when there is more.
+    pub fn hint_at_more(&self) {
+        if let Some(next) = self.json["next"].as_str() {
+            eprintln!("there are more: --cursor {next}");
+        }
+    }
+}
+
+/// A proxy cannot reach this machine's own addresses.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// The outer errors of HTTP libraries say only that something went wrong.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}

@@ -1,0 +1,52 @@
+//! `millrace gateway`.
+
+use millrace_gateway::{Gateway, GatewayConfig};
+use millrace_service::config::{self, Config};
+use millrace_service::transport::{Transport, remote};
+use millrace_service::{OnFailure, TaskGroup, http};
+use tokio::net::TcpListener;
+
+use super::RoleError;
+use super::process::{Process, bind};
+
+pub async fn run(config: &Config) -> Result<(), RoleError> {
+    let config = &config.gateway;
+    let process = Process::new()?;
+    process
+        .serve_admin("gateway", "gateway.admin_listen", config.admin_listen)
+        .await?;
+    let (listener, at) = bind("gateway.listen", config.listen).await?;
+    let runtimes: Vec<Transport> = config
+        .runtime
+        .iter()
+        .map(|peer| remote(peer.as_str()))
+        .collect::<Result<_, _>>()?;
+    let orchestrator = config
+        .orchestrator
+        .as_ref()
+        .map(|peer| remote(peer.as_str()))
+        .transpose()?;
+    serve(
+        listener,
+        &Gateway::new(settings(config), runtimes, orchestrator),
+        &process.listeners,
+    );
+    tracing::info!(%at, "the gateway serves HTTP on {at}");
+    process.run(std::future::ready(())).await
+}
+
+/// What the gateway is told of the configuration.
+pub fn settings(config: &config::GatewayConfig) -> GatewayConfig {
+    GatewayConfig {
+        body_limit: usize::try_from(config.body_limit).unwrap_or(usize::MAX),
+        ..GatewayConfig::default()
+    }
+}
+
+/// Serves the public API on `listener` until `tasks` stop.
+pub fn serve(listener: TcpListener, gateway: &Gateway, tasks: &TaskGroup) {
+    let router = gateway.router();
+    tasks.spawn("gateway-http", OnFailure::StopService, |stop| {
+        http::serve(listener, router, stop)
+    });
+}

@@ -1,0 +1,54 @@
+//! What the processes are. Each role is a file that only composes: it binds,
+//! connects, starts tasks, says that it is ready, and drains when it is asked
+//! to stop. What they share is in [`process`].
+
+mod data_dir;
+mod dev;
+mod engine;
+mod gateway;
+mod migrate;
+mod orchestrator;
+mod process;
+mod ready;
+mod runtime;
+
+use std::io;
+use std::net::SocketAddr;
+
+use millrace_service::config::Loaded;
+use millrace_service::transport::InvalidAddress;
+
+use crate::cli::RoleCommand;
+
+/// Why a process could not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    #[error("the process cannot start: {0}")]
+    Start(io::Error),
+    #[error("cannot listen on {address} (`{key}`): {reason}")]
+    Bind {
+        key: &'static str,
+        address: SocketAddr,
+        reason: io::Error,
+    },
+    #[error(transparent)]
+    DataDir(#[from] data_dir::DataDirError),
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    #[error("task `{task}` failed: {error}")]
+    Task { task: String, error: String },
+    #[error("`millrace {0}` is not built yet")]
+    NotBuilt(&'static str),
+}
+
+/// Runs one role to its end.
+pub async fn run(command: RoleCommand, loaded: Loaded) -> Result<(), RoleError> {
+    match command {
+        RoleCommand::Dev(args) => dev::run(args.ready_json, &loaded).await,
+        RoleCommand::Gateway(_) => gateway::run(&loaded.config).await,
+        RoleCommand::Runtime(_) => runtime::run(&loaded.config).await,
+        RoleCommand::Orchestrator(_) => orchestrator::run(&loaded.config).await,
+        RoleCommand::Engine(_) => engine::run(&loaded.config).await,
+        RoleCommand::Migrate(_) => migrate::run(&loaded.config).await,
+    }
+}
