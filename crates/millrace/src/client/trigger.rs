@@ -12,7 +12,7 @@ use super::{ClientError, execution, read_text};
 use crate::cli::TriggerArgs;
 
 /// As long as `--wait` promises.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 const WAIT_QUERY: &str = "60s";
 
 pub async fn run(args: TriggerArgs) -> Result<(), ClientError> {
@@ -27,9 +27,10 @@ pub async fn run(args: TriggerArgs) -> Result<(), ClientError> {
     }
     let id = server.deployment_id(&args.name).await?;
     let path = ["api", "deployments", &id, "trigger"];
-    let (query, wait): (&[_], _) = match args.wait {
-        true => (&[("wait", WAIT_QUERY)], WAIT),
-        false => (&[], Duration::ZERO),
+    let (query, wait): (&[_], _) = if args.wait {
+        (&[("wait", WAIT_QUERY)], WAIT)
+    } else {
+        (&[], Duration::ZERO)
     };
     let answer = server.post(&path, query, input, wait).await?;
 

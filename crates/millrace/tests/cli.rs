@@ -1,0 +1,408 @@
+//! The client's verbs, run as a user runs them. The server they talk to is a
+//! stub in this file that stands for a gateway: it gives the answers that a
+//! test names, and keeps what it was asked.
+
+use std::collections::HashMap;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+#[derive(Clone, Default)]
+struct Stub {
+    /// By method and path with query.
+    answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
+    asked: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Stub {
+    fn answer(&self, request: &str, status: u16, body: &impl ToString) {
+        self.answers
+            .lock()
+            .unwrap()
+            .insert(request.into(), (status, body.to_string()));
+    }
+
+    fn asked(&self) -> Vec<(String, String)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+async fn handle(
+    State(stub): State<Stub>,
+    method: Method,
+    uri: Uri,
+    body: Bytes,
+) -> (StatusCode, String) {
+    let request = format!("{method} {uri}");
+    let body = String::from_utf8(body.into()).unwrap();
+    stub.asked.lock().unwrap().push((request.clone(), body));
+    let (status, text) = stub
+        .answers
+        .lock()
+        .unwrap()
+        .get(&request)
+        .cloned()
+        .unwrap_or((
+            404,
+            json!({"title": "Not found", "status": 404, "detail": "the stub knows no such thing"})
+                .to_string(),
+        ));
+    (StatusCode::from_u16(status).unwrap(), text)
+}
+
+/// A stub and its address. It lives as long as the test's runtime.
+async fn stub() -> (Stub, String) {
+    let stub = Stub::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(handle).with_state(stub.clone());
+    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (stub, address)
+}
+
+fn command(server: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    command
+        .args(arguments)
+        .env("MILLRACE_SERVER", server)
+        .kill_on_drop(true);
+    command
+}
+
+async fn millrace(server: &str, arguments: &[&str]) -> Output {
+    command(server, arguments).output().await.unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+const ID: &str = "dep_01hzy3w5rge2x9jqmt6a8v4bkn";
+
+fn orders(stub: &Stub) {
+    let deployment = json!({"id": ID, "name": "orders", "namespace": "shop", "version": 3,
+        "status": "DEPLOYED", "deployedAt": "2026-12-01T09:00:00.123456Z",
+        "triggers": [{"id": "trg_1", "type": "webhook", "path": "orders/{region}"}]});
+    let list = json!({"items": [deployment], "next": null});
+    stub.answer("GET /api/deployments?name=orders", 200, &list);
+    stub.answer("GET /api/deployments?limit=50", 200, &list);
+    stub.answer("POST /api/deployments", 201, &deployment);
+}
+
+#[tokio::test]
+async fn deploy_sends_the_text_of_the_file_with_its_triggers() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "document:\n  name: \"orders\" # kept\n";
+    std::fs::write(file.path(), text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let arguments = [
+        "deploy",
+        path,
+        "--webhook",
+        "orders/{region}",
+        "--cron",
+        "0 2 * * *",
+    ];
+    let output = millrace(&server, &arguments).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        format!(
+            "orders version 3 is DEPLOYED ({ID})\n  webhook  {server}/webhooks/orders/%7Bregion%7D\n"
+        )
+    );
+    let (request, body) = &stub.asked()[0];
+    assert_eq!(request, "POST /api/deployments");
+    assert_eq!(
+        serde_json::from_str::<Value>(body).unwrap(),
+        json!({"workflow": text, "triggers": [
+            {"type": "webhook", "path": "orders/{region}"},
+            {"type": "cron", "cron": "0 2 * * *"},
+        ]})
+    );
+}
+
+#[tokio::test]
+async fn a_refused_document_is_shown_with_its_places() {
+    let (stub, server) = stub().await;
+    let problem = json!({"type": "about:blank", "title": "Invalid", "status": 400,
+        "detail": "the workflow has 1 error",
+        "errors": [{"pointer": "/do/0", "line": 7, "column": 3, "message": "unknown key `thne`"}]});
+    stub.answer("POST /api/deployments", 400, &problem);
+    let mut child = command(&server, &["deploy", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"document: {}\n").await.unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(code(&output), 1);
+    assert_eq!(
+        stderr(&output),
+        "millrace: Invalid: the workflow has 1 error (400)\n-:7:3 /do/0 unknown key `thne`\n"
+    );
+    assert_eq!(stdout(&output), "");
+}
+
+#[tokio::test]
+async fn trigger_sends_the_input_byte_for_byte() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let request = format!("POST /api/deployments/{ID}/trigger");
+    stub.answer(
+        &request,
+        202,
+        &json!({"executionId": "exe_1", "status": "PENDING"}),
+    );
+    let input = r#"{"z": 123456789012345678901234567890, "a":1.0}"#;
+    let output = millrace(&server, &["trigger", "orders", "--input", input]).await;
+    assert_eq!(
+        (code(&output), stdout(&output)),
+        (0, "exe_1 PENDING\n"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(stub.asked()[1], (request.clone(), input.to_owned()));
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input).unwrap();
+    let at_file = format!("@{}", file.path().display());
+    // An id is taken as it is.
+    let output = millrace(&server, &["trigger", ID, "--json", "--input", &at_file]).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        "{\"executionId\":\"exe_1\",\"status\":\"PENDING\"}\n"
+    );
+    assert_eq!(stub.asked()[2..], [(request, input.to_owned())]);
+}
+
+#[tokio::test]
+async fn waiting_fails_unless_the_execution_succeeded() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let request = format!("POST /api/deployments/{ID}/trigger?wait=60s");
+    let ended = |status| {
+        json!({"id": "exe_1", "deploymentId": ID, "status": status, "output": {"total": 7},
+            "startedAt": "2026-12-01T09:00:00Z", "endedAt": "2026-12-01T09:00:00.25Z"})
+    };
+    let still = json!({"executionId": "exe_1", "status": "RUNNING"});
+    for (status, answer, expected, shown) in [
+        (200, ended("SUCCEEDED"), 0, "exe_1 SUCCEEDED\n"),
+        (200, ended("FAILED"), 1, "exe_1 FAILED\n"),
+        (202, still, 1, "exe_1 RUNNING, not ended yet\n"),
+    ] {
+        stub.answer(&request, status, &answer);
+        let output = millrace(&server, &["trigger", "orders", "--wait"]).await;
+        assert_eq!(code(&output), expected, "{shown}");
+        assert!(stdout(&output).starts_with(shown), "{}", stdout(&output));
+        assert_eq!(stderr(&output), "");
+        if status == 200 {
+            assert!(
+                stdout(&output).contains("  output     {\"total\":7}\n"),
+                "{}",
+                stdout(&output)
+            );
+            assert!(
+                stdout(&output).contains("  took       250 ms\n"),
+                "{}",
+                stdout(&output)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_an_error_and_triggers_nothing() {
+    let (stub, server) = stub().await;
+    stub.answer(
+        "GET /api/deployments?name=nobody",
+        200,
+        &json!({"items": [], "next": null}),
+    );
+    let output = millrace(&server, &["trigger", "nobody"]).await;
+    assert_eq!(code(&output), 1);
+    assert_eq!(
+        stderr(&output),
+        "millrace: there is no deployment named `nobody`\n"
+    );
+    assert_eq!(stub.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn lists_are_tables_or_the_servers_own_json() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let output = millrace(&server, &["deployments"]).await;
+    assert_eq!(
+        stdout(&output)
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .collect::<Vec<_>>(),
+        [
+            vec![
+                "ID",
+                "NAMESPACE",
+                "NAME",
+                "VERSION",
+                "STATUS",
+                "DEPLOYED",
+                "TRIGGERS"
+            ],
+            vec![
+                ID,
+                "shop",
+                "orders",
+                "3",
+                "DEPLOYED",
+                "2026-12-01T09:00:00Z",
+                "webhook",
+                "orders/{region}"
+            ],
+        ]
+    );
+    let output = millrace(&server, &["deployments", "--json"]).await;
+    let list: Value = serde_json::from_str(stdout(&output)).unwrap();
+    assert_eq!(list["items"][0]["name"], "orders");
+
+    let execution = json!({"id": "exe_1", "deploymentId": ID, "version": 3, "status": "FAILED",
+        "trigger": {"type": "webhook", "id": "trg_1"}, "createdAt": "2026-12-01T09:00:00Z"});
+    stub.answer(
+        &format!("GET /api/executions?deploymentId={ID}&status=FAILED&limit=2"),
+        200,
+        &json!({"items": [execution], "next": "more"}),
+    );
+    let arguments = ["executions", "orders", "--status", "FAILED", "--limit", "2"];
+    let output = millrace(&server, &arguments).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let row: Vec<&str> = stdout(&output)
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(
+        row,
+        [
+            "exe_1",
+            ID,
+            "3",
+            "FAILED",
+            "webhook",
+            "2026-12-01T09:00:00Z",
+            "-"
+        ]
+    );
+    assert_eq!(stderr(&output), "there are more: --cursor more\n");
+}
+
+#[tokio::test]
+async fn an_execution_is_shown_with_its_history() {
+    let (stub, server) = stub().await;
+    let execution = json!({"id": "exe_1", "deploymentId": ID, "status": "FAILED",
+        "error": {"title": "bad \u{1b}[2J"}, "output": null});
+    stub.answer("GET /api/executions/exe_1", 200, &execution);
+    let event = json!({"seq": 1, "at": "2026-12-01T09:00:00.5Z", "kind": "taskFailed",
+        "task": "/do/0/price", "attempt": 2});
+    stub.answer(
+        "GET /api/executions/exe_1/history?limit=1000",
+        200,
+        &json!({"items": [event], "next": null}),
+    );
+    let output = millrace(&server, &["execution", "exe_1"]).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.starts_with("exe_1 FAILED\n"), "{text}");
+    assert!(!text.contains("output"), "{text}");
+    assert!(
+        !text.contains('\u{1b}'),
+        "nothing drives the terminal: {text}"
+    );
+    let row: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(
+        row,
+        [
+            "1",
+            "2026-12-01T09:00:00.5Z",
+            "taskFailed",
+            "2",
+            "/do/0/price"
+        ]
+    );
+
+    let output = millrace(&server, &["execution", "exe_2"]).await;
+    assert_eq!(code(&output), 1);
+    assert_eq!(
+        stderr(&output),
+        "millrace: Not found: the stub knows no such thing (404)\n"
+    );
+}
+
+#[tokio::test]
+async fn wrong_calls_end_with_two_and_ask_nothing() {
+    let (stub, server) = stub().await;
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["trigger"],
+        &["trigger", "orders", "--input", "{not json"],
+        &["trigger", "orders", "--input", "@/nowhere/input.json"],
+        &["deploy", "/nowhere/workflow.yaml"],
+        &["executions", "--limit", "0"],
+        &["deployments", "--server", "ftp://127.0.0.1"],
+        &["deployments", "--server", "not a url"],
+    ] {
+        let output = millrace(&server, arguments).await;
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", stderr(&output));
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+    assert!(stub.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_or_not_ours_is_said_so() {
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let output = millrace(&format!("http://{gone}"), &["deployments"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("no answer from http://127.0.0.1"),
+        "{}",
+        stderr(&output)
+    );
+
+    let (stub, server) = stub().await;
+    stub.answer("GET /api/deployments?limit=50", 200, &"<html>");
+    let output = millrace(&server, &["deployments"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("does not answer as a Millrace server"),
+        "{}",
+        stderr(&output)
+    );
+}
