@@ -26,7 +26,9 @@ pub struct GatewayConfig {
     pub webhook_cache_size: usize,
     /// How long a webhook with `"respond": "result"` waits for the end.
     pub respond_wait: Duration,
-    /// How long a dependency may take to answer a health check.
+    /// How long a health check may take. Longer than the 2 s that a runtime
+    /// gives its own dependencies, so that a cache that hangs is reported as
+    /// such and not as the lack of a runtime.
     pub health_timeout: Duration,
 }
 
@@ -41,7 +43,7 @@ impl Default for GatewayConfig {
             webhook_cache_ttl: Duration::from_secs(2),
             webhook_cache_size: 10_000,
             respond_wait: Duration::from_secs(30),
-            health_timeout: Duration::from_secs(2),
+            health_timeout: Duration::from_secs(3),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! one internal gRPC call and every answer of it one HTTP answer.
 //!
 //! It owns the shapes and names of the public API, what a webhook's bytes mean
-//! ([`webhooks`]), the table that makes errors of HTTP problems ([`problem`]),
-//! and patience with runtimes that come and go ([`runtimes`]). It refuses to
+//! (`webhooks`), the table that makes errors of HTTP problems (`problem`),
+//! and patience with runtimes that come and go (`runtimes`). It refuses to
 //! hold state or rules: what may be deployed or started is the runtime's to
 //! say, and any number of gateways stand side by side.
 //!
@@ -18,7 +18,7 @@
 //! execution, which is minted here so that it can be repeated.
 //!
 //! Payloads are JSON text from end to end: checked, never re-written, so that
-//! key order and big integers arrive as they were sent ([`json`]).
+//! key order and big integers arrive as they were sent (`json`).
 
 mod admit;
 mod body;
@@ -26,7 +26,7 @@ mod config;
 mod gateway;
 mod json;
 mod media;
-pub mod problem;
+mod problem;
 mod query;
 mod router;
 mod routes;

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use millrace_proto::{Failure, Finding};
+use millrace_service::trace_context;
 use millrace_types::ErrorKind;
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ pub const fn http(kind: ErrorKind) -> (StatusCode, &'static str) {
 
 /// When a caller that got 503 or 429 may come again, in seconds.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// All that a caller learns of a fault of ours.
+const INTERNAL: &str = "Something went wrong inside; the log has it under the trace id.";
 
 /// An answer of the kind `application/problem+json`.
 #[derive(Debug)]
@@ -93,10 +97,7 @@ impl Problem {
     /// A fault of ours: the log learns what it was, the caller does not.
     pub fn internal(cause: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "request failed inside: {cause}");
-        Self::new(
-            ErrorKind::Internal,
-            "Something went wrong inside; the log has more.",
-        )
+        Self::new(ErrorKind::Internal, INTERNAL)
     }
 
     /// The request is wrong, in a way that has no place of its own.
@@ -172,17 +173,15 @@ impl Problem {
             "The body did not arrive in time.".into(),
         )
     }
-
-    pub fn status(&self) -> StatusCode {
-        self.0.status
-    }
 }
 
 /// What a service refused. Messages of internal errors stay in the log.
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         if failure.kind == ErrorKind::Internal {
-            return Self::internal(&failure.message);
+            // Logged as an error where it happened, under the same trace id.
+            tracing::debug!(error = failure.message, "a service failed inside");
+            return Self::new(ErrorKind::Internal, INTERNAL);
         }
         let mut problem = Self::new(failure.kind, failure.message);
         problem.0.reason = failure.reason;
@@ -204,6 +203,9 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
     errors: &'a [ProblemError],
+    /// What to look for in the log, where it may have more.
+    #[serde(rename = "traceId", skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -216,6 +218,9 @@ impl IntoResponse for Problem {
             detail: &parts.detail,
             reason: &parts.reason,
             errors: &parts.errors,
+            trace_id: trace_context::current()
+                .filter(|_| parts.status.is_server_error())
+                .map(|trace| trace.trace_id().to_string()),
         };
         // Serialising strings and numbers into memory cannot fail.
         let text = serde_json::to_vec(&body).unwrap_or_default();

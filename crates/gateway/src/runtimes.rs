@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_proto::Failure;
-use millrace_proto::runtime::v1::monitoring_service_client::MonitoringServiceClient;
 use millrace_proto::runtime::v1::workflow_runtime_service_client::WorkflowRuntimeServiceClient;
 use millrace_service::Transport;
 use millrace_types::ErrorKind;
@@ -179,11 +178,9 @@ impl Runtimes {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Clients of the monitoring service of every runtime.
-    pub fn monitors(&self) -> impl Iterator<Item = MonitoringServiceClient<Transport>> + '_ {
-        self.members
-            .iter()
-            .map(|member| MonitoringServiceClient::new(member.transport.clone()))
+    /// The ways to all runtimes.
+    pub fn transports(&self) -> impl Iterator<Item = Transport> + '_ {
+        self.members.iter().map(|member| member.transport.clone())
     }
 }
 

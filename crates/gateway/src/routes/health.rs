@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::{HeaderValue, StatusCode, header};
+use millrace_proto::runtime::v1::monitoring_service_client::MonitoringServiceClient;
 use millrace_proto::runtime::v1::{
     DependencyHealth, GetSystemHealthRequest, GetSystemHealthResponse,
 };
@@ -16,6 +17,7 @@ use millrace_service::Transport;
 use millrace_types::{ErrorKind, Timestamp};
 use serde::Serialize;
 use tokio::time::timeout;
+use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -145,18 +147,27 @@ fn overall(runtime: Option<&GetSystemHealthResponse>, dependencies: &Dependencie
 
 /// The first answer of any runtime, so that one that hangs delays nothing.
 async fn ask_runtimes(gateway: &Gateway) -> Option<GetSystemHealthResponse> {
-    let mut asked: FuturesUnordered<_> = gateway
-        .runtimes
-        .monitors()
-        .map(|mut client| async move { client.get_system_health(GetSystemHealthRequest {}).await })
-        .collect();
+    let ask = |transport| async move {
+        MonitoringServiceClient::new(transport)
+            .get_system_health(GetSystemHealthRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+    };
+    first_of(gateway, ask).await
+}
+
+/// Asks all runtimes at once, and takes the first good answer.
+async fn first_of<T, F, Fut>(gateway: &Gateway, ask: F) -> Option<T>
+where
+    F: Fn(Transport) -> Fut,
+    Fut: Future<Output = Result<T, Status>>,
+{
+    let mut asked: FuturesUnordered<_> = gateway.runtimes.transports().map(ask).collect();
     let first = async {
         while let Some(answer) = asked.next().await {
             match answer {
-                Ok(health) => return Some(health.into_inner()),
-                Err(status) => {
-                    tracing::debug!(error = %status, "a runtime does not tell its health");
-                }
+                Ok(answer) => return Some(answer),
+                Err(status) => tracing::debug!(error = %status, "a runtime is not well"),
             }
         }
         None
@@ -182,7 +193,7 @@ async fn ask_orchestrator(gateway: &Gateway) -> Dependency {
     }
 }
 
-async fn check(transport: Transport) -> Result<ServingStatus, tonic::Status> {
+async fn check(transport: Transport) -> Result<ServingStatus, Status> {
     // The empty name asks for the server as a whole.
     let request = HealthCheckRequest {
         service: String::new(),
@@ -196,12 +207,23 @@ pub async fn livez() -> impl IntoResponse {
     (uncached(), Json(Plain { status: "ok" }))
 }
 
-/// Whether a runtime answers, whatever it says of its own dependencies: with
-/// the database down, no other gateway would do better.
+/// Whether a runtime takes calls, whatever state its dependencies are in: with
+/// the database down no other gateway would do better, and a cache that hangs
+/// must not take gateways out of service.
 pub async fn readyz(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Problem> {
-    match ask_runtimes(&gateway).await {
-        Some(_) => Ok((uncached(), Json(Plain { status: "ok" }))),
+    match first_of(&gateway, takes_calls).await {
+        Some(()) => Ok((uncached(), Json(Plain { status: "ok" }))),
         None => Err(Problem::new(ErrorKind::Unavailable, "No runtime answers.")),
+    }
+}
+
+async fn takes_calls(transport: Transport) -> Result<(), Status> {
+    match check(transport).await {
+        Ok(ServingStatus::Serving) => Ok(()),
+        Ok(_) => Err(Status::unavailable("it is not serving")),
+        // It answers, and merely has no health service: one in this process.
+        Err(status) if status.code() == Code::Unimplemented => Ok(()),
+        Err(status) => Err(status),
     }
 }
 

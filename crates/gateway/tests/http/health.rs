@@ -1,12 +1,12 @@
+use std::convert::Infallible;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
 use millrace_gateway::{Gateway, GatewayConfig};
 use millrace_proto::runtime::v1 as pb;
+use millrace_service::Transport;
 use millrace_service::transport::in_process;
 use millrace_types::Timestamp;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::fake::FakeRuntime;
 use crate::harness::App;
@@ -109,21 +109,22 @@ async fn without_the_database_it_is_unhealthy() {
     );
 }
 
+/// A runtime that takes calls and never answers any.
+fn hanging() -> Transport {
+    in_process(tower::service_fn(|_: http::Request<tonic::body::Body>| {
+        std::future::pending::<Result<http::Response<tonic::body::Body>, Infallible>>()
+    }))
+}
+
 #[tokio::test]
 async fn without_a_runtime_it_lives_but_is_not_ready() {
-    let hanging = FakeRuntime::default()
-        .hangs_on::<pb::GetSystemHealthRequest, pb::GetSystemHealthResponse>();
-    for runtimes in [vec![], vec![&hanging]] {
-        let app = App::with(quick(), &runtimes);
+    for runtimes in [vec![], vec![hanging()]] {
+        let app = App(Gateway::new(quick(), runtimes, None).router());
         let answer = app.get("/health").await;
-        assert_eq!(
-            (answer.status.as_u16(), &answer.json()["status"]),
-            (503, &json!("unhealthy"))
-        );
-        assert_eq!(
-            answer.json()["dependencies"]["database"]["status"],
-            "unknown"
-        );
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.json()["status"], "unhealthy");
+        let dependencies = &answer.json()["dependencies"];
+        assert_eq!(dependencies["database"]["status"], "unknown");
         app.get("/readyz").await.problem(503);
         assert_eq!(app.get("/livez").await.status, 200);
     }
@@ -131,14 +132,31 @@ async fn without_a_runtime_it_lives_but_is_not_ready() {
 
 #[tokio::test]
 async fn one_hanging_runtime_hides_no_other() {
-    let hanging = FakeRuntime::default()
-        .hangs_on::<pb::GetSystemHealthRequest, pb::GetSystemHealthResponse>();
-    let app = App::with(
-        quick(),
-        &[&hanging, &reporting("healthy", "healthy", "healthy")],
-    );
+    let well = reporting("healthy", "healthy", "healthy").transport();
+    let app = App(Gateway::new(quick(), vec![hanging(), well], None).router());
     assert_eq!(app.get("/health").await.json()["status"], "healthy");
     assert_eq!(app.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_runtime_whose_checks_hang_is_ready_all_the_same() {
+    let runtime = FakeRuntime::default()
+        .hangs_on::<pb::GetSystemHealthRequest, pb::GetSystemHealthResponse>();
+    assert_eq!(
+        App::with(quick(), &[&runtime]).get("/readyz").await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_stopping_is_not_ready() {
+    let (reporter, server) = tonic_health::server::health_reporter();
+    let app = App(Gateway::new(quick(), vec![in_process(server)], None).router());
+    assert_eq!(app.get("/readyz").await.status, 200);
+    reporter
+        .set_service_status("", tonic_health::ServingStatus::NotServing)
+        .await;
+    app.get("/readyz").await.problem(503);
 }
 
 #[tokio::test]
@@ -146,22 +164,14 @@ async fn the_orchestrator_is_asked_by_the_standard_health_check() {
     let (reporter, server) = tonic_health::server::health_reporter();
     let runtime = reporting("healthy", "healthy", "healthy");
     let gateway = Gateway::new(quick(), vec![runtime.transport()], Some(in_process(server)));
-    let ask = || async {
-        let request = http::Request::get("/health")
-            .body(axum::body::Body::empty())
-            .unwrap();
-        let response = gateway.router().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        serde_json::from_slice::<Value>(&bytes).unwrap()
-    };
-    let health = ask().await;
+    let app = App(gateway.router());
+    let health = app.get("/health").await.json();
     assert_eq!(health["dependencies"]["orchestrator"]["status"], "healthy");
     assert_eq!(health["status"], "healthy");
     reporter
         .set_service_status("", tonic_health::ServingStatus::NotServing)
         .await;
-    let health = ask().await;
+    let health = app.get("/health").await.json();
     assert_eq!(
         health["dependencies"]["orchestrator"]["status"],
         "unhealthy"
