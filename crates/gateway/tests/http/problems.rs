@@ -76,6 +76,8 @@ async fn every_kind_of_failure_has_its_status() {
             .await
             .problem(status);
         assert_eq!(problem["type"], format!("urn:millrace:problem:{kind}"));
+        let trace = problem["traceId"].as_str().map(str::len);
+        assert_eq!(trace, (status >= 500).then_some(32));
     }
 }
 
