@@ -182,24 +182,28 @@ async fn ask_orchestrator(gateway: &Gateway) -> Dependency {
     let Some(transport) = gateway.orchestrator.clone() else {
         return Dependency::new(DISABLED, begun, "");
     };
-    match timeout(gateway.config.health_timeout, check(transport)).await {
-        Ok(Ok(ServingStatus::Serving)) => Dependency::new(HEALTHY, begun, ""),
-        Ok(Ok(_)) => Dependency::new(UNHEALTHY, begun, "it is not serving"),
+    match timeout(gateway.config.health_timeout, takes_calls(transport)).await {
+        Ok(Ok(())) => Dependency::new(HEALTHY, begun, ""),
         Ok(Err(status)) => {
-            tracing::debug!(error = %status, "the orchestrator does not tell its health");
-            Dependency::new(UNHEALTHY, begun, "it cannot be reached")
+            tracing::debug!(error = %status, "the orchestrator is not well");
+            Dependency::new(UNHEALTHY, begun, "it does not take calls")
         }
         Err(_) => Dependency::new(UNHEALTHY, begun, "it did not answer in time"),
     }
 }
 
-async fn check(transport: Transport) -> Result<ServingStatus, Status> {
-    // The empty name asks for the server as a whole.
+/// The standard health check of the server as a whole.
+async fn takes_calls(transport: Transport) -> Result<(), Status> {
     let request = HealthCheckRequest {
         service: String::new(),
     };
-    let answer = HealthClient::new(transport).check(request).await?;
-    Ok(answer.into_inner().status())
+    match HealthClient::new(transport).check(request).await {
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
+        Ok(_) => Err(Status::unavailable("it is not serving")),
+        // It answers, and merely has no health service: one in this process.
+        Err(status) if status.code() == Code::Unimplemented => Ok(()),
+        Err(status) => Err(status),
+    }
 }
 
 /// This process runs; nothing else is looked at.
@@ -214,16 +218,6 @@ pub async fn readyz(State(gateway): State<Gateway>) -> Result<impl IntoResponse,
     match first_of(&gateway, takes_calls).await {
         Some(()) => Ok((uncached(), Json(Plain { status: "ok" }))),
         None => Err(Problem::new(ErrorKind::Unavailable, "No runtime answers.")),
-    }
-}
-
-async fn takes_calls(transport: Transport) -> Result<(), Status> {
-    match check(transport).await {
-        Ok(ServingStatus::Serving) => Ok(()),
-        Ok(_) => Err(Status::unavailable("it is not serving")),
-        // It answers, and merely has no health service: one in this process.
-        Err(status) if status.code() == Code::Unimplemented => Ok(()),
-        Err(status) => Err(status),
     }
 }
 

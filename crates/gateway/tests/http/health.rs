@@ -178,3 +178,13 @@ async fn the_orchestrator_is_asked_by_the_standard_health_check() {
     );
     assert_eq!(health["status"], "degraded");
 }
+
+#[tokio::test]
+async fn an_orchestrator_in_this_process_is_healthy_without_a_health_service() {
+    let runtime = reporting("healthy", "healthy", "healthy").transport();
+    // Any server without the health service does.
+    let orchestrator = FakeRuntime::default().transport();
+    let app = App(Gateway::new(quick(), vec![runtime], Some(orchestrator)).router());
+    let health = app.get("/health").await.json();
+    assert_eq!(health["dependencies"]["orchestrator"]["status"], "healthy");
+}
