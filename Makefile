@@ -1,0 +1,46 @@
+# What developers and CI call. Needs git, make, a Rust toolchain and a C compiler; the rest is
+# found or fetched by scripts/.
+#
+# Which tests need servers is decided by where they stand: those in src/ need none, those in
+# crates/*/tests/ may need PostgreSQL and Redis. A missing server fails, it never skips.
+
+CARGO ?= cargo
+# The same flags everywhere, so that nothing is compiled twice.
+WORKSPACE := --workspace --locked
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run check test test-runtime test-integration-runtime coverage bench-accept bench-start
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the release binary and start it with the example workflow
+	$(CARGO) build --release --locked -p millrace -p millrace-example-pricing
+	@scripts/run
+
+check: ## Formatting, lints, protos, dependencies and licences
+	@scripts/check
+
+test: ## All tests: unit, integration (real PostgreSQL and Redis), documentation
+	$(CARGO) test $(WORKSPACE) --no-run
+	scripts/with-services $(CARGO) test $(WORKSPACE) --no-fail-fast
+
+test-runtime: ## Unit tests only: no servers, in seconds
+	$(CARGO) test $(WORKSPACE) --lib --bins --no-run
+	env -u DATABASE_URL -u REDIS_URL $(CARGO) test $(WORKSPACE) --lib --bins --no-fail-fast
+
+test-integration-runtime: ## Integration tests only, on real PostgreSQL and Redis
+	$(CARGO) test $(WORKSPACE) --test '*' --no-run
+	scripts/with-services $(CARGO) test $(WORKSPACE) --test '*' --no-fail-fast
+
+coverage: ## Line coverage of all tests; fails under 85 %
+	@scripts/coverage
+
+bench-accept: ## Webhook accepts per second, as a ratio against pgbench
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace accept
+
+bench-start: ## Time from start to ready, and idle memory
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	$(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace start
