@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use crate::expression::meter;
+
 pub use jaq_json::Num;
 pub use json::{InvalidJson, from_json, to_json};
 pub use make::{array, object, string};
@@ -265,8 +267,20 @@ pub fn type_name(value: &Value) -> &'static str {
     value.type_name()
 }
 
+/// Inside of an evaluation, comparing is paid for like everything else. It is
+/// done even when it cannot be: an order that is not one would break a sort.
+fn pay_to_compare(x: &Value, y: &Value) {
+    let steps = match (x, y) {
+        (Value::Str(x), Value::Str(y)) => 1 + x.len().min(y.len()) as u64 / 64,
+        (Value::Obj(x), Value::Obj(y)) => 1 + (x.len() + y.len()) as u64,
+        _ => 1,
+    };
+    let _ = meter::spend(steps);
+}
+
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
+        pay_to_compare(self, other);
         match (self, other) {
             (Self::Num(x), Self::Num(y)) => x == y,
             (Self::Str(x), Self::Str(y)) => x == y,
@@ -288,6 +302,7 @@ impl PartialOrd for Value {
 /// jq's order: `null`, `false`, `true`, numbers, strings, arrays, objects.
 impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
+        pay_to_compare(self, other);
         match (self, other) {
             (Self::Num(x), Self::Num(y)) => x.cmp(y),
             (Self::Str(x), Self::Str(y)) => x.as_str().cmp(y.as_str()),

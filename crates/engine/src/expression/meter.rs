@@ -71,6 +71,7 @@ struct Meter {
     value: Cell<u64>,
     floor: Cell<usize>,
     tripped: Cell<Option<Limit>>,
+    evaluation: Cell<u64>,
 }
 
 thread_local! {
@@ -82,15 +83,16 @@ thread_local! {
             value: Cell::new(0),
             floor: Cell::new(0),
             tripped: Cell::new(None),
+            evaluation: Cell::new(0),
         }
     };
 }
 
 /// The evaluation is over; which limit it was, the meter remembers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stopped;
+pub(crate) struct Stopped;
 
-pub(super) type Metered<T = ()> = Result<T, Stopped>;
+pub(crate) type Metered<T = ()> = Result<T, Stopped>;
 
 /// Ends the metering when dropped, also by a panic.
 #[derive(Debug)]
@@ -121,8 +123,14 @@ pub(super) fn start(limits: Limits) -> Option<Running> {
         m.memory.set(limits.memory);
         m.value.set(limits.value);
         m.tripped.set(None);
+        m.evaluation.set(m.evaluation.get() + 1);
         Some(Running(()))
     })
+}
+
+/// Which evaluation this is, of those on this thread.
+pub(super) fn evaluation() -> u64 {
+    METER.with(|m| m.evaluation.get())
 }
 
 /// Says where the stack of the evaluation ends: this far below here.
@@ -159,7 +167,7 @@ pub(super) fn trip(limit: Limit) -> Stopped {
 }
 
 /// Takes steps off the fuel, and looks how deep the stack is.
-pub(super) fn spend(steps: u64) -> Metered {
+pub(crate) fn spend(steps: u64) -> Metered {
     METER.with(|m| {
         if !m.active.get() {
             return Ok(());

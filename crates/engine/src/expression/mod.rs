@@ -9,11 +9,18 @@
 //! no modules, no process control), and it ends: see [`Limits`]. When a limit
 //! is hit the evaluation is over, whatever `try` or `//` the author wrote.
 
+mod arithmetic;
+mod compile;
 mod error;
 mod eval;
-mod meter;
+pub(crate) mod meter;
+mod native;
+mod path;
+mod prelude;
 mod template;
+mod val;
 mod variables;
+mod weave;
 
 pub use error::{CompileError, EvalError};
 pub use eval::Expression;
@@ -28,3 +35,8 @@ pub fn strict(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("${")?.strip_suffix('}')?;
     Some(inner.trim())
 }
+
+#[cfg(test)]
+mod hazards;
+#[cfg(test)]
+mod tests;
