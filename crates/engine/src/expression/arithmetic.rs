@@ -26,9 +26,15 @@ fn bits(n: &Num) -> Option<u64> {
 
 /// Numbers of which no operation makes one that is too large.
 fn bounded(x: Num, y: Num, product: bool) -> (Num, Num) {
-    let (Some(a), Some(b)) = (bits(&x), bits(&y)) else { return (x, y) };
+    let (Some(a), Some(b)) = (bits(&x), bits(&y)) else {
+        return (x, y);
+    };
     let most = if product { a + b } else { a.max(b) + 1 };
-    if most <= MAX_BITS { (x, y) } else { (Num::Float(as_f64(&x)), y) }
+    if most <= MAX_BITS {
+        (x, y)
+    } else {
+        (Num::Float(as_f64(&x)), y)
+    }
 }
 
 /// Big integers take longer.
@@ -144,12 +150,18 @@ fn repeat(s: &Text, n: &Num) -> ValR<Value> {
         return Ok(Value::Null);
     }
     // What does not fit an integer is far beyond any limit.
-    let times = as_index(n).map_or(u64::MAX, |i| i.unsigned_abs() as u64).max(1);
+    let times = as_index(n)
+        .map_or(u64::MAX, |i| i.unsigned_abs() as u64)
+        .max(1);
     let bytes = times.saturating_mul(s.len() as u64);
     meter::spend(1 + bytes / 64)?;
     meter::allocate(64_u64.saturating_add(bytes))?;
     let times = usize::try_from(times).unwrap_or(usize::MAX);
-    Ok(if s.is_empty() { Value::Str(s.clone()) } else { s.repeat(times).into() })
+    Ok(if s.is_empty() {
+        Value::Str(s.clone())
+    } else {
+        s.repeat(times).into()
+    })
 }
 
 /// Merges objects member by member, the right side winning.
@@ -193,7 +205,8 @@ fn split(s: &str, by: &str) -> Metered<Value> {
     };
     if s.is_empty() {
     } else if by.is_empty() {
-        s.char_indices().try_for_each(|(i, c)| part(&s[i..i + c.len_utf8()]))?;
+        s.char_indices()
+            .try_for_each(|(i, c)| part(&s[i..i + c.len_utf8()]))?;
     } else {
         s.split(by).try_for_each(part)?;
     }

@@ -54,9 +54,16 @@ fn compile_here(source: &str, locals: &[&str]) -> Result<Program, CompileError> 
         ),
     })?;
     let (library, reached) = prelude::reachable(&mentions);
-    let main = Def { name: MAIN, args: Vec::new(), body: term };
+    let main = Def {
+        name: MAIN,
+        args: Vec::new(),
+        body: term,
+    };
     let arena = Arena::default();
-    let file = File { code: MAIN, path: () };
+    let file = File {
+        code: MAIN,
+        path: (),
+    };
     let modules = Loader::new(library.into_iter().chain([main])).load(&arena, file);
     let modules = modules.map_err(|_| CompileError::new("the expression cannot be loaded"))?;
 
@@ -72,23 +79,27 @@ fn compile_here(source: &str, locals: &[&str]) -> Result<Program, CompileError> 
 }
 
 fn parse(source: &str) -> Result<Term<&str>, CompileError> {
-    let tokens = Lexer::new(source).lex().map_err(|errors| match errors.first() {
-        Some((expected, found)) => {
-            let message = format!("expected {}", expected.as_str());
-            CompileError::at(span(source, found).start, message)
-        }
-        None => CompileError::new("not an expression"),
-    })?;
-    Parser::new(&tokens).parse(|p| p.term()).map_err(|errors| match errors.first() {
-        Some((expected, found)) => {
-            let found = found.map_or(&source[source.len()..], |token| token.as_str());
-            let at = span(source, found).start;
-            let found = if found.is_empty() { "the end" } else { found };
-            let found: String = found.chars().take(40).collect();
-            CompileError::at(at, format!("expected {}, found {found}", expected.as_str()))
-        }
-        None => CompileError::new("not an expression"),
-    })
+    let tokens = Lexer::new(source)
+        .lex()
+        .map_err(|errors| match errors.first() {
+            Some((expected, found)) => {
+                let message = format!("expected {}", expected.as_str());
+                CompileError::at(span(source, found).start, message)
+            }
+            None => CompileError::new("not an expression"),
+        })?;
+    Parser::new(&tokens)
+        .parse(|p| p.term())
+        .map_err(|errors| match errors.first() {
+            Some((expected, found)) => {
+                let found = found.map_or(&source[source.len()..], |token| token.as_str());
+                let at = span(source, found).start;
+                let found = if found.is_empty() { "the end" } else { found };
+                let found: String = found.chars().take(40).collect();
+                CompileError::at(at, format!("expected {}, found {found}", expected.as_str()))
+            }
+            None => CompileError::new("not an expression"),
+        })
 }
 
 fn undefined(source: &str, errors: compile::Errors<&str, ()>) -> CompileError {

@@ -32,7 +32,10 @@ impl Expression {
     /// the global variables it may use `locals`, named without `$`.
     pub fn compile(source: &str, locals: &[&str]) -> Result<Self, CompileError> {
         let program = compile(source, locals)?;
-        Ok(Self(Arc::new(Inner { source: source.into(), program })))
+        Ok(Self(Arc::new(Inner {
+            source: source.into(),
+            program,
+        })))
     }
 
     /// The source it was compiled from.

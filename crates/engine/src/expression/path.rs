@@ -33,7 +33,11 @@ pub(super) fn get(value: &Value, index: &Value) -> Fallible<Option<Value>> {
 /// An index counted from the end if it is negative; none if out of bounds.
 fn position(n: &Num, len: usize) -> Option<usize> {
     let i = as_index(n)?;
-    let i = if i < 0 { len.checked_sub(i.unsigned_abs())? } else { i.unsigned_abs() };
+    let i = if i < 0 {
+        len.checked_sub(i.unsigned_abs())?
+    } else {
+        i.unsigned_abs()
+    };
     (i < len).then_some(i)
 }
 
@@ -43,7 +47,11 @@ fn bounds(range: &Range<&Value>, len: usize) -> Fallible<(usize, usize)> {
         None | Some(Value::Null) => Ok(none),
         Some(Value::Num(n)) => {
             let i = as_index(n).unwrap_or(isize::MAX);
-            let at = if i < 0 { len.saturating_sub(i.unsigned_abs()) } else { i.unsigned_abs() };
+            let at = if i < 0 {
+                len.saturating_sub(i.unsigned_abs())
+            } else {
+                i.unsigned_abs()
+            };
             Ok(at.min(len))
         }
         Some(other) => Err(not_a(other.clone(), "integer")),
@@ -125,9 +133,19 @@ pub(super) fn map_index<'a, I: Iterator<Item = ValX<'a, Value>>>(
             let ends = range.get("start")..range.get("end");
             map_range(value, &ends, opt, f)
         }
-        (Value::Null, Value::Str(k)) => set_member(object::<Text, Value>([]), k, f),
+        (Value::Null, Value::Str(_) | Value::Num(_)) => {
+            // Made only if something comes into it.
+            let Some(new) = f(Value::Null).next().transpose()? else {
+                return Ok(Value::Null);
+            };
+            let made = |_| std::iter::once(Ok(new.clone()));
+            match index {
+                Value::Str(k) => set_member(object::<Text, Value>([]), k, made),
+                Value::Num(n) => set_item(array::<Value>([]), n, opt, made),
+                _ => Ok(Value::Null),
+            }
+        }
         (Value::Obj(o), Value::Str(k)) => set_member(Value::Obj(o), k, f),
-        (Value::Null, Value::Num(n)) => set_item(array::<Value>([]), n, opt, f),
         (Value::Arr(a), Value::Num(n)) => set_item(Value::Arr(a), n, opt, f),
         (value @ Value::Obj(_), index) => opt.fail(value, |_| match key(index) {
             Err(error) => error.into(),
@@ -142,7 +160,9 @@ fn set_member<'a, I: Iterator<Item = ValX<'a, Value>>>(
     key: &Text,
     f: impl Fn(Value) -> I,
 ) -> ValX<'a, Value> {
-    let Value::Obj(mut o) = value else { return Ok(value) };
+    let Value::Obj(mut o) = value else {
+        return Ok(value);
+    };
     let object = own_object(&mut o).map_err(Error::from)?;
     // The old value is taken out, so that it is changed in place if it can be.
     let old = object.members.get_mut(key.as_str()).map(|slot| {
@@ -170,7 +190,9 @@ fn set_item<'a, I: Iterator<Item = ValX<'a, Value>>>(
     opt: Opt,
     f: impl Fn(Value) -> I,
 ) -> ValX<'a, Value> {
-    let Value::Arr(mut a) = value else { return Ok(value) };
+    let Value::Arr(mut a) = value else {
+        return Ok(value);
+    };
     let len = a.items.len();
     let out = |i: &Num| {
         let message = format!("index {} out of bounds", Value::Num(i.clone()));
@@ -218,7 +240,11 @@ pub(super) fn map_range<'a, I: Iterator<Item = ValX<'a, Value>>>(
     opt: Opt,
     f: impl Fn(Value) -> I,
 ) -> ValX<'a, Value> {
-    let value = if value.is_null() { array::<Value>([]) } else { value };
+    let value = if value.is_null() {
+        array::<Value>([])
+    } else {
+        value
+    };
     match &value {
         Value::Arr(a) => {
             let (start, end) = match bounds(range, a.items.len()) {
@@ -232,7 +258,11 @@ pub(super) fn map_range<'a, I: Iterator<Item = ValX<'a, Value>>>(
                 Some(other) => return Err(not_a(other, "array").into()),
             };
             let (before, after) = (&a.items[..start], &a.items[end..]);
-            let all = before.iter().cloned().chain(new).chain(after.iter().cloned());
+            let all = before
+                .iter()
+                .cloned()
+                .chain(new)
+                .chain(after.iter().cloned());
             Ok(collect(all).map_err(Error::from)?)
         }
         Value::Str(s) => {

@@ -17,6 +17,8 @@ def ascii: [.] | implode;
 def toarray: if isarray then . else [.] end;
 def trimstr($s): ltrimstr($s) | rtrimstr($s);
 def leaf_paths: paths(scalars);
+def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; getpath($path) |= empty);
+def del(f): delpaths([path(f)]);
 def IN(s): . as $x | any(s; . == $x);
 def IN(src; s): any(src | IN(s); .);
 def INDEX(s; f): reduce s as $row ({}; .[$row | f | tostring] = $row);
@@ -46,12 +48,18 @@ pub(super) struct Known {
 
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     let ours = jaq_core::load::parse(OURS, |p| p.defs()).unwrap_or_default();
-    let all = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(ours);
+    let all = jaq_core::defs()
+        .chain(jaq_std::defs())
+        .chain(jaq_json::defs())
+        .chain(ours);
     let harmless = all.filter(|def| !HOST.contains(&def.name));
     harmless
         .map(|def| {
             let mentions = weave::mentions(&def.body);
-            Known { def: weave::library(def), mentions }
+            Known {
+                def: weave::library(def),
+                mentions,
+            }
         })
         .collect()
 });

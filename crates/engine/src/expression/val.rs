@@ -61,7 +61,10 @@ pub(super) fn gather(members: IndexMap<Text, Value>) -> Metered<Value> {
 pub(super) fn key(value: &Value) -> Fallible<&Text> {
     match value {
         Value::Str(s) => Ok(s),
-        other => Err(not_a(other.clone(), "an object's key: only a string can be one")),
+        other => Err(not_a(
+            other.clone(),
+            "an object's key: only a string can be one",
+        )),
     }
 }
 
@@ -106,7 +109,9 @@ impl FromIterator<Value> for Value {
 impl From<Range<Value>> for Value {
     fn from(range: Range<Value>) -> Self {
         let ends = [("start", range.start), ("end", range.end)];
-        let ends = ends.into_iter().filter_map(|(k, v)| Some((Text::from(k), v?)));
+        let ends = ends
+            .into_iter()
+            .filter_map(|(k, v)| Some((Text::from(k), v?)));
         gather(ends.collect()).unwrap_or_default()
     }
 }

@@ -32,7 +32,11 @@ const MAX_PATH: usize = 100;
 /// What a name stands for, innermost last.
 enum Binding<'s> {
     /// A definition we are inside of: calling it is recursion.
-    Open { name: &'s str, filters: Vec<bool>, recursive: bool },
+    Open {
+        name: &'s str,
+        filters: Vec<bool>,
+        recursive: bool,
+    },
     /// A definition that is complete.
     Closed { name: &'s str, arity: usize },
     /// A filter that is an argument of a definition around us.
@@ -48,12 +52,22 @@ type Woven<T> = Result<T, Refused>;
 
 /// Weaves an author's program.
 pub(super) fn program(term: Term<&str>) -> Woven<Term<&str>> {
-    Ok(tick(TICK, Weaver { bindings: Vec::new(), nesting: 0 }.term(term)?))
+    Ok(tick(
+        TICK,
+        Weaver {
+            bindings: Vec::new(),
+            nesting: 0,
+        }
+        .term(term)?,
+    ))
 }
 
 /// Weaves a definition of the library, which is never refused.
 pub(super) fn library(def: Def<&'static str>) -> Def<&'static str> {
-    let mut weaver = Weaver { bindings: Vec::new(), nesting: 0 };
+    let mut weaver = Weaver {
+        bindings: Vec::new(),
+        nesting: 0,
+    };
     weaver.def(def.clone()).unwrap_or(def)
 }
 
@@ -69,11 +83,22 @@ impl<'s> Weaver<'s> {
         let outside = self.bindings.len();
         let filters: Vec<bool> = args.iter().map(|arg| !arg.starts_with('$')).collect();
         let arity = args.len();
-        self.bindings.push(Binding::Open { name, filters, recursive: false });
+        self.bindings.push(Binding::Open {
+            name,
+            filters,
+            recursive: false,
+        });
         let arguments = args.iter().filter(|arg| !arg.starts_with('$'));
-        self.bindings.extend(arguments.map(|name| Binding::Argument { name }));
+        self.bindings
+            .extend(arguments.map(|name| Binding::Argument { name }));
         let body = self.term(body)?;
-        let recursive = matches!(self.bindings[outside], Binding::Open { recursive: true, .. });
+        let recursive = matches!(
+            self.bindings[outside],
+            Binding::Open {
+                recursive: true,
+                ..
+            }
+        );
         self.bindings.truncate(outside);
         self.bindings.push(Binding::Closed { name, arity });
         let body = tick(if recursive { RECURSE } else { TICK }, body);
@@ -84,9 +109,11 @@ impl<'s> Weaver<'s> {
     fn call(&mut self, called: &str, args: usize) -> Woven<()> {
         for binding in self.bindings.iter_mut().rev() {
             match binding {
-                Binding::Open { name, filters, recursive }
-                    if *name == called && filters.len() == args =>
-                {
+                Binding::Open {
+                    name,
+                    filters,
+                    recursive,
+                } if *name == called && filters.len() == args => {
                     *recursive = true;
                     if filters.iter().any(|is_filter| *is_filter) {
                         return Err(Refused::RecursiveFilterArgument);
@@ -169,7 +196,10 @@ impl<'s> Weaver<'s> {
             }
             Term::Def(defs, f) => {
                 let outside = self.bindings.len();
-                let defs = defs.into_iter().map(|def| self.def(def)).collect::<Woven<_>>()?;
+                let defs = defs
+                    .into_iter()
+                    .map(|def| self.def(def))
+                    .collect::<Woven<_>>()?;
                 let f = self.boxed(f)?;
                 self.bindings.truncate(outside);
                 Term::Def(defs, f)
@@ -184,7 +214,10 @@ impl<'s> Weaver<'s> {
                     return Err(Refused::Deep);
                 }
                 let f = self.boxed(f)?;
-                let parts = path.0.into_iter().map(|(part, opt)| Ok((self.part(part)?, opt)));
+                let parts = path
+                    .0
+                    .into_iter()
+                    .map(|(part, opt)| Ok((self.part(part)?, opt)));
                 Term::Path(f, Path(parts.collect::<Woven<_>>()?))
             }
         })

@@ -34,7 +34,9 @@ pub(super) fn funs() -> Vec<Fun<Data>> {
 }
 
 fn parse(value: &Value) -> Fallible {
-    let Value::Str(s) = value else { return Err(not_a(value.clone(), "string")) };
+    let Value::Str(s) = value else {
+        return Err(not_a(value.clone(), "string"));
+    };
     meter::spend(1 + s.len() as u64 / 8)?;
     // A byte of JSON (such as `[` or `0`) makes at most some thirty in memory.
     meter::allocate((s.len() as u64).saturating_mul(4))?;
@@ -60,7 +62,9 @@ fn length(value: &Value) -> Fallible {
 
 /// Characters from their numbers; what is no character is refused.
 fn implode(value: &Value) -> Fallible {
-    let Value::Arr(codes) = value else { return Err(not_a(value.clone(), "array")) };
+    let Value::Arr(codes) = value else {
+        return Err(not_a(value.clone(), "array"));
+    };
     meter::spend(1 + codes.items.len() as u64)?;
     let mut out = String::new();
     for code in &codes.items {
@@ -68,7 +72,9 @@ fn implode(value: &Value) -> Fallible {
             Value::Num(n) => n.as_isize(),
             _ => None,
         };
-        let c = number.and_then(|i| u32::try_from(i).ok()).and_then(char::from_u32);
+        let c = number
+            .and_then(|i| u32::try_from(i).ok())
+            .and_then(char::from_u32);
         out.push(c.ok_or_else(|| failed(format!("cannot use {code} as character")))?);
     }
     Ok(text(out)?)
@@ -122,7 +128,9 @@ fn has(value: &Value, key: &Value) -> Fallible<bool> {
         }
         (value, key) => {
             let (value, key) = (value.type_name(), key.type_name());
-            Err(failed(format!("cannot check whether {value} has a {key} key")))
+            Err(failed(format!(
+                "cannot check whether {value} has a {key} key"
+            )))
         }
     }
 }
@@ -143,10 +151,14 @@ pub(in crate::expression) fn indices(value: &Value, part: &Value) -> Fallible {
             }
             Ok(collect(found)?)
         }
-        (Value::Arr(a), Value::Arr(part)) if part.items.is_empty() => {
-            Ok(if a.items.is_empty() { Value::Null } else { collect([])? })
+        (Value::Arr(a), Value::Arr(part)) if part.items.is_empty() => Ok(if a.items.is_empty() {
+            Value::Null
+        } else {
+            collect([])?
+        }),
+        (Value::Arr(a), Value::Arr(part)) => {
+            positions(a.items.windows(part.items.len()), &part.items[..])
         }
-        (Value::Arr(a), Value::Arr(part)) => positions(a.items.windows(part.items.len()), &part.items[..]),
         (Value::Arr(a), item) => positions(a.items.iter(), item),
         (value, part) => Err(jaq_core::Error::index(value.clone(), part.clone())),
     }
@@ -168,7 +180,9 @@ fn positions<'v, T: PartialEq + ?Sized + 'v>(
 
 /// The index in a sorted array, or `-1 - i` where it should go.
 fn search(value: &Value, wanted: &Value) -> Fallible {
-    let Value::Arr(a) = value else { return Err(not_a(value.clone(), "array")) };
+    let Value::Arr(a) = value else {
+        return Err(not_a(value.clone(), "array"));
+    };
     meter::spend(20)?;
     let too_long = |_| jaq_core::Error::from(meter::trip(Limit::Value));
     Ok(match a.items.binary_search(wanted) {

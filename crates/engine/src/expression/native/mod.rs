@@ -21,8 +21,14 @@ pub(super) use tick::{FOLD, RECURSE, TICK};
 pub(super) type Data = JustLut<Value>;
 
 /// jaq's filters that reach the host (process, environment, log, time zone).
-const HOST: [&str; 6] =
-    ["halt", "env", "debug_empty", "stderr_empty", "localtime", "strflocaltime"];
+const HOST: [&str; 6] = [
+    "halt",
+    "env",
+    "debug_empty",
+    "stderr_empty",
+    "localtime",
+    "strflocaltime",
+];
 
 /// All filters a program may call.
 pub(super) fn all() -> Vec<Fun<Data>> {
@@ -33,7 +39,10 @@ pub(super) fn all() -> Vec<Fun<Data>> {
     let jaq = jaq_core::funs::<Data>().chain(jaq_std::funs::<Data>());
     for fun in jaq.filter(|(name, ..)| !HOST.contains(name)) {
         // Of two filters with one name and arity ours stays.
-        if !all.iter().any(|ours| ours.0 == fun.0 && ours.1.len() == fun.1.len()) {
+        if !all
+            .iter()
+            .any(|ours| ours.0 == fun.0 && ours.1.len() == fun.1.len())
+        {
             all.push(fun);
         }
     }

@@ -40,7 +40,9 @@ fn pay(items: usize, weight: u64) -> Metered {
 }
 
 fn elements(value: &Value) -> Fallible<&[Value]> {
-    value.as_array().ok_or_else(|| not_a(value.clone(), "array"))
+    value
+        .as_array()
+        .ok_or_else(|| not_a(value.clone(), "array"))
 }
 
 fn sort(value: &Value) -> Fallible {
@@ -90,15 +92,25 @@ fn grouped<'a>(mut keyed: Keyed) -> Outcome<'a, Option<Value>> {
         }
     }
     let groups = groups.into_iter().map(|(_, group)| collect(group));
-    array(groups.collect::<Metered<Vec<_>>>().map_err(jaq_core::Error::from)?)
+    array(
+        groups
+            .collect::<Metered<Vec<_>>>()
+            .map_err(jaq_core::Error::from)?,
+    )
 }
 
 /// The first of the least.
 fn least(keyed: Keyed) -> Option<Value> {
-    keyed.into_iter().reduce(|a, b| if b.0 < a.0 { b } else { a }).map(|(_, item)| item)
+    keyed
+        .into_iter()
+        .reduce(|a, b| if b.0 < a.0 { b } else { a })
+        .map(|(_, item)| item)
 }
 
 /// The last of the greatest.
 fn greatest(keyed: Keyed) -> Option<Value> {
-    keyed.into_iter().reduce(|a, b| if b.0 >= a.0 { b } else { a }).map(|(_, item)| item)
+    keyed
+        .into_iter()
+        .reduce(|a, b| if b.0 >= a.0 { b } else { a })
+        .map(|(_, item)| item)
 }

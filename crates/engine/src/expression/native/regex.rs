@@ -65,7 +65,10 @@ fn compiled(pattern: &str, flags: &str) -> Fallible<Pattern> {
     meter::spend(20 + pattern.len() as u64 / 16)?;
     COMPILED.with_borrow_mut(|compiled| {
         if compiled.evaluation != meter::evaluation() {
-            *compiled = Compiled { evaluation: meter::evaluation(), ..Compiled::default() };
+            *compiled = Compiled {
+                evaluation: meter::evaluation(),
+                ..Compiled::default()
+            };
         }
         let mut known = compiled.patterns.iter();
         if let Some((_, _, found)) = known.find(|(p, f, _)| p == pattern && f == flags) {
@@ -73,7 +76,9 @@ fn compiled(pattern: &str, flags: &str) -> Fallible<Pattern> {
         }
         let new = compile(pattern, flags)?;
         if compiled.patterns.len() < 16 {
-            compiled.patterns.push((pattern.to_owned(), flags.to_owned(), new.clone()));
+            compiled
+                .patterns
+                .push((pattern.to_owned(), flags.to_owned(), new.clone()));
         }
         Ok(new)
     })
@@ -121,11 +126,15 @@ fn search(value: &Value, pattern: &Value, flags: &Value, gaps: bool, matches: bo
 
     let mut out = Vec::new();
     let mut end = 0;
-    let mut places = Places { s, byte: 0, character: 0 };
+    let mut places = Places {
+        s,
+        byte: 0,
+        character: 0,
+    };
     for groups in pattern.regex.captures_iter(s) {
         let Some(whole) = groups.get(0) else { continue };
         // The search for the next match may look at all of the rest.
-        meter::spend(20 + (s.len() - whole.start()) as u64 / 64 * pattern.cost)?;
+        meter::spend(20 + (s.len() - whole.start()) as u64 / 32 * pattern.cost)?;
         if skip_empty && whole.is_empty() {
             continue;
         }
@@ -172,13 +181,20 @@ fn describe(groups: &Captures, regex: &Regex, places: &mut Places) -> Metered<Va
             Some(m) => {
                 let length = m.as_str().chars().count();
                 meter::spend(4 + m.len() as u64 / 32)?;
-                (places.character(m.start()).into(), length.into(), text(m.as_str())?)
+                (
+                    places.character(m.start()).into(),
+                    length.into(),
+                    text(m.as_str())?,
+                )
             }
             None => (Value::from(-1_isize), 0_usize.into(), Value::Null),
         };
         let members = [("offset", offset), ("length", length), ("string", string)];
         let name = name.map(|name| ("name", Value::from(name)));
-        let members = members.into_iter().chain(name).map(|(k, v)| (Text::from(k), v));
+        let members = members
+            .into_iter()
+            .chain(name)
+            .map(|(k, v)| (Text::from(k), v));
         all.push(gather(members.collect())?);
     }
     collect(all)

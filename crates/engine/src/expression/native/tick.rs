@@ -16,7 +16,7 @@ pub(in crate::expression) const RECURSE: &str = "!recurse";
 pub(in crate::expression) const FOLD: &str = "!fold";
 
 /// What jaq may keep of a recursive call until the program ends, in bytes.
-const KEPT_BY_RECURSION: u64 = 96;
+const KEPT_BY_RECURSION: u64 = 48;
 /// What jaq may keep of one step of a fold, in bytes.
 const KEPT_BY_FOLD: u64 = 256;
 
@@ -28,21 +28,31 @@ fn tick(kept: u64) -> Metered {
 /// Paths are linked lists that are dropped recursively: bounded like values,
 /// of which a longer one could not point into any.
 fn path_within_bounds(parts: usize) -> Metered {
-    if parts > usize::from(MAX_DEPTH) { Err(meter::trip(Limit::Depth)) } else { Ok(()) }
+    if parts > usize::from(MAX_DEPTH) {
+        Err(meter::trip(Limit::Depth))
+    } else {
+        Ok(())
+    }
 }
 
 macro_rules! ticking {
     ($name:expr, $kept:expr) => {{
-        let native = Native::<Data>::new(|cv| box_once(tick($kept).map_err(stopped).map(|()| cv.1)))
-            .with_paths(|cv| {
-                let most = usize::from(MAX_DEPTH) + 1;
-                let within = path_within_bounds(cv.1.1.iter().take(most).count());
-                box_once(within.and_then(|()| tick($kept)).map_err(stopped).map(|()| cv.1))
-            })
-            .with_update(|cv, f| match tick($kept) {
-                Ok(()) => f(cv.1),
-                Err(end) => box_once(Err::<Value, Exn<_>>(stopped(end))),
-            });
+        let native =
+            Native::<Data>::new(|cv| box_once(tick($kept).map_err(stopped).map(|()| cv.1)))
+                .with_paths(|cv| {
+                    let most = usize::from(MAX_DEPTH) + 1;
+                    let within = path_within_bounds(cv.1.1.iter().take(most).count());
+                    box_once(
+                        within
+                            .and_then(|()| tick($kept))
+                            .map_err(stopped)
+                            .map(|()| cv.1),
+                    )
+                })
+                .with_update(|cv, f| match tick($kept) {
+                    Ok(()) => f(cv.1),
+                    Err(end) => box_once(Err::<Value, Exn<_>>(stopped(end))),
+                });
         ($name, Box::default(), native)
     }};
 }
