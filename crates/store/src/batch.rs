@@ -205,3 +205,6 @@ async fn commit_with_retries(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ mod admit;
 mod checkpoint;
 mod end;
 mod events;
+mod facts;
+mod judge;
 mod owned;
 
 use std::collections::HashSet;

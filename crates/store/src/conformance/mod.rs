@@ -23,6 +23,9 @@ pub mod executions;
 pub mod group;
 pub mod incarnations;
 pub mod maintain;
+pub mod paths;
+pub mod refusals;
+pub mod repeats;
 mod support;
 
 use async_trait::async_trait;
@@ -52,16 +55,18 @@ macro_rules! conformance_tests {
                 changed_trigger_keeps_its_id_and_raises_its_revision
                 nameless_triggers_are_told_apart_by_kind_and_position
                 trigger_that_left_is_gone
+                paused_deployment_stays_paused
+                archived_deployment_is_revived_with_its_ids
+                concurrent_deploys_of_one_workflow_take_effect_one_after_the_other
+                concurrent_deploys_of_one_bundle_change_once
+            }
+            paths {
                 taken_path_is_refused_and_nothing_has_changed
                 path_is_free_once_its_holder_is_archived
                 path_is_free_once_its_holder_no_longer_has_it
                 deployment_may_keep_and_move_its_own_paths
                 one_path_serves_two_deployments_by_method
-                paused_deployment_stays_paused
-                archived_deployment_is_revived_with_its_ids
                 revival_is_refused_when_its_path_was_taken_meanwhile
-                concurrent_deploys_of_one_workflow_take_effect_one_after_the_other
-                concurrent_deploys_of_one_bundle_change_once
                 concurrent_deploys_on_one_path_leave_one_holder
             }
             deployments {
@@ -79,6 +84,12 @@ macro_rules! conformance_tests {
                 fresh_admission_is_pending_and_shown
                 living_owner_runs_it_from_the_admission_on
                 dead_owner_leaves_it_pending
+                input_is_kept_byte_for_byte
+                rerun_and_trigger_are_kept
+                admission_runs_the_version_that_is_live
+                large_batch_is_admitted_in_order
+            }
+            repeats {
                 repeated_id_gets_the_first_answer
                 repeated_id_after_the_end_gets_the_first_answer
                 owner_that_repeats_is_told_that_it_owns
@@ -90,17 +101,15 @@ macro_rules! conformance_tests {
                 same_key_on_another_deployment_is_another_execution
                 expired_key_is_free_again
                 repeat_is_answered_though_the_deployment_is_paused
+                refused_first_use_of_a_key_leaves_it_free
+            }
+            refusals {
                 unknown_deployment_is_refused
                 paused_and_archived_deployments_are_refused
                 stale_revision_is_refused
                 trigger_of_another_deployment_is_refused
                 disabled_trigger_is_refused
                 refusals_leave_neighbours_alone
-                refused_first_use_of_a_key_leaves_it_free
-                input_is_kept_byte_for_byte
-                rerun_and_trigger_are_kept
-                admission_runs_the_version_that_is_live
-                large_batch_is_admitted_in_order
             }
             checkpoint {
                 frames_are_upserted_and_deleted
