@@ -27,18 +27,28 @@ pub(crate) async fn run(
 ) -> Result<(), JobSchedulerError> {
     let mut scheduler = JobScheduler::new().await?;
     let takeover_every = (coordinator.config.lease_ttl / 4).max(Duration::from_secs(1));
-    let at_takeover = Arc::clone(&coordinator);
+    // Weak: the scheduler may hold on to its jobs after its end, and what
+    // refers to the coordinator keeps the committers waiting for writes.
+    let at_takeover = Arc::downgrade(&coordinator);
     scheduler
         .add(Job::new_repeated_async(takeover_every, move |_, _| {
-            let coordinator = Arc::clone(&at_takeover);
-            Box::pin(async move { take_over(&coordinator).await })
+            let coordinator = at_takeover.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    take_over(&coordinator).await;
+                }
+            })
         })?)
         .await?;
-    let at_maintenance = Arc::clone(&coordinator);
+    let at_maintenance = Arc::downgrade(&coordinator);
     scheduler
         .add(Job::new_repeated_async(MAINTENANCE, move |_, _| {
-            let coordinator = Arc::clone(&at_maintenance);
-            Box::pin(async move { maintain(&coordinator).await })
+            let coordinator = at_maintenance.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    maintain(&coordinator).await;
+                }
+            })
         })?)
         .await?;
     scheduler.start().await?;

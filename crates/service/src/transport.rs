@@ -3,9 +3,13 @@
 //! client cannot tell, so one process and many run the same code.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
+use tonic::Status;
 use tonic::body::Body;
+use tonic::server::NamedService;
 use tonic::transport::Endpoint;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt as _};
@@ -38,6 +42,50 @@ where
     S::Future: Send + 'static,
 {
     BoxCloneSyncService::new(server.map_err(|never: Infallible| match never {}))
+}
+
+/// Several generated servers behind one [`Transport`]: each call goes to the
+/// one that its path names, directly as with [`in_process`].
+#[derive(Debug, Clone, Default)]
+pub struct InProcess {
+    /// Few, so that looking through them is quicker than hashing.
+    servers: Vec<(&'static str, Transport)>,
+}
+
+impl InProcess {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a generated `XServiceServer`.
+    #[must_use]
+    pub fn service<S>(mut self, server: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S: NamedService + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        self.servers.push((S::NAME, in_process(server)));
+        self
+    }
+
+    /// What clients of any of the servers take. Others are answered with
+    /// UNIMPLEMENTED, as a server does that lacks the service.
+    pub fn transport(self) -> Transport {
+        let servers: Arc<[_]> = self.servers.into();
+        BoxCloneSyncService::new(tower::service_fn(move |request: http::Request<Body>| {
+            let mut path = request.uri().path().splitn(3, '/').skip(1);
+            let name = path.next().unwrap_or_default();
+            match servers.iter().find(|(known, _)| *known == name) {
+                Some((_, server)) => Either::Left(server.clone().oneshot(request)),
+                None => {
+                    let status = Status::unimplemented(format!("there is no service `{name}`"));
+                    Either::Right(std::future::ready(Ok(status.into_http())))
+                }
+            }
+        }))
+    }
 }
 
 /// An address that no connection can be made to.

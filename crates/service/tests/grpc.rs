@@ -8,7 +8,7 @@ use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::grpc::GrpcServer;
 use millrace_service::trace_context::{self, TraceContext};
-use millrace_service::transport::{Transport, in_process, remote};
+use millrace_service::transport::{InProcess, Transport, in_process, remote};
 use millrace_service::{OnFailure, TaskGroup};
 use pb::execute_request::Message as Ask;
 use pb::execute_response::Message as Answer;
@@ -165,6 +165,27 @@ async fn a_server_in_this_process_is_called_directly() {
     let transport = in_process(WorkflowEngineServiceServer::new(Toy));
     unary_and_streaming_calls_work(transport.clone()).await;
     the_trace_goes_along(transport).await;
+}
+
+#[tokio::test]
+async fn several_servers_in_this_process_share_a_transport() {
+    use tonic_health::pb::health_client::HealthClient;
+    let (_, health) = tonic_health::server::health_reporter();
+    let servers = InProcess::new()
+        .service(health)
+        .service(WorkflowEngineServiceServer::new(Toy));
+    unary_and_streaming_calls_work(servers.transport()).await;
+
+    let alone = InProcess::new()
+        .service(WorkflowEngineServiceServer::new(Toy))
+        .transport();
+    let request = tonic_health::pb::HealthCheckRequest::default();
+    let status = HealthClient::new(alone).check(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    assert!(
+        status.message().contains("grpc.health.v1.Health"),
+        "{status}"
+    );
 }
 
 #[tokio::test]

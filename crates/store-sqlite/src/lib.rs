@@ -32,8 +32,6 @@ mod incarnation;
 mod maintain;
 mod migrate;
 mod open;
-#[cfg(test)]
-mod plan;
 mod row;
 mod rows;
 

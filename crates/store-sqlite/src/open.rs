@@ -67,6 +67,9 @@ impl SqliteStore {
         };
         let options = SqliteConnectOptions::new()
             .filename(path)
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(config.timeout)
@@ -76,17 +79,6 @@ impl SqliteStore {
             // and its reader: enough to seldom switch between the two.
             .row_buffer_size(256)
             .disable_statement_logging();
-        // What belongs to the file is set by the writer alone: to set
-        // auto_vacuum, even to what it is, takes the write lock.
-        let writing = options
-            .clone()
-            .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
-            .pragma("cache_size", WRITER_CACHE);
-        let reading = options
-            .pragma("query_only", "on")
-            .pragma("cache_size", READER_CACHE);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .min_connections(1)
@@ -94,7 +86,7 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .acquire_timeout(config.timeout)
-            .connect_with(writing)
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await
             .map_err(failed)?;
         let readers = SqlitePoolOptions::new()
@@ -103,7 +95,12 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .acquire_timeout(config.timeout)
-            .connect_lazy_with(reading);
+            .connect_lazy_with(
+                options
+                    .create_if_missing(false)
+                    .pragma("query_only", "on")
+                    .pragma("cache_size", READER_CACHE),
+            );
         Ok(Self { writer, readers })
     }
 

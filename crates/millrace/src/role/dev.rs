@@ -1,33 +1,40 @@
 //! `millrace dev`: all of it in one process.
 
+use std::path::Path;
+
 use millrace_gateway::Gateway;
 use millrace_orchestrator::WorkloadOrchestratorRpc;
-use millrace_service::config::Loaded;
+use millrace_service::config::{Config, Loaded};
 use millrace_service::transport::in_process;
 
 use super::data_dir::DataDir;
+use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::{Addresses, announce};
-use super::{RoleError, gateway, orchestrator};
+use super::{RoleError, gateway, orchestrator, runtime};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
-    let config = &loaded.config;
+    let config = settings(loaded);
     let process = Process::new()?;
     // Before anything else: what follows relies on being alone.
     let data_dir = DataDir::open(&config.dev.data_dir)?;
     let (http, http_at) = bind("gateway.listen", config.gateway.listen).await?;
-    let (_runtime, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
-    let (orchestrator, orchestrator_at) =
+    let (runtime_grpc, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
+    let (orchestrator_grpc, orchestrator_at) =
         bind("orchestrator.listen", config.orchestrator.listen).await?;
 
-    // The runtime joins here: store, engine and its contract.
-    orchestrator::serve(orchestrator, &process.listeners);
+    let database = database(loaded, data_dir.path()).await?;
+    let runtime = runtime::start(&config, &database, &process.workers).await?;
+    runtime::serve(runtime_grpc, &runtime, &process.listeners);
+    orchestrator::serve(orchestrator_grpc, &process.listeners);
     let gateway = Gateway::new(
         gateway::settings(&config.gateway),
-        Vec::new(),
+        vec![runtime::transport(&runtime)],
         Some(in_process(WorkloadOrchestratorRpc.service())),
     );
     gateway::serve(http, &gateway, &process.listeners);
+    // What still refers to the runtime would keep its committers waiting.
+    drop(gateway);
 
     let addresses = Addresses {
         http: http_at,
@@ -35,5 +42,27 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         orchestrator: orchestrator_at,
     };
     announce(addresses, data_dir.path(), ready_json);
-    process.run(std::future::ready(())).await
+    process.run(runtime::hand_over(runtime)).await?;
+    database.close().await;
+    Ok(())
+}
+
+/// Nothing else is installed, and one process needs no Redis.
+fn settings(loaded: &Loaded) -> Config {
+    let mut config = loaded.config.clone();
+    config.redis.url = None;
+    config
+}
+
+/// The database, up to date. Leases in the file of this directory are those
+/// of processes that are gone: the directory is ours alone.
+async fn database(loaded: &Loaded, data_dir: &Path) -> Result<OpenDatabase, RoleError> {
+    let database = Database::of_dev(loaded, data_dir)?;
+    let ours = database.directory() == Some(data_dir);
+    let database = database.open().await?;
+    database.migrate().await?;
+    if ours {
+        database.store().void_all_leases().await?;
+    }
+    Ok(database)
 }

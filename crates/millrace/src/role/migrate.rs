@@ -1,11 +1,20 @@
 //! `millrace migrate`.
 
-use millrace_service::config::Config;
+use millrace_service::config::Loaded;
 
 use super::RoleError;
+use super::database::Database;
 
-/// Not composed yet.
-#[expect(clippy::unused_async, reason = "has the form of the other roles")]
-pub async fn run(_: &Config) -> Result<(), RoleError> {
-    Err(RoleError::NotBuilt("migrate"))
+/// Brings the schema of `database.url` up to date, and says what that took.
+pub async fn run(loaded: &Loaded) -> Result<(), RoleError> {
+    let database = Database::of(loaded)?.open().await?;
+    let applied = database.migrate().await?;
+    for (version, description) in &applied {
+        println!("applied {version} {description}");
+    }
+    if applied.is_empty() {
+        println!("up to date");
+    }
+    database.close().await;
+    Ok(())
 }

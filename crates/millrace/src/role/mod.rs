@@ -3,6 +3,7 @@
 //! to stop. What they share is in [`process`].
 
 mod data_dir;
+mod database;
 mod dev;
 mod engine;
 mod gateway;
@@ -34,7 +35,15 @@ pub enum RoleError {
     #[error(transparent)]
     DataDir(#[from] data_dir::DataDirError),
     #[error(transparent)]
+    Database(#[from] database::DatabaseError),
+    #[error(transparent)]
     Address(#[from] InvalidAddress),
+    #[error("`redis.url`: {0}")]
+    Redis(#[from] millrace_locks::InvalidRedisConfig),
+    #[error(transparent)]
+    Runtime(#[from] millrace_runtime::StartError),
+    #[error(transparent)]
+    Store(#[from] millrace_store::StoreError),
     #[error("task `{task}` failed: {error}")]
     Task { task: String, error: String },
     #[error("`millrace {0}` is not built yet")]
@@ -46,9 +55,9 @@ pub async fn run(command: RoleCommand, loaded: Loaded) -> Result<(), RoleError> 
     match command {
         RoleCommand::Dev(args) => dev::run(args.ready_json, &loaded).await,
         RoleCommand::Gateway(_) => gateway::run(&loaded.config).await,
-        RoleCommand::Runtime(_) => runtime::run(&loaded.config).await,
+        RoleCommand::Runtime(_) => runtime::run(&loaded).await,
         RoleCommand::Orchestrator(_) => orchestrator::run(&loaded.config).await,
         RoleCommand::Engine(_) => engine::run(&loaded.config).await,
-        RoleCommand::Migrate(_) => migrate::run(&loaded.config).await,
+        RoleCommand::Migrate(_) => migrate::run(&loaded).await,
     }
 }

@@ -1,11 +1,133 @@
 //! `millrace runtime`.
 
-use millrace_service::config::Config;
+use std::sync::Arc;
 
-use super::RoleError;
+use async_trait::async_trait;
+use millrace_locks::{DistributedLockManager as _, RedisLocks, RedisLocksConfig};
+use millrace_proto::FILE_DESCRIPTOR_SET;
+use millrace_runtime::{CacheProbe, EngineClient, Runtime, RuntimeConfig};
+use millrace_service::config::{Config, Loaded, RuntimeEngine};
+use millrace_service::grpc::GrpcServer;
+use millrace_service::transport::{InProcess, Transport, remote};
+use millrace_service::{OnFailure, TaskGroup};
+use tokio::net::TcpListener;
 
-/// Not composed yet.
-#[expect(clippy::unused_async, reason = "has the form of the other roles")]
-pub async fn run(_: &Config) -> Result<(), RoleError> {
-    Err(RoleError::NotBuilt("runtime"))
+use super::data_dir::DataDir;
+use super::database::{Database, OpenDatabase};
+use super::process::{Process, bind};
+use super::{RoleError, engine};
+
+pub async fn run(loaded: &Loaded) -> Result<(), RoleError> {
+    let config = &loaded.config;
+    let process = Process::new()?;
+    process
+        .serve_admin(
+            "runtime",
+            "runtime.admin_listen",
+            config.runtime.admin_listen,
+        )
+        .await?;
+    let (listener, at) = bind("runtime.listen", config.runtime.listen).await?;
+    let database = Database::of(loaded)?;
+    // A SQLite file has room for one process.
+    let _alone = database.directory().map(DataDir::open).transpose()?;
+    let database = database.open().await?;
+    database.check_schema().await?;
+    let runtime = start(config, &database, &process.workers).await?;
+    serve(listener, &runtime, &process.listeners);
+    tracing::info!(%at, "the runtime serves gRPC on {at}");
+    process.run(hand_over(runtime)).await?;
+    database.close().await;
+    Ok(())
+}
+
+/// Starts a runtime on `database`; what it runs in the background is spawned
+/// on `workers`.
+pub async fn start(
+    config: &Config,
+    database: &OpenDatabase,
+    workers: &TaskGroup,
+) -> Result<Runtime, RoleError> {
+    let redis = probe(config)?;
+    let engines = EngineClient::new(engines(config)?);
+    let runtime = Runtime::start(
+        settings(config),
+        database.commits(),
+        database.store(),
+        engines,
+        redis,
+        workers,
+    );
+    Ok(runtime.await?)
+}
+
+/// Serves the runtime's contracts on `listener` until `tasks` stop.
+pub fn serve(listener: TcpListener, runtime: &Runtime, tasks: &TaskGroup) {
+    let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
+        .service(runtime.runtime_service())
+        .service(runtime.monitoring_service());
+    tasks.spawn("runtime-grpc", OnFailure::StopService, |stop| {
+        server.serve(listener, stop)
+    });
+}
+
+/// The runtime's contracts, called in this process.
+pub fn transport(runtime: &Runtime) -> Transport {
+    InProcess::new()
+        .service(runtime.runtime_service())
+        .service(runtime.monitoring_service())
+        .transport()
+}
+
+/// For the end of a process: finishes or hands over what runs, then lets go of
+/// the runtime, so that its committers find that nobody will write any more.
+pub async fn hand_over(runtime: Runtime) {
+    runtime.drain().await;
+}
+
+/// What the runtime is told of the configuration.
+fn settings(config: &Config) -> RuntimeConfig {
+    let runtime = &config.runtime;
+    RuntimeConfig {
+        max_running: usize::try_from(runtime.max_running).unwrap_or(usize::MAX),
+        dispatch: runtime.dispatch,
+        lease_ttl: runtime.lease_ttl,
+        drain: runtime.drain,
+        retention_days: u16::try_from(config.retention.days).unwrap_or(u16::MAX),
+        ..RuntimeConfig::default()
+    }
+}
+
+/// The engines that `runtime.engine` names.
+fn engines(config: &Config) -> Result<Vec<Transport>, RoleError> {
+    match &config.runtime.engine {
+        RuntimeEngine::Embedded => Ok(engine::embedded(&config.engine)),
+        RuntimeEngine::Remote(peers) => Ok(peers
+            .iter()
+            .map(|peer| remote(peer.as_str()))
+            .collect::<Result<_, _>>()?),
+    }
+}
+
+/// Whether Redis answers, where there is one. Whether it does is not asked
+/// here: a runtime starts and works without it.
+fn probe(config: &Config) -> Result<Option<Arc<dyn CacheProbe>>, RoleError> {
+    let Some(url) = &config.redis.url else {
+        return Ok(None);
+    };
+    let locks = RedisLocks::new(&RedisLocksConfig::new(url.expose()))?;
+    Ok(Some(Arc::new(RedisProbe(locks))))
+}
+
+struct RedisProbe(RedisLocks);
+
+#[async_trait]
+impl CacheProbe for RedisProbe {
+    async fn ping(&self) -> Result<(), String> {
+        self.0
+            .health()
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
 }

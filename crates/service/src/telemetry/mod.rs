@@ -31,10 +31,14 @@ pub enum TelemetryError {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
+/// Libraries that are chatty at `info`; what `log.level` says of them counts
+/// for more.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+
 /// Sends the logs of this process to standard error, those of panics too.
 /// To be called once, at its start.
 pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
-    let levels: Targets = config.level.parse()?;
+    let levels: Targets = format!("{QUIET},{}", config.level).parse()?;
     let terminal = io::stderr().is_terminal();
     let style = match config.format {
         LogFormat::Json => Style::Json,

@@ -13,8 +13,6 @@ mod events;
 mod facts;
 mod judge;
 mod owned;
-#[cfg(test)]
-mod plans;
 
 use std::collections::HashSet;
 

@@ -102,14 +102,3 @@ impl SqliteStore {
         })))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::assert_searches;
-
-    #[tokio::test]
-    async fn history_is_read_from_where_the_page_begins() {
-        assert_searches(&[PAGE, EXISTS]).await;
-    }
-}
