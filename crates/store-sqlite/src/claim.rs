@@ -14,6 +14,13 @@ use crate::incarnation::is_alive;
 use crate::row::Columns;
 use crate::rows::json;
 
+const DUE: &str = "
+    SELECT id FROM executions WHERE owner IS NULL AND wake_at <= ?1
+    ORDER BY wake_at, id LIMIT ?2";
+
+const NEXT_DUE: &str = "
+    SELECT wake_at FROM executions WHERE owner IS NULL ORDER BY wake_at LIMIT 1";
+
 const TAKE: &str = "
     UPDATE executions
     SET status = 'RUNNING', owner = ?1, wake_at = NULL, epoch = epoch + 1,
@@ -43,15 +50,12 @@ impl SqliteStore {
         if !is_alive(connection, owner, now).await? {
             return Ok(Vec::new());
         }
-        let due: Vec<String> = sqlx::query_scalar(
-            "SELECT id FROM executions WHERE owner IS NULL AND wake_at <= ?1
-             ORDER BY wake_at, id LIMIT ?2",
-        )
-        .bind(now)
-        .bind(limit)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(store_error)?;
+        let due: Vec<String> = sqlx::query_scalar(DUE)
+            .bind(now)
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
         if due.is_empty() {
             return Ok(Vec::new());
         }
@@ -62,12 +66,10 @@ impl SqliteStore {
 
     pub(crate) async fn until_next_due(&self) -> Result<Option<Duration>, StoreError> {
         let mut connection = self.read().await?;
-        let due: Option<i64> = sqlx::query_scalar(
-            "SELECT wake_at FROM executions WHERE owner IS NULL ORDER BY wake_at LIMIT 1",
-        )
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(store_error)?;
+        let due: Option<i64> = sqlx::query_scalar(NEXT_DUE)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
         Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
     }
 
@@ -164,4 +166,21 @@ fn claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
         due_timers: Vec::new(),
         traceparent: row.raw("traceparent")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{assert_searches, plan};
+
+    #[tokio::test]
+    async fn claiming_reads_only_what_is_due() {
+        assert_searches(&[DUE, TAKE, FRAMES, DUE_TIMERS]).await;
+        let due = plan(DUE).await;
+        assert!(due[0].contains("executions_due_idx"), "{due:#?}");
+        // The first entry of the index, not all of it.
+        let next = plan(NEXT_DUE).await;
+        assert_eq!(next.len(), 1, "{next:#?}");
+        assert!(next[0].contains("executions_due_idx"), "{next:#?}");
+    }
 }

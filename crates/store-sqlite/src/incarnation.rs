@@ -13,6 +13,23 @@ use crate::error::store_error;
 /// How long the row of an incarnation that ran out is kept.
 const KEPT: i64 = 3_600_000_000;
 
+const HAND_OVER: &str = "
+    UPDATE executions SET status = 'PENDING', owner = NULL, wake_at = ?2, epoch = epoch + 1
+    WHERE owner = ?1";
+
+/// Every owner has a row: it is kept for as long as it owns something.
+const TAKE_OVER: &str = "
+    UPDATE executions SET status = 'PENDING', owner = NULL, wake_at = ?1, epoch = epoch + 1
+    WHERE id IN (
+        SELECT e.id FROM incarnations i
+        CROSS JOIN executions e ON e.owner = i.id
+        WHERE i.expires_at <= ?1
+        LIMIT ?2)";
+
+const FORGET: &str = "
+    DELETE FROM incarnations WHERE expires_at <= ?1
+    AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.owner = incarnations.id)";
+
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 2)
 }
@@ -75,44 +92,29 @@ impl IncarnationStore for SqliteStore {
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
-        let handed = sqlx::query(
-            "UPDATE executions SET status = 'PENDING', owner = NULL, wake_at = ?2, epoch = epoch + 1
-             WHERE owner = ?1",
-        )
-        .bind(id.to_string())
-        .bind(now)
-        .execute(&mut *transaction)
-        .await
-        .map_err(store_error)?;
+        let handed = sqlx::query(HAND_OVER)
+            .bind(id.to_string())
+            .bind(now)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(handed.rows_affected())
     }
 
     async fn take_over_expired(&self, limit: u32) -> Result<u64, StoreError> {
         let (mut transaction, now) = self.write().await?;
-        // Owners without a row count as run out: nobody else would look.
-        let taken = sqlx::query(
-            "UPDATE executions SET status = 'PENDING', owner = NULL, wake_at = ?1, epoch = epoch + 1
-             WHERE id IN (
-                 SELECT e.id FROM executions e
-                 WHERE e.owner IN (
-                     SELECT DISTINCT owner FROM executions WHERE owner IS NOT NULL
-                     EXCEPT SELECT id FROM incarnations WHERE expires_at > ?1)
-                 LIMIT ?2)",
-        )
-        .bind(now)
-        .bind(limit)
-        .execute(&mut *transaction)
-        .await
-        .map_err(store_error)?;
-        sqlx::query(
-            "DELETE FROM incarnations WHERE expires_at <= ?1
-             AND NOT EXISTS (SELECT 1 FROM executions WHERE owner = incarnations.id)",
-        )
-        .bind(now.saturating_sub(KEPT))
-        .execute(&mut *transaction)
-        .await
-        .map_err(store_error)?;
+        let taken = sqlx::query(TAKE_OVER)
+            .bind(now)
+            .bind(limit)
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        sqlx::query(FORGET)
+            .bind(now.saturating_sub(KEPT))
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(taken.rows_affected())
     }
@@ -134,5 +136,25 @@ impl IncarnationStore for SqliteStore {
             .await
             .map(|_| ())
             .map_err(store_error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::plan;
+
+    #[tokio::test]
+    async fn takeover_looks_only_at_what_dead_owners_have() {
+        for statement in [HAND_OVER, TAKE_OVER, FORGET] {
+            let plan = plan(statement).await;
+            let indexed = plan
+                .iter()
+                .any(|step| step.contains("executions_owner_idx"));
+            assert!(indexed, "{plan:#?}");
+            // Processes are few; executions are not.
+            let scanned = plan.iter().any(|step| step.starts_with("SCAN e"));
+            assert!(!scanned, "{plan:#?}");
+        }
     }
 }

@@ -32,6 +32,8 @@ mod incarnation;
 mod maintain;
 mod migrate;
 mod open;
+#[cfg(test)]
+mod plan;
 mod row;
 mod rows;
 

@@ -67,9 +67,6 @@ impl SqliteStore {
         };
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(config.timeout)
@@ -79,6 +76,17 @@ impl SqliteStore {
             // and its reader: enough to seldom switch between the two.
             .row_buffer_size(256)
             .disable_statement_logging();
+        // What belongs to the file is set by the writer alone: to set
+        // auto_vacuum, even to what it is, takes the write lock.
+        let writing = options
+            .clone()
+            .create_if_missing(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("cache_size", WRITER_CACHE);
+        let reading = options
+            .pragma("query_only", "on")
+            .pragma("cache_size", READER_CACHE);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .min_connections(1)
@@ -86,7 +94,7 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .acquire_timeout(config.timeout)
-            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
+            .connect_with(writing)
             .await
             .map_err(failed)?;
         let readers = SqlitePoolOptions::new()
@@ -95,12 +103,7 @@ impl SqliteStore {
             .max_lifetime(None)
             .test_before_acquire(false)
             .acquire_timeout(config.timeout)
-            .connect_lazy_with(
-                options
-                    .create_if_missing(false)
-                    .pragma("query_only", "on")
-                    .pragma("cache_size", READER_CACHE),
-            );
+            .connect_lazy_with(reading);
         Ok(Self { writer, readers })
     }
 

@@ -33,3 +33,33 @@ impl fmt::Display for Diagnostic {
         f.write_str(&self.message)
     }
 }
+
+/// How many characters of a message are kept: it may quote the document.
+const MAX_MESSAGE: usize = 500;
+
+impl Diagnostic {
+    /// A finding at a line and a column, both counted from 1.
+    pub(super) fn new(
+        severity: Severity,
+        pointer: &str,
+        (line, column): (u32, u32),
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            pointer: pointer.to_owned(),
+            line,
+            column,
+            message: shortened(message.into(), MAX_MESSAGE),
+        }
+    }
+}
+
+/// The first `most` characters of a message.
+pub(super) fn shortened(mut message: String, most: usize) -> String {
+    if let Some((end, _)) = message.char_indices().nth(most) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}

@@ -10,7 +10,7 @@ use super::facts::Facts;
 use crate::error::store_error;
 use crate::rows::{Part, Rows, json};
 
-const INSERT: &str = "
+pub(super) const INSERT: &str = "
     INSERT INTO executions (id, deployment_id, workflow_id, version, status, trigger_kind,
         trigger_id, owner, epoch, wake_at, created_at, started_at, traceparent, rerun_of, input)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3,
@@ -20,7 +20,7 @@ const INSERT: &str = "
         ifnull(substr(?2, r.value ->> '$[9][0]', r.value ->> '$[9][1]'), x'')
     FROM json_each(?1) r";
 
-const INSERT_KEYS: &str = "
+pub(super) const INSERT_KEYS: &str = "
     INSERT INTO dedupe (deployment_id, key, execution_id, workflow_id, version, admitted_at,
         expires_at)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, ?2,

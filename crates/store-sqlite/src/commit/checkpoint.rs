@@ -14,15 +14,15 @@ use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::{Part, Rows, json};
 
-const TIMERS: &str = "
+pub(super) const TIMERS: &str = "
     SELECT execution_id, id, due_at FROM timers
     WHERE execution_id IN (SELECT value FROM json_each(?1))";
 
-const DELETE_FRAMES: &str = "
+pub(super) const DELETE_FRAMES: &str = "
     DELETE FROM frames WHERE (execution_id, id) IN
         (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
 
-const UPSERT_FRAMES: &str = "
+pub(super) const UPSERT_FRAMES: &str = "
     INSERT INTO frames (execution_id, id, data)
     SELECT r.value ->> 0, r.value ->> 1,
         ifnull(substr(?2, r.value ->> '$[2][0]', r.value ->> '$[2][1]'), x'')
@@ -30,11 +30,11 @@ const UPSERT_FRAMES: &str = "
     WHERE true
     ON CONFLICT (execution_id, id) DO UPDATE SET data = excluded.data";
 
-const DELETE_TIMERS: &str = "
+pub(super) const DELETE_TIMERS: &str = "
     DELETE FROM timers WHERE (execution_id, id) IN
         (SELECT value ->> 0, value ->> 1 FROM json_each(?1))";
 
-const UPSERT_TIMERS: &str = "
+pub(super) const UPSERT_TIMERS: &str = "
     INSERT INTO timers (execution_id, id, due_at)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2
     FROM json_each(?1) r
@@ -42,7 +42,7 @@ const UPSERT_TIMERS: &str = "
     ON CONFLICT (execution_id, id) DO UPDATE SET due_at = excluded.due_at";
 
 /// Null for `wake_at` means that the owner keeps it.
-const UPDATE: &str = "
+pub(super) const UPDATE: &str = "
     UPDATE executions
     SET checkpoint_seq = r.value ->> 1, next_event_seq = r.value ->> 2,
         wake_at = r.value ->> 3,

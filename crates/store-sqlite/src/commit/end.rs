@@ -14,10 +14,10 @@ use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::{Part, Rows, json};
 
-const ENDED: &str = "
+pub(super) const ENDED: &str = "
     SELECT id, epoch FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
 
-const MOVE: &str = "
+pub(super) const MOVE: &str = "
     INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id,
         version, status, trigger_kind, trigger_id, epoch, created_at, started_at, ended_at,
         rerun_of, error, output, input)
@@ -32,7 +32,7 @@ const MOVE: &str = "
     FROM json_each(?1) r
     CROSS JOIN executions e ON e.id = r.value ->> 0";
 
-const CLEAR: [&str; 3] = [
+pub(super) const CLEAR: [&str; 3] = [
     "DELETE FROM frames WHERE execution_id IN (SELECT value FROM json_each(?1))",
     "DELETE FROM timers WHERE execution_id IN (SELECT value FROM json_each(?1))",
     "DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?1))",

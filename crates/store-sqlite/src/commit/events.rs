@@ -11,7 +11,7 @@ use crate::error::store_error;
 use crate::execution::events::encode;
 use crate::rows::{Part, Rows};
 
-const INSERT: &str = "
+pub(super) const INSERT: &str = "
     INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, ?3, ?4,
         substr(?2, r.value ->> '$[3][0]', r.value ->> '$[3][1]')

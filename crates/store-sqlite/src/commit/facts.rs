@@ -13,28 +13,28 @@ use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::json;
 
-const KEYS: &str = "
+pub(super) const KEYS: &str = "
     SELECT d.deployment_id, d.key, d.execution_id, d.workflow_id, d.version, d.admitted_at
     FROM json_each(?1) r
     CROSS JOIN dedupe d ON d.deployment_id = r.value ->> 0 AND d.key = r.value ->> 1
     WHERE d.expires_at > ?2";
 
-const EXECUTIONS: &str = "
+pub(super) const EXECUTIONS: &str = "
     SELECT id, status, workflow_id, version, created_at, owner, epoch
     FROM executions WHERE id IN (SELECT value FROM json_each(?1))
     UNION ALL
     SELECT id, status, workflow_id, version, created_at, NULL, epoch
     FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
 
-const DEPLOYMENTS: &str = "
+pub(super) const DEPLOYMENTS: &str = "
     SELECT deployment_id, workflow_id, current_version, deployment_status FROM workflows
     WHERE deployment_id IN (SELECT value FROM json_each(?1))";
 
-const TRIGGERS: &str = "
+pub(super) const TRIGGERS: &str = "
     SELECT id, deployment_id, enabled, revision FROM triggers
     WHERE id IN (SELECT value FROM json_each(?1))";
 
-const ALIVE: &str = "
+pub(super) const ALIVE: &str = "
     SELECT id FROM incarnations
     WHERE id IN (SELECT value FROM json_each(?1)) AND expires_at > ?2";
 

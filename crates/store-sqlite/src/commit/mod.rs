@@ -13,6 +13,8 @@ mod events;
 mod facts;
 mod judge;
 mod owned;
+#[cfg(test)]
+mod plans;
 
 use std::collections::HashSet;
 

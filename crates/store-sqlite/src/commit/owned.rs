@@ -11,7 +11,7 @@ use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::json;
 
-const LIVE: &str = "
+pub(super) const LIVE: &str = "
     SELECT id, owner, epoch, checkpoint_seq, next_event_seq FROM executions
     WHERE id IN (SELECT value FROM json_each(?1))";
 

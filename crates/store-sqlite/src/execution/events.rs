@@ -102,3 +102,14 @@ impl SqliteStore {
         })))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::assert_searches;
+
+    #[tokio::test]
+    async fn history_is_read_from_where_the_page_begins() {
+        assert_searches(&[PAGE, EXISTS]).await;
+    }
+}

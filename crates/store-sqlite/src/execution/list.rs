@@ -31,32 +31,8 @@ impl SqliteStore {
         filter: &ExecutionFilter,
         page: &PageRequest,
     ) -> Result<Page<ExecutionRecord>, StoreError> {
-        // Each part is cut to the page's length by itself, so that no more
-        // than two pages are ever merged.
-        let mut query = QueryBuilder::new("SELECT * FROM (SELECT * FROM (");
-        let mut first = true;
-        for (select, ended) in [(LIVE, false), (ENDED, true)] {
-            if filter
-                .status
-                .is_some_and(|status| status.is_ended() != ended)
-            {
-                continue;
-            }
-            if !first {
-                query.push(" UNION ALL SELECT * FROM (");
-            }
-            first = false;
-            query.push(select);
-            narrow(&mut query, filter, page);
-            query.push(" ORDER BY id DESC LIMIT ");
-            query.push_bind(i64::from(page.limit) + 1);
-            query.push(")");
-        }
-        query.push(") ORDER BY id DESC LIMIT ");
-        query.push_bind(i64::from(page.limit) + 1);
-
         let mut connection = self.read().await?;
-        let rows = query
+        let rows = select(filter, page)
             .build()
             .fetch_all(&mut *connection)
             .await
@@ -69,6 +45,34 @@ impl SqliteStore {
             record.id.to_string()
         }))
     }
+}
+
+/// One statement, and so one snapshot, for the live and the ended.
+fn select(filter: &ExecutionFilter, page: &PageRequest) -> QueryBuilder<Sqlite> {
+    // Each part is cut to the page's length by itself, so that no more
+    // than two pages are ever merged.
+    let mut query = QueryBuilder::new("SELECT * FROM (SELECT * FROM (");
+    let mut first = true;
+    for (select, ended) in [(LIVE, false), (ENDED, true)] {
+        if filter
+            .status
+            .is_some_and(|status| status.is_ended() != ended)
+        {
+            continue;
+        }
+        if !first {
+            query.push(" UNION ALL SELECT * FROM (");
+        }
+        first = false;
+        query.push(select);
+        narrow(&mut query, filter, page);
+        query.push(" ORDER BY id DESC LIMIT ");
+        query.push_bind(i64::from(page.limit) + 1);
+        query.push(")");
+    }
+    query.push(") ORDER BY id DESC LIMIT ");
+    query.push_bind(i64::from(page.limit) + 1);
+    query
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &ExecutionFilter, page: &PageRequest) {
@@ -106,5 +110,61 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &ExecutionFilter, page: &Pag
         query
             .push(" AND id < ")
             .push_bind(ExecutionId::lower_bound(bound).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_types::{DeploymentId, ExecutionStatus};
+
+    use super::*;
+    use crate::plan::plan;
+
+    fn page() -> PageRequest {
+        PageRequest {
+            cursor: Some(ExecutionId::new().to_string()),
+            limit: 50,
+        }
+    }
+
+    async fn plan_of(filter: ExecutionFilter) -> Vec<String> {
+        plan(select(&filter, &page()).sql().as_str()).await
+    }
+
+    #[tokio::test]
+    async fn pages_are_read_in_the_order_of_an_index() {
+        let deployment = ExecutionFilter {
+            deployment_id: Some(DeploymentId::new()),
+            ..ExecutionFilter::default()
+        };
+        let times = ExecutionFilter {
+            from: Some(Timestamp::now()),
+            to: Some(Timestamp::now()),
+            ..ExecutionFilter::default()
+        };
+        for filter in [ExecutionFilter::default(), deployment, times] {
+            let plan = plan_of(filter).await;
+            let searches = plan
+                .iter()
+                .filter(|step| step.starts_with("SEARCH"))
+                .count();
+            assert_eq!(searches, 2, "{plan:#?}");
+            // Only the merge of the two pages is sorted.
+            let sorts = plan.iter().filter(|step| step.contains("ORDER BY")).count();
+            assert!(sorts <= 1, "{plan:#?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn unsuccessful_ones_have_an_index_of_their_own() {
+        let failed = ExecutionFilter {
+            status: Some(ExecutionStatus::Failed),
+            ..ExecutionFilter::default()
+        };
+        let plan = plan_of(failed).await;
+        let indexed = plan
+            .iter()
+            .any(|step| step.contains("executions_ended_unsuccessful_idx"));
+        assert!(indexed, "{plan:#?}");
     }
 }

@@ -33,7 +33,7 @@ pub struct Workflow {
     pub input: Input,
     /// Applied once to the output of the last task.
     pub output: Output,
-    /// Names of the secrets that the document declares (`use.secrets`).
+    /// Names of the secrets that the document declares (`use.secrets`), sorted.
     pub secrets: Arc<[Arc<str>]>,
     /// How long the whole execution may take.
     pub timeout: Option<DurationSource>,

@@ -36,7 +36,7 @@ impl<'d> Reader<'d> {
             info: info?,
             input: input.unwrap_or_default(),
             output: output.unwrap_or_default(),
-            secrets: self.reuse.secrets.clone().into(),
+            secrets: self.reuse.secrets.iter().cloned().collect(),
             timeout: timeout.flatten(),
             do_: do_?,
         })

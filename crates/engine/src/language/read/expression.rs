@@ -1,6 +1,5 @@
 //! Expressions, wherever they may stand.
 
-use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
 use crate::expression::{Expression, Template, strict};
 use crate::language::duration::{DurationSource, duration_from_text, duration_from_value};
@@ -211,9 +210,9 @@ impl<'d> Reader<'d> {
 
     /// Whether `use.secrets` names the secret.
     pub(super) fn declared_secret(&mut self, place: &Place<'d>, name: &str) -> bool {
-        let declared = self.reuse.secrets.iter().any(|secret| **secret == *name);
+        let declared = self.reuse.secrets.contains(name);
         if !declared {
-            let hint = suggestion(name, self.reuse.secrets.iter().map(AsRef::as_ref));
+            let hint = self.suggest(name, self.reuse.secrets.iter().map(AsRef::as_ref));
             self.error(
                 place,
                 format!("the secret `{name}` is not listed in `use.secrets`{hint}"),

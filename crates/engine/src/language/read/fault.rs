@@ -87,7 +87,7 @@ impl<'d> Reader<'d> {
         &mut self,
         fields: &mut Fields<'d>,
         scope: &Scope,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> Option<Try> {
         let try_ = fields
             .take("try")
@@ -105,7 +105,7 @@ impl<'d> Reader<'d> {
         &mut self,
         place: &Place<'d>,
         scope: &Scope,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> Option<Catch> {
         let mut fields = self.fields(place)?;
         let errors = fields.take("errors").map(|place| self.error_filter(&place));

@@ -1,6 +1,5 @@
 //! Reading an object key by key, with nothing left over.
 
-use super::suggest::suggestion;
 use super::{Data, Entry, Place, Reader};
 
 /// An object of the language. Each key is taken at most once; a key that
@@ -85,7 +84,7 @@ impl<'d> Fields<'d> {
                 continue;
             }
             let missing = self.asked.iter().copied().filter(|asked| !self.has(asked));
-            let hint = suggestion(&entry.key, missing);
+            let hint = reader.suggest(&entry.key, missing);
             let place = self.place.child(entry);
             reader.error_at_key(&place, format!("unknown key `{}`{hint}", entry.key));
         }

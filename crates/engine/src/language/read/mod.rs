@@ -10,12 +10,18 @@ mod reuse;
 mod suggest;
 mod task;
 
+use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::model::Workflow;
 use super::source::{Data, Entry, Node, Position, Text, push_segment};
 use reuse::Reuse;
+
+/// How many errors are told, and how many warnings. A document with more is not understood at all,
+/// and looking for near names in each would take its time.
+const MAX_FINDINGS: usize = 200;
 
 /// Reads a workflow. Findings come in the order of the text; there is no
 /// workflow when one of them is an error.
@@ -120,6 +126,8 @@ impl Scope {
 struct Reader<'d> {
     findings: Vec<Diagnostic>,
     reuse: Reuse<'d>,
+    errors: usize,
+    warnings: usize,
     expressions: usize,
 }
 
@@ -131,13 +139,30 @@ impl<'d> Reader<'d> {
         at: Position,
         message: impl Into<String>,
     ) {
-        self.findings.push(Diagnostic {
+        let told = match severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *told += 1;
+        let message = match (*told).cmp(&(MAX_FINDINGS + 1)) {
+            Ordering::Less => message.into(),
+            Ordering::Equal => format!("there is more; only {MAX_FINDINGS} findings are told"),
+            Ordering::Greater => return,
+        };
+        self.findings.push(Diagnostic::new(
             severity,
-            pointer: pointer.to_owned(),
-            line: at.line,
-            column: at.column,
-            message: message.into(),
-        });
+            pointer,
+            (at.line, at.column),
+            message,
+        ));
+    }
+
+    /// See [`suggest::suggestion`]; nothing once so much is wrong that it is not told.
+    fn suggest<'k>(&self, given: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+        if self.errors >= MAX_FINDINGS {
+            return String::new();
+        }
+        suggest::suggestion(given, known)
     }
 
     /// An error about the value at `place`.
@@ -221,6 +246,7 @@ impl<'d> Reader<'d> {
     /// unique.
     fn named_items(&mut self, place: &Place<'d>, what: &str) -> Option<Vec<(&'d str, Place<'d>)>> {
         let mut named: Vec<(&'d str, Place<'d>)> = Vec::new();
+        let mut names = HashSet::new();
         let mut complete = true;
         for item in self.items(place)? {
             let Data::Mapping(entries) = &item.node.data else {
@@ -244,7 +270,7 @@ impl<'d> Reader<'d> {
                 continue;
             };
             let child = item.child(entry);
-            if named.iter().any(|(name, _)| *name == entry.key) {
+            if !names.insert(entry.key.as_str()) {
                 let name = &entry.key;
                 self.error_at_key(
                     &child,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
 
 /// The sections of `use` whose entries are referred to by name.
@@ -30,10 +29,23 @@ impl Section {
 /// is known which variables it sees.
 #[derive(Debug, Default)]
 pub(super) struct Reuse<'d> {
-    pub(super) secrets: Vec<Arc<str>>,
-    definitions: BTreeMap<(Section, &'d str), Place<'d>>,
+    pub(super) secrets: BTreeSet<Arc<str>>,
+    definitions: BTreeMap<(Section, &'d str), Definition<'d>>,
     referenced: BTreeSet<(Section, &'d str)>,
+    /// Bytes of definitions that were put in place so far.
+    placed: usize,
 }
+
+#[derive(Debug)]
+struct Definition<'d> {
+    place: Place<'d>,
+    /// Bytes as JSON text.
+    size: usize,
+}
+
+/// How many bytes of definitions are put in place at most: a long one that is
+/// referred to thousands of times must not fill the memory.
+const MAX_PLACED: usize = 8 * 1024 * 1024;
 
 impl<'d> Reader<'d> {
     /// Takes note of everything under `use`.
@@ -55,7 +67,10 @@ impl<'d> Reader<'d> {
                 continue;
             };
             for entry in entries {
-                let definition = place.child(entry);
+                let definition = Definition {
+                    place: place.child(entry),
+                    size: entry.value.to_json().to_string().len(),
+                };
                 self.reuse
                     .definitions
                     .insert((section, &entry.key), definition);
@@ -66,16 +81,9 @@ impl<'d> Reader<'d> {
                 let Some(name) = self.text(&item) else {
                     continue;
                 };
-                if self
-                    .reuse
-                    .secrets
-                    .iter()
-                    .any(|secret| **secret == *name.text)
-                {
+                if !self.reuse.secrets.insert(name.text.as_str().into()) {
                     let name = &name.text;
                     self.error(&item, format!("the secret `{name}` is listed already"));
-                } else {
-                    self.reuse.secrets.push(name.text.as_str().into());
                 }
             }
         }
@@ -93,15 +101,23 @@ impl<'d> Reader<'d> {
             .definitions
             .get_key_value(&(section, name.as_str()));
         if let Some((key, definition)) = found {
-            let definition = definition.clone();
-            self.reuse.referenced.insert(*key);
+            let (key, definition, size) = (*key, definition.place.clone(), definition.size);
+            self.reuse.referenced.insert(key);
+            self.reuse.placed += size;
+            if self.reuse.placed > MAX_PLACED {
+                self.error(
+                    place,
+                    "the definitions under `use` are referred to too often",
+                );
+                return None;
+            }
             return Some(definition);
         }
         let known = self.reuse.definitions.keys();
         let known = known
             .filter(|(of, _)| *of == section)
             .map(|(_, name)| *name);
-        let hint = suggestion(name, known);
+        let hint = self.suggest(name, known);
         self.error(
             place,
             format!("`use.{}` does not define `{name}`{hint}", section.key()),
@@ -118,7 +134,7 @@ impl<'d> Reader<'d> {
             .definitions
             .iter()
             .filter(|(key, _)| !self.reuse.referenced.contains(*key))
-            .map(|((section, _), place)| (*section, place.clone()))
+            .map(|((section, _), definition)| (*section, definition.place.clone()))
             .collect();
         for (section, place) in unreferenced {
             match section {

@@ -1,10 +1,10 @@
 //! Tasks: what they share, and which kind each one is.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::expression::Whole;
 use super::fields::Fields;
-use super::suggest::suggestion;
 use super::{Data, Place, Reader, Scope};
 use crate::language::model::{
     FlowDirective, For, NamedTask, Set, Switch, SwitchCase, Task, TaskCommon, TaskKind, TaskList,
@@ -30,13 +30,21 @@ const RESERVED: [&str; 8] = [
     "authorization",
 ];
 
-/// Names of the tasks of one list, which `then` may point to.
-pub(super) type Siblings<'a, 'd> = &'a [&'d str];
+/// The tasks of one list, which `then` may point to.
+pub(super) struct Siblings<'d> {
+    names: Vec<&'d str>,
+    indices: HashMap<&'d str, usize>,
+}
 
 impl<'d> Reader<'d> {
     pub(super) fn task_list(&mut self, place: &Place<'d>, scope: &Scope) -> Option<TaskList> {
         let named = self.named_items(place, "task")?;
         let names: Vec<&str> = named.iter().map(|(name, _)| *name).collect();
+        let indices = names.iter().enumerate().map(|(at, name)| (*name, at));
+        let siblings = Siblings {
+            indices: indices.collect(),
+            names,
+        };
         let mut tasks = Vec::with_capacity(named.len());
         let mut complete = true;
         for (name, place) in &named {
@@ -46,7 +54,7 @@ impl<'d> Reader<'d> {
                     format!("a task cannot be named `{name}`: `then: {name}` means something else"),
                 );
             }
-            match self.task(place, scope, &names) {
+            match self.task(place, scope, &siblings) {
                 Some(task) => tasks.push(NamedTask {
                     name: (*name).into(),
                     pointer: Arc::clone(&place.pointer),
@@ -61,12 +69,7 @@ impl<'d> Reader<'d> {
         })
     }
 
-    fn task(
-        &mut self,
-        place: &Place<'d>,
-        scope: &Scope,
-        siblings: Siblings<'_, 'd>,
-    ) -> Option<Task> {
+    fn task(&mut self, place: &Place<'d>, scope: &Scope, siblings: &Siblings<'d>) -> Option<Task> {
         let mut fields = self.fields(place)?;
         let common = self.common(&mut fields, scope, siblings);
         let kind = self.kind(&mut fields, scope, siblings);
@@ -81,7 +84,7 @@ impl<'d> Reader<'d> {
         &mut self,
         fields: &mut Fields<'d>,
         scope: &Scope,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> TaskCommon {
         TaskCommon {
             if_: fields
@@ -119,7 +122,7 @@ impl<'d> Reader<'d> {
         &mut self,
         fields: &mut Fields<'d>,
         scope: &Scope,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> Option<TaskKind> {
         let mut present: Vec<&'static str> =
             KINDS.into_iter().filter(|kind| fields.has(kind)).collect();
@@ -210,7 +213,7 @@ impl<'d> Reader<'d> {
         &mut self,
         place: &Place<'d>,
         scope: &Scope,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> Option<Switch> {
         let named = self.named_items(place, "case")?;
         if named.is_empty() {
@@ -338,19 +341,19 @@ impl<'d> Reader<'d> {
     pub(super) fn directive(
         &mut self,
         place: &Place<'d>,
-        siblings: Siblings<'_, 'd>,
+        siblings: &Siblings<'d>,
     ) -> Option<FlowDirective> {
         let target = &self.text(place)?.text;
         Some(match target.as_str() {
             "continue" => FlowDirective::Continue,
             "exit" => FlowDirective::Exit,
             "end" => FlowDirective::End,
-            name => match siblings.iter().position(|sibling| *sibling == name) {
+            name => match siblings.indices.get(name).copied() {
                 Some(index) => FlowDirective::Goto(index),
                 None => {
                     let words = ["continue", "exit", "end"];
-                    let known = siblings.iter().copied().chain(words);
-                    let hint = suggestion(name, known);
+                    let known = siblings.names.iter().copied().chain(words);
+                    let hint = self.suggest(name, known);
                     self.error(
                         place,
                         format!(

@@ -10,7 +10,7 @@ pub const MAX_BYTES: usize = 1024 * 1024;
 pub const MAX_DEPTH: usize = 64;
 
 /// Values in the tree, those that aliases repeat counted each time.
-pub const MAX_NODES: usize = 200_000;
+pub const MAX_NODES: usize = 50_000;
 
 /// Bytes of keys and texts in the tree, repeated ones counted each time: a
 /// few aliases to one long text must not grow without bound.

@@ -124,13 +124,7 @@ fn fault(at: Position, message: impl Into<String>) -> Diagnostic {
 }
 
 fn fault_at(pointer: &str, at: Position, message: impl Into<String>) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        pointer: pointer.to_owned(),
-        line: at.line,
-        column: at.column,
-        message: message.into(),
-    }
+    Diagnostic::new(Severity::Error, pointer, (at.line, at.column), message)
 }
 
 /// Appends one segment to a JSON pointer (RFC 6901).

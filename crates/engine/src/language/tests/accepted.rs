@@ -40,7 +40,7 @@ use:
       limit:
         attempt: {count: 3, duration: PT5S}
         duration: PT1M
-      exceptWhen: $error.status == 404
+      exceptWhen: $fault.status == 404
   timeouts:
     short: {after: PT30S}
 input:

@@ -169,3 +169,36 @@ fn json_documents_are_refused_with_their_places_too() {
     assert_eq!((found[0].line, found[0].column), (4, 27));
     assert_eq!(found[0].pointer, "/do/0/a/thne");
 }
+
+#[test]
+fn expressions_that_do_not_compile_are_findings_at_their_pointers() {
+    let found = errors(&with_head(
+        "input: {from: '.a |'}\nuse:\n  retries:\n    r: {when: $error.status > 500}\ndo:\n  - a:\n      \
+         if: ${ .x and }\n      set:\n        x: ['${ .y', '${ nothing(1) }']\n        \
+         y: '${ $item }'\n  - b:\n      for: {in: .x}\n      while: $item < 3 and $position\n      do:\n        \
+         - c: {set: {x: '${ $item + $index }'}}\n  - d:\n      try: []\n      catch: {as: trouble, retry: r}\n",
+    ));
+    let places: Vec<_> = found.iter().map(|f| (f.line, f.pointer.as_str())).collect();
+    assert_eq!(
+        places,
+        [
+            (6, "/input/from"),
+            // Read where it is used, where the error has another name.
+            (9, "/use/retries/r/when"),
+            (12, "/do/0/a/if"),
+            (14, "/do/0/a/set/x/1"),
+            (15, "/do/0/a/set/y"),
+            (18, "/do/1/b/while"),
+        ],
+        "{}",
+        listed(&found)
+    );
+    for finding in &found {
+        assert!(
+            finding
+                .message
+                .starts_with("this expression does not compile: "),
+            "{finding}"
+        );
+    }
+}

@@ -146,3 +146,60 @@ fn flow_style_yaml_is_no_broken_json() {
     let text = "{document: {dsl: 1.0.3, namespace: a, name: b, version: 1.0.0}, # fine\n do: []}";
     assert!(accepted(text).workflow.do_.is_empty());
 }
+
+#[test]
+fn a_document_full_of_faults_is_told_in_part() {
+    let mut text = String::from("do:\n");
+    for index in 0..5000 {
+        let _ = writeln!(
+            text,
+            "  - t{index}: {{set: {{x: 1}}, then: nowhere{index}}}"
+        );
+    }
+    let found = errors(&with_head(&text));
+    assert_eq!(found.len(), 201);
+    assert_eq!(found[0].line, 7);
+    assert!(
+        found[200].message.contains("only 200 findings are told"),
+        "{}",
+        found[200]
+    );
+}
+
+#[test]
+fn a_long_definition_cannot_be_put_in_place_without_bound() {
+    let mut text = format!(
+        "use:\n  errors:\n    e: {{type: 'a:b', status: 400, detail: {}}}\ndo:\n",
+        "x".repeat(500_000)
+    );
+    for index in 0..1000 {
+        let _ = writeln!(text, "  - t{index}: {{raise: {{error: e}}}}");
+    }
+    let found = errors(&with_head(&text));
+    assert!(
+        found[0].message.contains("referred to too often"),
+        "{}",
+        found[0]
+    );
+}
+
+#[test]
+fn messages_never_quote_a_document_at_length() {
+    let long = "x: ".repeat(100_000);
+    for text in [
+        long.clone(),
+        with_head(&format!("do: []\n'{long}': 1\n")),
+        with_head(&format!("do:\n  - a:\n      wait: '{long}'\n")),
+        with_head(&format!(
+            "do:\n  - a:\n      wait: PT0S\n      then: '{long}'\n"
+        )),
+    ] {
+        for finding in errors(&text) {
+            assert!(
+                finding.message.chars().count() <= 501,
+                "{}",
+                finding.message
+            );
+        }
+    }
+}

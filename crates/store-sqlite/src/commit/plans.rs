@@ -1,0 +1,39 @@
+//! The statements of a commit cost by the size of the batch alone.
+
+use super::{admit, checkpoint, end, events, facts, owned};
+use crate::plan::assert_searches;
+
+#[tokio::test]
+async fn admissions_search() {
+    assert_searches(&[
+        facts::KEYS,
+        facts::EXECUTIONS,
+        facts::DEPLOYMENTS,
+        facts::TRIGGERS,
+        facts::ALIVE,
+        admit::INSERT,
+        admit::INSERT_KEYS,
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn checkpoints_search() {
+    assert_searches(&[
+        owned::LIVE,
+        checkpoint::TIMERS,
+        checkpoint::DELETE_FRAMES,
+        checkpoint::UPSERT_FRAMES,
+        checkpoint::DELETE_TIMERS,
+        checkpoint::UPSERT_TIMERS,
+        checkpoint::UPDATE,
+        events::INSERT,
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn endings_search() {
+    assert_searches(&[end::ENDED, end::MOVE]).await;
+    assert_searches(&end::CLEAR).await;
+}
