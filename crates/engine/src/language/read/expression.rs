@@ -76,12 +76,14 @@ impl<'d> Reader<'d> {
 
     /// A value whose texts may be `${ … }`.
     pub(super) fn template(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Template> {
-        if !self.check_texts(place, scope) {
+        // What fails here does not hide what does not compile.
+        let fine = self.check_texts(place, scope);
+        if self.expressions > MAX_EXPRESSIONS {
             return None;
         }
         let locals: Vec<&str> = scope.locals.iter().map(AsRef::as_ref).collect();
         match Template::compile(&place.node.to_json(), &locals) {
-            Ok(template) => Some(template),
+            Ok(template) => fine.then_some(template),
             Err(errors) => {
                 for (pointer, error) in errors {
                     let at = place.descend(&pointer);
@@ -138,6 +140,9 @@ impl<'d> Reader<'d> {
                     fine = false;
                 } else if let Some(source) = strict(&text.text) {
                     fine = self.check_source(place, source, scope);
+                } else if text.text.trim_start().starts_with("${") && !text.text.contains('}') {
+                    self.error(place, "this expression is not closed: its `}` is missing");
+                    fine = false;
                 } else if text.text.contains("${") {
                     self.warn(
                         place,
