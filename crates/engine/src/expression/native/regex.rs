@@ -14,7 +14,7 @@ use crate::expression::val::{Fallible, collect, gather, not_a, text};
 use crate::value::{Text, Value};
 
 /// Bytes of text that may be searched.
-const MAX_TEXT: usize = 256 << 10;
+const MAX_TEXT: usize = 128 << 10;
 /// Bytes of a compiled pattern that is cheap to search with.
 const SMALL: usize = 16 << 10;
 /// Bytes of any compiled pattern.
@@ -134,7 +134,7 @@ fn search(value: &Value, pattern: &Value, flags: &Value, gaps: bool, matches: bo
     for groups in pattern.regex.captures_iter(s) {
         let Some(whole) = groups.get(0) else { continue };
         // The search for the next match may look at all of the rest.
-        meter::spend(20 + (s.len() - whole.start()) as u64 / 32 * pattern.cost)?;
+        meter::spend(20 + (s.len() - whole.start()) as u64 / 16 * pattern.cost)?;
         if skip_empty && whole.is_empty() {
             continue;
         }

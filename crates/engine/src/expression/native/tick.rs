@@ -15,15 +15,9 @@ pub(in crate::expression) const RECURSE: &str = "!recurse";
 /// At the start of what `reduce` and `foreach` do for every element.
 pub(in crate::expression) const FOLD: &str = "!fold";
 
-/// What jaq may keep of a recursive call until the program ends, in bytes.
-const KEPT_BY_RECURSION: u64 = 48;
-/// What jaq may keep of one step of a fold, in bytes.
-const KEPT_BY_FOLD: u64 = 256;
-
-fn tick(kept: u64) -> Metered {
-    meter::spend(meter::TICK)?;
-    meter::allocate(kept)
-}
+/// Steps of a recursive call and of a fold's step: jaq may keep some hundred
+/// bytes of each until the program ends, which nothing else counts.
+const KEPT: u64 = 5 * meter::TICK;
 
 /// Paths are linked lists that are dropped recursively: bounded like values,
 /// of which a longer one could not point into any.
@@ -36,20 +30,20 @@ fn path_within_bounds(parts: usize) -> Metered {
 }
 
 macro_rules! ticking {
-    ($name:expr, $kept:expr) => {{
+    ($name:expr, $steps:expr) => {{
         let native =
-            Native::<Data>::new(|cv| box_once(tick($kept).map_err(stopped).map(|()| cv.1)))
+            Native::<Data>::new(|cv| box_once(meter::spend($steps).map_err(stopped).map(|()| cv.1)))
                 .with_paths(|cv| {
                     let most = usize::from(MAX_DEPTH) + 1;
                     let within = path_within_bounds(cv.1.1.iter().take(most).count());
                     box_once(
                         within
-                            .and_then(|()| tick($kept))
+                            .and_then(|()| meter::spend($steps))
                             .map_err(stopped)
                             .map(|()| cv.1),
                     )
                 })
-                .with_update(|cv, f| match tick($kept) {
+                .with_update(|cv, f| match meter::spend($steps) {
                     Ok(()) => f(cv.1),
                     Err(end) => box_once(Err::<Value, Exn<_>>(stopped(end))),
                 });
@@ -59,8 +53,8 @@ macro_rules! ticking {
 
 pub(super) fn funs() -> Vec<Fun<Data>> {
     vec![
-        ticking!(TICK, 0),
-        ticking!(RECURSE, KEPT_BY_RECURSION),
-        ticking!(FOLD, KEPT_BY_FOLD),
+        ticking!(TICK, meter::TICK),
+        ticking!(RECURSE, KEPT),
+        ticking!(FOLD, KEPT),
     ]
 }
