@@ -1,0 +1,96 @@
+//! The answers of one conversation, and the work that makes them.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::Stream;
+use millrace_proto::engine::v1 as pb;
+use millrace_service::trace_context::TraceContext;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+use tracing::error;
+
+use super::Shared;
+use super::driver::{Driver, Progress};
+
+type Answer = Result<pb::ExecuteResponse, Status>;
+
+/// The response stream of `Execute`. The work happens while it is polled and
+/// ends when it is dropped.
+pub struct Responses {
+    work: Option<BoxFuture<'static, ()>>,
+    answers: mpsc::Receiver<Answer>,
+}
+
+impl std::fmt::Debug for Responses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responses")
+            .field("working", &self.work.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Responses {
+    pub(super) fn of(
+        shared: Arc<Shared>,
+        requests: Streaming<pb::ExecuteRequest>,
+        trace: Option<TraceContext>,
+    ) -> Self {
+        // One: the driver goes on only when its answer is on its way.
+        let (sender, answers) = mpsc::channel(1);
+        let work = converse(shared, requests, sender, trace);
+        let work = match trace {
+            Some(trace) => trace.scope(work).boxed(),
+            None => work.boxed(),
+        };
+        Self {
+            work: Some(work),
+            answers,
+        }
+    }
+}
+
+/// Runs the driver; a panic in it fails this execution and nothing else.
+async fn converse(
+    shared: Arc<Shared>,
+    requests: Streaming<pb::ExecuteRequest>,
+    sender: mpsc::Sender<Answer>,
+    trace: Option<TraceContext>,
+) {
+    let progress = Progress::default();
+    let driver = Driver::new(shared, requests, sender.clone(), trace, progress.clone());
+    let last = match AssertUnwindSafe(driver.run()).catch_unwind().await {
+        Ok(Ok(())) => return,
+        Ok(Err(status)) => Err(status),
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            error!("the engine panicked in an execution: {said}");
+            progress
+                .failed()
+                .ok_or_else(|| Status::internal("the engine failed"))
+        }
+    };
+    // Nobody is there to hear it when this fails.
+    let _ = sender.send(last).await;
+}
+
+impl Stream for Responses {
+    type Item = Answer;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Answer>> {
+        if let Some(work) = &mut self.work
+            && work.poll_unpin(cx).is_ready()
+        {
+            self.work = None;
+        }
+        self.answers.poll_recv(cx)
+    }
+}
