@@ -201,8 +201,8 @@ impl<'d> Reader<'d> {
             if !scope.secrets {
                 self.error(
                     place,
-                    "`$secrets` may only be read inside `with` of a call: here its value would \
-                     be stored",
+                    "`$secrets` may only be read inside `with` of a call, so that its value is \
+                     never stored",
                 );
                 return false;
             }

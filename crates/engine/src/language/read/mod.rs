@@ -6,6 +6,7 @@ mod document;
 mod expression;
 mod fault;
 mod fields;
+mod flow;
 mod reuse;
 mod suggest;
 mod task;
