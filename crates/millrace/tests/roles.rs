@@ -226,3 +226,37 @@ async fn migrating_twice_changes_nothing_the_second_time() {
     let again = run(&["migrate", "--database-url", "sqlite://a.db"]).await;
     assert_eq!(again, (Some(0), "up to date\n".to_owned()));
 }
+
+#[tokio::test]
+async fn what_is_deployed_on_dev_runs_and_is_shown() {
+    const HELLO: &str = "document: {dsl: '1.0.3', namespace: demo, name: hello, version: '1.0.0'}\n\
+                         do:\n  - greet:\n      set: {text: '${ \"hello \" + .name }'}\n";
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("hello.yaml"), HELLO).unwrap();
+    let mut dev = millrace(directory.path(), DEV).spawn().unwrap();
+    let ready: Value = serde_json::from_str(&first_line(&mut dev).await).unwrap();
+    let server = format!("http://{}", ready["http"].as_str().unwrap());
+    let run = async |arguments: &[&str]| {
+        let mut command = millrace(directory.path(), arguments);
+        let output = command
+            .env("MILLRACE_SERVER", &server)
+            .output()
+            .await
+            .unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["deploy", "hello.yaml", "--webhook", "hello"]).await;
+    let input = r#"{"name":"you"}"#;
+    let ended = run(&["trigger", "hello", "--wait", "--json", "--input", input]).await;
+    let ended: Value = serde_json::from_str(&ended).unwrap();
+    assert_eq!(ended["output"], serde_json::json!({"text": "hello you"}));
+    let shown = run(&["execution", ended["id"].as_str().unwrap()]).await;
+    assert!(shown.contains("/do/0/greet"), "{shown}");
+    terminate(&dev);
+    assert_eq!(
+        timeout(SOON, dev.wait()).await.unwrap().unwrap().code(),
+        Some(0)
+    );
+}

@@ -46,8 +46,6 @@ pub enum RoleError {
     Store(#[from] millrace_store::StoreError),
     #[error("task `{task}` failed: {error}")]
     Task { task: String, error: String },
-    #[error("`millrace {0}` is not built yet")]
-    NotBuilt(&'static str),
 }
 
 /// Runs one role to its end.
