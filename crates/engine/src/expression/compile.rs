@@ -89,7 +89,7 @@ fn parse(source: &str) -> Result<Term<&str>, CompileError> {
             None => CompileError::new("not an expression"),
         })?;
     Parser::new(&tokens)
-        .parse(|p| p.term())
+        .parse(Parser::term)
         .map_err(|errors| match errors.first() {
             Some((expected, found)) => {
                 let found = found.map_or(&source[source.len()..], |token| token.as_str());

@@ -2,6 +2,7 @@
 //! little memory, on a thread of 2 MiB as tokio's workers are, and leave
 //! nothing running.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -132,12 +133,12 @@ fn doubling_without_values_runs_out_of_fuel() {
     stops(&format!("last({doubling})"), Limit::Fuel);
     let mut calls = String::from("def f0: .,.; ");
     for i in 1..60 {
-        calls.push_str(&format!("def f{i}: f{} | f{}; ", i - 1, i - 1));
+        write!(calls, "def f{i}: f{} | f{}; ", i - 1, i - 1).expect("writes");
     }
     stops(&format!("{calls} last(f59)"), Limit::Fuel);
     let mut closures = String::from("def f0(g): g | g; ");
     for i in 1..40 {
-        closures.push_str(&format!("def f{i}(g): f{}(f{}(g)); ", i - 1, i - 1));
+        write!(closures, "def f{i}(g): f{0}(f{0}(g)); ", i - 1).expect("writes");
     }
     stops_somehow(&format!("{closures} last(f39(.))"));
 }
@@ -304,7 +305,10 @@ fn regular_expressions_are_bounded() {
     // debug build searching is a hundred times slower than in a release.
     let quadratic = "\"a\" * 100000 | [match(\".*[^a]|a\"; \"g\")] | length";
     let quadratic = Expression::compile(quadratic, &[]).expect("compiles");
-    let less = Limits { fuel: Limits::DEFAULT.fuel / 10, ..Limits::DEFAULT };
+    let less = Limits {
+        fuel: Limits::DEFAULT.fuel / 10,
+        ..Limits::DEFAULT
+    };
     let value = quadratic.eval_within(&Value::Null, &Variables::default(), less);
     assert_eq!(value, Err(EvalError::Limit(Limit::Fuel)));
     for source in [

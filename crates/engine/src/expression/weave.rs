@@ -128,6 +128,10 @@ impl<'s> Weaver<'s> {
         Ok(())
     }
 
+    #[expect(
+        clippy::boxed_local,
+        reason = "its callers have boxes, and need them back"
+    )]
     fn boxed(&mut self, term: Box<Term<&'s str>>) -> Woven<Box<Term<&'s str>>> {
         self.term(*term).map(Box::new)
     }

@@ -29,7 +29,9 @@ pub fn string(s: impl Into<Text>) -> Value {
 impl From<Vec<Value>> for Value {
     fn from(items: Vec<Value>) -> Self {
         let mut measure = Measure::default();
-        items.iter().for_each(|v| measure.add(v));
+        for item in &items {
+            measure.add(item);
+        }
         Self::Arr(Arc::new(Array { items, measure }))
     }
 }
@@ -37,7 +39,9 @@ impl From<Vec<Value>> for Value {
 impl From<IndexMap<Text, Value>> for Value {
     fn from(members: IndexMap<Text, Value>) -> Self {
         let mut measure = Measure::default();
-        members.iter().for_each(|(k, v)| measure.add_member(k, v));
+        for (k, v) in &members {
+            measure.add_member(k, v);
+        }
         Self::Obj(Arc::new(Object { members, measure }))
     }
 }

@@ -72,7 +72,6 @@ fn keyed<'a>(value: &Value, key: impl Fn(Value) -> ValXs<'a, Value>) -> Outcome<
     Ok(all)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the signature its siblings have")]
 fn array<'a>(items: impl IntoIterator<Item = Value>) -> Outcome<'a, Option<Value>> {
     Ok(Some(collect(items).map_err(jaq_core::Error::from)?))
 }

@@ -31,22 +31,23 @@ fn path_within_bounds(parts: usize) -> Metered {
 
 macro_rules! ticking {
     ($name:expr, $steps:expr) => {{
-        let native =
-            Native::<Data>::new(|cv| box_once(meter::spend($steps).map_err(stopped).map(|()| cv.1)))
-                .with_paths(|cv| {
-                    let most = usize::from(MAX_DEPTH) + 1;
-                    let within = path_within_bounds(cv.1.1.iter().take(most).count());
-                    box_once(
-                        within
-                            .and_then(|()| meter::spend($steps))
-                            .map_err(stopped)
-                            .map(|()| cv.1),
-                    )
-                })
-                .with_update(|cv, f| match meter::spend($steps) {
-                    Ok(()) => f(cv.1),
-                    Err(end) => box_once(Err::<Value, Exn<_>>(stopped(end))),
-                });
+        let native = Native::<Data>::new(|cv| {
+            box_once(meter::spend($steps).map_err(stopped).map(|()| cv.1))
+        })
+        .with_paths(|cv| {
+            let most = usize::from(MAX_DEPTH) + 1;
+            let within = path_within_bounds(cv.1.1.iter().take(most).count());
+            box_once(
+                within
+                    .and_then(|()| meter::spend($steps))
+                    .map_err(stopped)
+                    .map(|()| cv.1),
+            )
+        })
+        .with_update(|cv, f| match meter::spend($steps) {
+            Ok(()) => f(cv.1),
+            Err(end) => box_once(Err::<Value, Exn<_>>(stopped(end))),
+        });
         ($name, Box::default(), native)
     }};
 }
