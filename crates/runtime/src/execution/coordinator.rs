@@ -1,13 +1,14 @@
 //! [`ExecutionCoordinator`]: admits executions, and holds what the process
 //! needs to run those that it owns.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millrace_store::{
     Admission, Admitted, GroupCommit, Store, StoreError, Write, WriteDone, WriteRefused,
 };
-use millrace_types::IncarnationId;
+use millrace_types::{ExecutionId, IncarnationId};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +35,8 @@ pub struct ExecutionCoordinator {
     /// Says that something may be due for a claim.
     pub(crate) due: Notify,
     running: TaskTracker,
+    /// What runs here, with its epoch.
+    at_work: Mutex<HashMap<ExecutionId, u64>>,
     draining: AtomicBool,
 }
 
@@ -71,6 +74,7 @@ impl ExecutionCoordinator {
             slots: Arc::new(Semaphore::new(slots)),
             due: Notify::new(),
             running: TaskTracker::new(),
+            at_work: Mutex::default(),
             draining: AtomicBool::new(false),
         }))
     }
@@ -95,7 +99,7 @@ impl ExecutionCoordinator {
             ));
         };
         match (admitted.owned, slot) {
-            (Some(epoch), Some(slot)) => {
+            (Some(epoch), Some(slot)) if admitted.fresh => {
                 let job = Job {
                     id,
                     deployment_id,
@@ -114,10 +118,33 @@ impl ExecutionCoordinator {
                 };
                 self.start(job, incarnation.id, incarnation.over, slot);
             }
+            (Some(epoch), _) => self.settle_repeat(id, incarnation.id, epoch).await,
             _ if admitted.fresh => self.due.notify_one(),
             _ => {}
         }
         Ok(admitted)
+    }
+
+    /// A repeat of an admission that this process owns already. It is at work
+    /// here, as a rule. When it is not, the first answer was lost on its way:
+    /// it is given back, and claimed again with all that is stored of it.
+    async fn settle_repeat(&self, id: ExecutionId, owner: IncarnationId, epoch: u64) {
+        if self.at_work().contains_key(&id) {
+            return;
+        }
+        match self.store.release(id, owner, epoch).await {
+            Ok(true) => self.due.notify_one(),
+            // It has moved on by itself meanwhile.
+            Ok(false) => {}
+            Err(error) => {
+                warn!(execution.id = %id, %error, "execution {id} could not be given back");
+            }
+        }
+    }
+
+    fn at_work(&self) -> MutexGuard<'_, HashMap<ExecutionId, u64>> {
+        // Nothing that holds it can leave it half changed.
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
@@ -136,14 +163,21 @@ impl ExecutionCoordinator {
         slot: OwnedSemaphorePermit,
     ) {
         let coordinator = Arc::clone(self);
+        let (id, epoch) = (job.id, job.epoch);
+        self.at_work().insert(id, epoch);
         self.running.spawn(async move {
-            let id = job.id;
             tokio::select! {
                 () = run(&coordinator, job, owner) => {}
                 () = over.cancelled() => {
                     info!(execution.id = %id, "execution {id} is let go: its owner's lease is over");
                 }
             }
+            let mut at_work = coordinator.at_work();
+            // Parked and claimed again, it may be at work with a later epoch.
+            if at_work.get(&id) == Some(&epoch) {
+                at_work.remove(&id);
+            }
+            drop(at_work);
             drop(slot);
         });
     }
