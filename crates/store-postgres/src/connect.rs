@@ -1,0 +1,138 @@
+//! The connections, how each is set up, and how long anything may take.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use millrace_store::StoreError;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Executor, PgConnection};
+use tracing::warn;
+
+use crate::PostgresConfig;
+use crate::error::store_error;
+
+/// A connection that has been idle for longer than this is tried before it
+/// is used; a busy one has just answered.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// The store on PostgreSQL. Cloning is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pub(crate) pool: PgPool,
+    /// For operations that are allowed to take long: migrations.
+    pub(crate) options: PgConnectOptions,
+    operation_timeout: Duration,
+}
+
+impl PostgresStore {
+    /// Connects, and checks that the server is one that this program can work
+    /// with. The schema is looked at by [`Self::schema_is_current`] only.
+    ///
+    /// # Errors
+    /// `Rejected` for a URL that is none or a server older than 15;
+    /// `Unavailable` when nobody answers within the acquire timeout.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(&config.url)
+            .map_err(|error| StoreError::Rejected(format!("the database URL: {error}")))?
+            .application_name("millrace");
+        let session = session_settings(config);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections.max(2))
+            .acquire_timeout(config.acquire_timeout)
+            .idle_timeout(Duration::from_secs(300))
+            .max_lifetime(Duration::from_secs(3600))
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE {
+                        sqlx::Connection::ping(connection).await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .after_connect(move |connection, _| {
+                let session = session.clone();
+                Box::pin(async move {
+                    connection
+                        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(session)))
+                        .await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options.clone());
+        let store = Self {
+            pool,
+            options,
+            operation_timeout: config.operation_timeout(),
+        };
+        store.bounded(store.check_server()).await?;
+        Ok(store)
+    }
+
+    /// Closes the connections once they are idle.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn check_server(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await.map_err(store_error)?;
+        let connection: &mut PgConnection = &mut connection;
+        let (version, fsync, pages): (i32, String, String) = sqlx::query_as(
+            "SELECT current_setting('server_version_num')::int, current_setting('fsync'), \
+             current_setting('full_page_writes')",
+        )
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+        if version < 150_000 {
+            return Err(StoreError::Rejected(format!(
+                "PostgreSQL 15 or newer is needed, this server is {}",
+                version / 10_000
+            )));
+        }
+        if fsync == "off" || pages == "off" {
+            warn!(
+                fsync,
+                full_page_writes = pages,
+                "the database server may lose commits in a crash: fsync or full_page_writes is off"
+            );
+        }
+        Ok(())
+    }
+
+    /// Runs one operation with the time limit that holds for all of them.
+    pub(crate) async fn bounded<T, E: From<StoreError>>(
+        &self,
+        operation: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match tokio::time::timeout(self.operation_timeout, operation).await {
+            Ok(done) => done,
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "no answer within {} s",
+                self.operation_timeout.as_secs()
+            ))
+            .into()),
+        }
+    }
+}
+
+/// What every connection is told first.
+fn session_settings(config: &PostgresConfig) -> String {
+    let statement = config.statement_timeout.as_millis().max(1);
+    let lock = config.lock_timeout.as_millis().max(1);
+    // - Acknowledged means durable: a server that commits asynchronously by
+    //   default is overruled, one that waits for standbys is left as it is.
+    // - Plans are made for the values at hand. Tables here grow from nothing
+    //   to a million rows and back within minutes, and a plan made once, for
+    //   an empty table, would be kept until the next analyze. It also lets
+    //   partitions be pruned while planning. Batches make up for the cost.
+    format!(
+        "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+         SET idle_in_transaction_session_timeout = {idle}; \
+         SET default_transaction_isolation = 'read committed'; \
+         SET timezone = 'UTC'; SET jit = off; SET plan_cache_mode = force_custom_plan; \
+         SELECT set_config('synchronous_commit', 'on', false) \
+         WHERE current_setting('synchronous_commit') = 'off'",
+        idle = statement * 2,
+    )
+}

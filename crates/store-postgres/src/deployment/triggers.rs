@@ -1,0 +1,111 @@
+//! A deployment's set of triggers, replaced as a whole.
+
+use std::collections::HashMap;
+
+use millrace_store::{NewDeployment, NewTrigger, StoreError};
+use millrace_types::{DeploymentId, TriggerId};
+use sqlx::{FromRow, PgConnection};
+
+use crate::convert::parsed;
+use crate::error::store_error;
+
+/// What tells each trigger of a bundle from the others.
+fn slots(triggers: &[NewTrigger]) -> Vec<String> {
+    let mut nameless: HashMap<&str, usize> = HashMap::new();
+    triggers
+        .iter()
+        .map(|trigger| match &trigger.name {
+            Some(name) => format!("name:{name}"),
+            None => {
+                let place = nameless.entry(trigger.kind.as_str()).or_default();
+                *place += 1;
+                format!("{}:{}", trigger.kind, *place)
+            }
+        })
+        .collect()
+}
+
+#[derive(FromRow)]
+struct Stored {
+    id: String,
+    slot: String,
+    kind: String,
+    enabled: bool,
+    spec: Vec<u8>,
+}
+
+/// Makes the deployment's triggers those of the bundle. Who stays keeps its
+/// id, and its revision too, unless it changed or `raise_all` (the deployment
+/// takes triggers again). Answers the ids in the order of the bundle.
+pub(super) async fn replace(
+    connection: &mut PgConnection,
+    deployment: DeploymentId,
+    bundle: &NewDeployment,
+    raise_all: bool,
+) -> Result<Vec<TriggerId>, StoreError> {
+    let stored: Vec<Stored> = sqlx::query_as(
+        "SELECT id, slot, kind, enabled, spec FROM triggers WHERE deployment_id = $1",
+    )
+    .bind(deployment.to_string())
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    let mut stored: HashMap<String, Stored> = stored
+        .into_iter()
+        .map(|trigger| (trigger.slot.clone(), trigger))
+        .collect();
+    let slots = slots(&bundle.triggers);
+    let mut ids = Vec::with_capacity(slots.len());
+    let mut raises: Vec<i64> = Vec::with_capacity(slots.len());
+    for (slot, new) in slots.iter().zip(&bundle.triggers) {
+        match stored.remove(slot) {
+            Some(old) => {
+                let same = old.kind == new.kind.as_str()
+                    && old.enabled == new.enabled
+                    && old.spec == new.spec_json.as_bytes();
+                ids.push(parsed(&old.id)?);
+                raises.push(i64::from(raise_all || !same));
+            }
+            None => {
+                ids.push(TriggerId::new());
+                raises.push(0);
+            }
+        }
+    }
+    let gone: Vec<String> = stored.into_values().map(|trigger| trigger.id).collect();
+    if !gone.is_empty() {
+        sqlx::query("DELETE FROM triggers WHERE id = ANY($1)")
+            .bind(gone)
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    sqlx::query(
+        "INSERT INTO triggers AS t (id, deployment_id, slot, position, kind, name, enabled, spec) \
+         SELECT x.id, $1, x.slot, x.position, x.kind, x.name, x.enabled, x.spec \
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bytea[]) \
+              WITH ORDINALITY AS x(id, slot, kind, name, enabled, spec, position) \
+         ON CONFLICT (id) DO UPDATE \
+         SET position = excluded.position, kind = excluded.kind, name = excluded.name, \
+             enabled = excluded.enabled, spec = excluded.spec, \
+             revision = t.revision + ($8::bigint[])[excluded.position], \
+             updated_at = CASE WHEN ($8::bigint[])[excluded.position] > 0 THEN now() \
+                          ELSE t.updated_at END",
+    )
+    .bind(deployment.to_string())
+    .bind(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .bind(slots)
+    .bind(columns(bundle, |t| t.kind.as_str()))
+    .bind(columns(bundle, |t| t.name.as_deref()))
+    .bind(columns(bundle, |t| t.enabled))
+    .bind(columns(bundle, |t| t.spec_json.as_bytes()))
+    .bind(raises)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(ids)
+}
+
+fn columns<'a, C>(bundle: &'a NewDeployment, value: impl Fn(&'a NewTrigger) -> C) -> Vec<C> {
+    bundle.triggers.iter().map(value).collect()
+}

@@ -1,0 +1,421 @@
+//! Admissions: new executions, and first answers for what is repeated.
+//!
+//! 1. Keys are taken, in their order. Who gets none is a repeat, or refused.
+//! 2. The executions are inserted; an id that is there already is a repeat.
+//! 3. Of those inserted, ids that have *ended* before are taken back.
+//! 4. Repeats are answered with what is stored.
+//!
+//! The order of 2 and 3 matters. A runtime that was thought dead may insert an
+//! id late that another has admitted, run and ended meanwhile. While that end
+//! is not committed yet, a look beforehand would see nothing; the insert then
+//! waits for it on the primary key, and finds the place free. Looking after
+//! the insert, with a fresh snapshot, sees every end that let it through.
+
+use std::collections::{HashMap, HashSet};
+
+use millrace_store::{
+    Admission, AdmissionRefused, Admitted, Dedupe, StoreError, WriteDone, WriteRefused,
+};
+use millrace_types::{ExecutionId, ExecutionStatus, IncarnationId};
+use sqlx::PgConnection;
+
+use super::admit_sql::{
+    ENDED, FREE_KEYS, FoundRow, HolderRow, INSERT, InsertRow, KEYS, KeyRow, LIVE, TAKE_KEYS,
+};
+use super::commit::Outcomes;
+use crate::convert::{counter, first_day, parsed, parsed_option, version};
+use crate::error::Failure;
+use crate::incarnation::micros;
+
+/// The admissions of a batch, and what is known about each so far.
+struct Admitting<'a> {
+    /// With their places in the batch.
+    admissions: &'a [(usize, &'a Admission)],
+    /// By index into `admissions`. A repeat is answered all the same.
+    refused: HashMap<usize, AdmissionRefused>,
+    fresh: HashMap<usize, Admitted>,
+}
+
+/// What a repeat is answered with.
+struct Known {
+    admitted: Admitted,
+    owner: Option<IncarnationId>,
+    epoch: u64,
+}
+
+pub(super) async fn admit(
+    connection: &mut PgConnection,
+    admissions: &[(usize, &Admission)],
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
+    let mut admitting = Admitting {
+        admissions,
+        refused: HashMap::new(),
+        fresh: HashMap::new(),
+    };
+    let eligible = admitting.take_keys(connection).await?;
+    let ended = admitting.insert(connection, &eligible).await?;
+    admitting.free_keys(connection, &eligible).await?;
+    admitting.answer(connection, ended, outcomes).await
+}
+
+impl Admitting<'_> {
+    /// Takes the keys; answers who may be inserted: those without a key, and
+    /// the one for each key that was taken.
+    async fn take_keys(&mut self, connection: &mut PgConnection) -> Result<Vec<usize>, Failure> {
+        let keyed: Vec<(usize, &Admission, &Dedupe)> = self
+            .admissions
+            .iter()
+            .enumerate()
+            .filter_map(|(at, (_, a))| a.dedupe.as_ref().map(|dedupe| (at, *a, dedupe)))
+            .collect();
+        let all = 0..self.admissions.len();
+        if keyed.is_empty() {
+            return Ok(all.collect());
+        }
+        let rows: Vec<KeyRow> = sqlx::query_as(TAKE_KEYS)
+            .bind(column(&keyed, |(_, a, _)| a.id.to_string()))
+            .bind(column(&keyed, |(_, a, _)| a.deployment_id.to_string()))
+            .bind(column(&keyed, |(_, a, _)| trigger_id(a)))
+            .bind(column(&keyed, |(_, a, _)| revision(a)))
+            .bind(column(&keyed, |(_, _, d)| d.key.as_str()))
+            .bind(column(&keyed, |(_, _, d)| micros(d.keep)))
+            .fetch_all(connection)
+            .await?;
+        let mut taken = HashSet::new();
+        for row in rows {
+            if let (Some(deployment), Some(key), Some(id)) = (row.deployment_id, row.key, row.id) {
+                taken.insert((deployment, key, id));
+            } else {
+                let (at, ..) = keyed[place(row.ord, keyed.len())?];
+                self.refuse(at, row.refusal.as_deref(), row.deployment_status.as_deref())?;
+            }
+        }
+        Ok(all
+            .filter(|at| {
+                let admission = self.admissions[*at].1;
+                admission.dedupe.as_ref().is_none_or(|dedupe| {
+                    !self.refused.contains_key(at)
+                        // Removed, so that the same id and key again in this
+                        // batch is a repeat.
+                        && taken.remove(&(
+                            admission.deployment_id.to_string(),
+                            dedupe.key.clone(),
+                            admission.id.to_string(),
+                        ))
+                })
+            })
+            .collect())
+    }
+
+    /// Inserts the eligible ones; answers those that turned out to have ended
+    /// before, and are taken back.
+    async fn insert(
+        &mut self,
+        connection: &mut PgConnection,
+        eligible: &[usize],
+    ) -> Result<HashMap<ExecutionId, Known>, Failure> {
+        if eligible.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let asked: Vec<&Admission> = eligible.iter().map(|at| self.admissions[*at].1).collect();
+        let rows: Vec<InsertRow> = sqlx::query_as(INSERT)
+            .bind(column(&asked, |a| a.id.to_string()))
+            .bind(column(&asked, |a| a.deployment_id.to_string()))
+            .bind(column(&asked, |a| a.trigger.kind.as_str()))
+            .bind(column(&asked, |a| trigger_id(a)))
+            .bind(column(&asked, |a| revision(a)))
+            .bind(column(&asked, |a| &a.input[..]))
+            .bind(column(&asked, |a| a.owner.map(|id| id.to_string())))
+            .bind(column(&asked, |a| a.traceparent.as_deref()))
+            .bind(column(&asked, |a| a.rerun_of.map(|id| id.to_string())))
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut inserted = HashMap::with_capacity(rows.len());
+        for row in rows {
+            if row.id.is_some() {
+                let admitted = fresh(&row)?;
+                inserted.insert(admitted.id, admitted);
+            } else {
+                let at = eligible[place(row.ord, eligible.len())?];
+                self.refuse(at, row.refusal.as_deref(), row.deployment_status.as_deref())?;
+            }
+        }
+        let ended = take_back(connection, &inserted).await?;
+        for at in eligible {
+            let id = self.admissions[*at].1.id;
+            if !ended.contains_key(&id)
+                && !self.refused.contains_key(at)
+                && let Some(admitted) = inserted.remove(&id)
+            {
+                self.fresh.insert(*at, admitted);
+            }
+        }
+        Ok(ended)
+    }
+
+    /// The deployment was paused, or the trigger changed, between the two
+    /// statements: a key that was taken for nothing is free again.
+    async fn free_keys(
+        &self,
+        connection: &mut PgConnection,
+        eligible: &[usize],
+    ) -> Result<(), Failure> {
+        let vain: Vec<(&Admission, &Dedupe)> = eligible
+            .iter()
+            .filter(|at| self.refused.contains_key(at))
+            .filter_map(|at| {
+                let admission = self.admissions[*at].1;
+                admission.dedupe.as_ref().map(|dedupe| (admission, dedupe))
+            })
+            .collect();
+        if !vain.is_empty() {
+            sqlx::query(FREE_KEYS)
+                .bind(column(&vain, |(a, _)| a.deployment_id.to_string()))
+                .bind(column(&vain, |(_, d)| d.key.as_str()))
+                .bind(column(&vain, |(a, _)| a.id.to_string()))
+                .execute(connection)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Gives each admission its outcome.
+    async fn answer(
+        mut self,
+        connection: &mut PgConnection,
+        mut known: HashMap<ExecutionId, Known>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), Failure> {
+        let open: Vec<usize> = (0..self.admissions.len())
+            .filter(|at| !self.fresh.contains_key(at))
+            .collect();
+        let holders = if open.is_empty() {
+            HashMap::new()
+        } else {
+            let holders = self.key_holders(connection, &open).await?;
+            let ids: HashSet<ExecutionId> = open
+                .iter()
+                .map(|at| self.admissions[*at].1.id)
+                .chain(holders.values().map(|holder| holder.id))
+                .filter(|id| !known.contains_key(id))
+                .collect();
+            known.extend(find(connection, &ids).await?);
+            holders
+        };
+        let taken_at: HashMap<ExecutionId, usize> = self
+            .fresh
+            .iter()
+            .map(|(at, admitted)| (admitted.id, *at))
+            .collect();
+        for (at, (place, admission)) in self.admissions.iter().enumerate() {
+            // Who is refused repeats what came before it, not what comes
+            // later in the same batch.
+            let refused = self.refused.remove(&at);
+            let before =
+                |id: &ExecutionId| refused.is_none() || taken_at.get(id).is_none_or(|t| *t < at);
+            let outcome = if let Some(admitted) = self.fresh.remove(&at) {
+                Ok(WriteDone::Admitted(admitted))
+            } else if let Some(known) = known.get(&admission.id).filter(|_| before(&admission.id)) {
+                let mut admitted = known.admitted.clone();
+                // The first answer may have been lost; nobody else runs it.
+                if known.owner.is_some() && known.owner == admission.owner {
+                    admitted.owned = Some(known.epoch);
+                }
+                Ok(WriteDone::Admitted(admitted))
+            } else if let Some(holder) = holders.get(&at).filter(|h| before(&h.id)) {
+                let known = known.get(&holder.id).map(|known| &known.admitted);
+                Ok(WriteDone::Admitted(known.unwrap_or(holder).clone()))
+            } else if let Some(refused) = refused {
+                Err(WriteRefused::Admission(refused))
+            } else {
+                // What was in the way is gone already: seen from another
+                // snapshot, the batch has a clear answer.
+                return Err(StoreError::Contended(format!(
+                    "execution {} was admitted elsewhere at the same time",
+                    admission.id
+                ))
+                .into());
+            };
+            outcomes.set(*place, outcome);
+        }
+        Ok(())
+    }
+
+    /// The first answers that keys hold, by index. The status is that of the
+    /// first answer: whoever finds the execution itself knows better.
+    async fn key_holders(
+        &self,
+        connection: &mut PgConnection,
+        open: &[usize],
+    ) -> Result<HashMap<usize, Admitted>, Failure> {
+        let keyed: Vec<(usize, &Admission, &Dedupe)> = open
+            .iter()
+            .filter_map(|at| {
+                let admission = self.admissions[*at].1;
+                admission.dedupe.as_ref().map(|d| (*at, admission, d))
+            })
+            .collect();
+        if keyed.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows: Vec<HolderRow> = sqlx::query_as(KEYS)
+            .bind(column(&keyed, |(at, ..)| {
+                i64::try_from(*at).unwrap_or(i64::MAX)
+            }))
+            .bind(column(&keyed, |(_, a, _)| a.deployment_id.to_string()))
+            .bind(column(&keyed, |(_, _, d)| d.key.as_str()))
+            .fetch_all(connection)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let holder = Admitted {
+                    id: parsed(&row.execution_id)?,
+                    fresh: false,
+                    status: ExecutionStatus::Pending,
+                    workflow_id: parsed(&row.workflow_id)?,
+                    version: version(row.version),
+                    created_at: row.admitted_at.0,
+                    owned: None,
+                };
+                Ok((usize::try_from(row.at).unwrap_or(usize::MAX), holder))
+            })
+            .collect()
+    }
+
+    fn refuse(
+        &mut self,
+        at: usize,
+        refusal: Option<&str>,
+        status: Option<&str>,
+    ) -> Result<(), Failure> {
+        let admission = self.admissions[at].1;
+        let deployment = admission.deployment_id;
+        let refused = match (refusal, admission.trigger.id) {
+            (Some("unknown"), _) => AdmissionRefused::DeploymentUnknown(deployment),
+            (Some("not live"), _) => {
+                AdmissionRefused::DeploymentNotLive(deployment, parsed(status.unwrap_or_default())?)
+            }
+            (Some("stale"), Some((trigger, _))) => AdmissionRefused::TriggerStale(trigger),
+            (Some("disabled"), Some((trigger, _))) => AdmissionRefused::TriggerDisabled(trigger),
+            (other, _) => {
+                return Err(StoreError::Rejected(format!("an odd refusal: {other:?}")).into());
+            }
+        };
+        self.refused.insert(at, refused);
+        Ok(())
+    }
+}
+
+/// Deletes those of the rows just inserted whose execution has ended before.
+async fn take_back(
+    connection: &mut PgConnection,
+    inserted: &HashMap<ExecutionId, Admitted>,
+) -> Result<HashMap<ExecutionId, Known>, Failure> {
+    if inserted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ended: HashMap<_, _> = fetch_known(connection, ENDED, inserted.keys()).await?;
+    if !ended.is_empty() {
+        sqlx::query("DELETE FROM executions WHERE id = ANY($1)")
+            .bind(ended.keys().map(ToString::to_string).collect::<Vec<_>>())
+            .execute(connection)
+            .await?;
+    }
+    Ok(ended)
+}
+
+/// Live or ended. The live ones are looked for first: what ends in between is
+/// then found among the ended ones.
+async fn find(
+    connection: &mut PgConnection,
+    ids: &HashSet<ExecutionId>,
+) -> Result<HashMap<ExecutionId, Known>, Failure> {
+    let mut known = fetch_known(connection, LIVE, ids).await?;
+    let rest: Vec<_> = ids.iter().filter(|id| !known.contains_key(id)).collect();
+    if !rest.is_empty() {
+        known.extend(fetch_known(connection, ENDED, rest).await?);
+    }
+    Ok(known)
+}
+
+async fn fetch_known(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    ids: impl IntoIterator<Item = &ExecutionId>,
+) -> Result<HashMap<ExecutionId, Known>, Failure> {
+    let mut first = i32::MAX;
+    let mut texts = Vec::new();
+    for id in ids {
+        first = first.min(first_day(id.minted_at()));
+        texts.push(id.to_string());
+    }
+    let mut query = sqlx::query_as(statement).bind(texts);
+    if statement == ENDED {
+        query = query.bind(first);
+    }
+    let rows: Vec<FoundRow> = query.fetch_all(connection).await?;
+    rows.into_iter()
+        .map(|row| {
+            let admitted = Admitted {
+                id: parsed(&row.id)?,
+                fresh: false,
+                status: parsed(&row.status)?,
+                workflow_id: parsed(&row.workflow_id)?,
+                version: version(row.version),
+                created_at: row.created_at.0,
+                owned: None,
+            };
+            let known = Known {
+                owner: parsed_option(row.owner.as_deref())?,
+                epoch: counter(row.epoch),
+                admitted,
+            };
+            Ok((known.admitted.id, known))
+        })
+        .collect()
+}
+
+fn fresh(row: &InsertRow) -> Result<Admitted, Failure> {
+    let (Some(id), Some(workflow), Some(number), Some(status), Some(created_at)) = (
+        &row.id,
+        &row.workflow_id,
+        row.version,
+        &row.status,
+        row.created_at,
+    ) else {
+        return Err(StoreError::Rejected("an inserted row came back in parts".into()).into());
+    };
+    Ok(Admitted {
+        id: parsed(id)?,
+        fresh: true,
+        status: parsed(status)?,
+        workflow_id: parsed(workflow)?,
+        version: version(number),
+        created_at: created_at.0,
+        owned: row.owner.as_ref().and(row.epoch).map(counter),
+    })
+}
+
+fn column<'a, T, C>(rows: &'a [T], value: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(value).collect()
+}
+
+fn trigger_id(admission: &Admission) -> Option<String> {
+    admission.trigger.id.map(|(id, _)| id.to_string())
+}
+
+fn revision(admission: &Admission) -> Option<i64> {
+    admission
+        .trigger
+        .id
+        .map(|(_, revision)| revision.cast_signed())
+}
+
+/// The database counts rows from 1.
+fn place(ord: Option<i64>, len: usize) -> Result<usize, Failure> {
+    ord.and_then(|ord| usize::try_from(ord).ok())
+        .and_then(|ord| ord.checked_sub(1))
+        .filter(|at| *at < len)
+        .ok_or_else(|| StoreError::Rejected(format!("an answer for row {ord:?}")).into())
+}

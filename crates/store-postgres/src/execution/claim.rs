@@ -1,0 +1,174 @@
+//! Taking executions that are due, waiting for them, and giving them back.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millrace_store::{Claimed, FrameRecord, StoreError};
+use millrace_types::{ExecutionId, IncarnationId};
+use sqlx::{FromRow, PgConnection};
+
+use crate::PostgresStore;
+use crate::convert::{counter, parsed, parsed_option, version};
+use crate::error::store_error;
+use crate::time::PgTime;
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    deployment_id: String,
+    workflow_id: String,
+    version: i32,
+    trigger_kind: String,
+    trigger_id: Option<String>,
+    epoch: i64,
+    input: Vec<u8>,
+    started_at: PgTime,
+    checkpoint_seq: i64,
+    next_event_seq: i64,
+    traceparent: Option<String>,
+    due_at: PgTime,
+}
+
+pub(super) async fn claim(
+    store: &PostgresStore,
+    owner: IncarnationId,
+    limit: u32,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    // `statement_timestamp()`, unlike `clock_timestamp()`, is constant within
+    // the statement, so that the index on the due times can be used.
+    let mut rows: Vec<Row> = sqlx::query_as(
+        "WITH due AS MATERIALIZED ( \
+             SELECT id, wake_at FROM executions \
+             WHERE owner IS NULL AND wake_at <= statement_timestamp() \
+               AND EXISTS (SELECT FROM incarnations \
+                           WHERE id = $1 AND expires_at > statement_timestamp()) \
+             ORDER BY wake_at, id LIMIT $2 FOR UPDATE SKIP LOCKED) \
+         UPDATE executions e \
+         SET owner = $1, status = 'RUNNING', wake_at = NULL, epoch = e.epoch + 1, \
+             started_at = coalesce(e.started_at, statement_timestamp()) \
+         FROM due WHERE e.id = due.id \
+         RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, e.trigger_id, \
+                   e.epoch, e.input, e.started_at, e.checkpoint_seq, e.next_event_seq, \
+                   e.traceparent, due.wake_at AS due_at",
+    )
+    .bind(owner.to_string())
+    .bind(i64::from(limit))
+    .fetch_all(&mut *transaction)
+    .await
+    .map_err(store_error)?;
+    rows.sort_by(|a, b| (a.due_at, &a.id).cmp(&(b.due_at, &b.id)));
+    // Only a checkpoint leaves frames and timers behind.
+    let advanced: Vec<String> = rows
+        .iter()
+        .filter(|row| row.checkpoint_seq > 0)
+        .map(|row| row.id.clone())
+        .collect();
+    let (mut frames, mut timers) = if advanced.is_empty() {
+        (HashMap::new(), HashMap::new())
+    } else {
+        (
+            frames_of(&mut transaction, &advanced).await?,
+            due_timers_of(&mut transaction, &advanced).await?,
+        )
+    };
+    let claimed = rows
+        .into_iter()
+        .map(|row| {
+            Ok(Claimed {
+                id: parsed(&row.id)?,
+                deployment_id: parsed(&row.deployment_id)?,
+                workflow_id: parsed(&row.workflow_id)?,
+                version: version(row.version),
+                trigger_kind: parsed(&row.trigger_kind)?,
+                trigger_id: parsed_option(row.trigger_id.as_deref())?,
+                epoch: counter(row.epoch),
+                input: row.input.into(),
+                started_at: row.started_at.0,
+                checkpoint_seq: counter(row.checkpoint_seq),
+                next_event_seq: counter(row.next_event_seq),
+                frames: frames.remove(&row.id).unwrap_or_default(),
+                due_timers: timers.remove(&row.id).unwrap_or_default(),
+                traceparent: row.traceparent,
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(claimed)
+}
+
+async fn frames_of(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<HashMap<String, Vec<FrameRecord>>, StoreError> {
+    let rows: Vec<(String, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT execution_id, id, data FROM frames WHERE execution_id = ANY($1) \
+         ORDER BY execution_id, id",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let mut frames: HashMap<String, Vec<FrameRecord>> = HashMap::new();
+    for (execution, id, data) in rows {
+        frames.entry(execution).or_default().push(FrameRecord {
+            id: id.cast_unsigned(),
+            data: data.into(),
+        });
+    }
+    Ok(frames)
+}
+
+async fn due_timers_of(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<HashMap<String, Vec<u64>>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT execution_id, id FROM timers \
+         WHERE execution_id = ANY($1) AND due_at <= statement_timestamp() \
+         ORDER BY execution_id, id",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let mut timers: HashMap<String, Vec<u64>> = HashMap::new();
+    for (execution, id) in rows {
+        timers
+            .entry(execution)
+            .or_default()
+            .push(id.cast_unsigned());
+    }
+    Ok(timers)
+}
+
+pub(super) async fn next_due(store: &PostgresStore) -> Result<Option<Duration>, StoreError> {
+    let row: Option<(PgTime, PgTime)> = sqlx::query_as(
+        "SELECT wake_at, clock_timestamp() FROM executions WHERE owner IS NULL \
+         ORDER BY wake_at, id LIMIT 1",
+    )
+    .fetch_optional(&store.pool)
+    .await
+    .map_err(store_error)?;
+    Ok(row.map(|(due, now)| due.0.saturating_since(now.0)))
+}
+
+pub(super) async fn release(
+    store: &PostgresStore,
+    id: ExecutionId,
+    owner: IncarnationId,
+    epoch: u64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE executions \
+         SET owner = NULL, status = 'PENDING', wake_at = now(), epoch = epoch + 1 \
+         WHERE id = $1 AND owner = $2 AND epoch = $3",
+    )
+    .bind(id.to_string())
+    .bind(owner.to_string())
+    .bind(epoch.cast_signed())
+    .execute(&store.pool)
+    .await
+    .map_err(store_error)?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,143 @@
+//! The ends of executions: from the live ones to the ended ones.
+
+use std::collections::{HashMap, HashSet};
+
+use millrace_store::{Ending, Outcome as Ended, WriteDone, WriteRefused};
+use millrace_types::ExecutionId;
+use sqlx::PgConnection;
+
+use super::checkpoint::expect_all;
+use super::commit::Outcomes;
+use super::events::Chunks;
+use super::lock::Held;
+use crate::convert::first_day;
+use crate::error::Failure;
+
+pub(super) async fn end(
+    connection: &mut PgConnection,
+    endings: &[(usize, &Ending)],
+    held: &HashMap<ExecutionId, Held>,
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
+    let mut applied = Vec::with_capacity(endings.len());
+    let mut gone = Vec::new();
+    for (at, ending) in endings {
+        match held.get(&ending.id) {
+            Some(held) if held.is_owned_by(ending.owner, ending.epoch) => {
+                applied.push(*ending);
+                outcomes.set(*at, Ok(WriteDone::Ended));
+            }
+            Some(_) => outcomes.set(*at, Err(WriteRefused::Fenced(ending.id))),
+            None => gone.push((*at, *ending)),
+        }
+    }
+    if !applied.is_empty() {
+        move_rows(connection, &applied).await?;
+    }
+    if !gone.is_empty() {
+        answer_repeats(connection, &gone, outcomes).await?;
+    }
+    Ok(())
+}
+
+async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result<(), Failure> {
+    let mut ids = Vec::with_capacity(applied.len());
+    let mut owners = Vec::with_capacity(applied.len());
+    let mut epochs = Vec::with_capacity(applied.len());
+    let mut classes = Vec::with_capacity(applied.len());
+    let mut statuses = Vec::with_capacity(applied.len());
+    let mut outputs: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
+    let mut errors: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
+    let mut chunks = Chunks::default();
+    for ending in applied {
+        let id = ending.id.to_string();
+        chunks.push(&id, &ending.events)?;
+        ids.push(id);
+        owners.push(ending.owner.to_string());
+        epochs.push(ending.epoch.cast_signed());
+        classes.push(i32::from(ending.retention_days));
+        statuses.push(ending.outcome.status().as_str());
+        let (output, error) = match &ending.outcome {
+            Ended::Succeeded(output) => (Some(&output[..]), None),
+            Ended::Failed(error) | Ended::Cancelled(error) | Ended::TimedOut(error) => {
+                (None, Some(&error[..]))
+            }
+        };
+        outputs.push(output);
+        errors.push(error);
+    }
+    let done = sqlx::query(
+        "WITH gone AS ( \
+             DELETE FROM executions e \
+             USING unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], \
+                          $6::bytea[], $7::bytea[]) \
+                   AS x(id, owner, epoch, class, outcome, output, error) \
+             WHERE e.id = x.id AND e.owner = x.owner AND e.epoch = x.epoch \
+             RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, \
+                       e.trigger_id, e.epoch, e.created_at, e.started_at, e.rerun_of, e.input, \
+                       x.class, x.outcome, x.output, x.error), \
+         gone_frames AS (DELETE FROM frames WHERE execution_id = ANY($1)), \
+         gone_timers AS (DELETE FROM timers WHERE execution_id = ANY($1)), \
+         events AS ( \
+             INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events) \
+             SELECT x.execution_id, x.first_seq, x.last_seq, \
+                    (now() AT TIME ZONE 'UTC')::date, now(), x.events \
+             FROM unnest($8::text[], $9::bigint[], $10::bigint[], $11::bytea[]) \
+                  AS x(execution_id, first_seq, last_seq, events)) \
+         INSERT INTO executions_ended \
+             (id, retention_days, ended_day, deployment_id, workflow_id, version, status, \
+              trigger_kind, trigger_id, epoch, created_at, started_at, ended_at, rerun_of, \
+              input, output, error) \
+         SELECT id, class, (now() AT TIME ZONE 'UTC')::date, deployment_id, workflow_id, version, \
+                outcome, trigger_kind, trigger_id, epoch, created_at, started_at, now(), rerun_of, \
+                input, output, error \
+         FROM gone",
+    )
+    .bind(ids)
+    .bind(owners)
+    .bind(epochs)
+    .bind(classes)
+    .bind(statuses)
+    .bind(outputs)
+    .bind(errors)
+    .bind(chunks.executions)
+    .bind(chunks.first)
+    .bind(chunks.last)
+    .bind(chunks.events)
+    .execute(connection)
+    .await?;
+    expect_all(done.rows_affected(), applied.len())
+}
+
+/// Those that are not live any more: ended by this same write before, or
+/// fenced.
+async fn answer_repeats(
+    connection: &mut PgConnection,
+    gone: &[(usize, &Ending)],
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
+    let first = gone.iter().map(|(_, e)| first_day(e.id.minted_at())).min();
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT id, epoch FROM executions_ended \
+         WHERE id = ANY($1) AND ended_day >= date '1970-01-01' + $2",
+    )
+    .bind(
+        gone.iter()
+            .map(|(_, e)| e.id.to_string())
+            .collect::<Vec<_>>(),
+    )
+    .bind(first.unwrap_or(0))
+    .fetch_all(connection)
+    .await?;
+    let ended: HashSet<(String, i64)> = rows.into_iter().collect();
+    for (at, ending) in gone {
+        let key = (ending.id.to_string(), ending.epoch.cast_signed());
+        let outcome = if ended.contains(&key) {
+            Ok(WriteDone::Ended)
+        } else {
+            Err(WriteRefused::Fenced(ending.id))
+        };
+        outcomes.set(*at, outcome);
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Locks the executions that a batch writes to, and learns who owns them.
+
+use std::collections::HashMap;
+
+use millrace_types::{ExecutionId, IncarnationId};
+use sqlx::PgConnection;
+
+use crate::convert::{counter, parsed, parsed_option};
+use crate::error::Failure;
+
+/// A live execution, locked until the transaction ends.
+pub(super) struct Held {
+    pub owner: Option<IncarnationId>,
+    pub epoch: u64,
+    pub checkpoint_seq: u64,
+}
+
+impl Held {
+    pub fn is_owned_by(&self, owner: IncarnationId, epoch: u64) -> bool {
+        self.owner == Some(owner) && self.epoch == epoch
+    }
+}
+
+/// In the order of their ids, as everyone locks them who does not skip what
+/// is locked.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    ids: &[ExecutionId],
+) -> Result<HashMap<ExecutionId, Held>, Failure> {
+    let rows: Vec<(String, Option<String>, i64, i64)> = sqlx::query_as(
+        "SELECT id, owner, epoch, checkpoint_seq FROM executions \
+         WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+    )
+    .bind(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|(id, owner, epoch, checkpoint_seq)| {
+            let held = Held {
+                owner: parsed_option(owner.as_deref())?,
+                epoch: counter(epoch),
+                checkpoint_seq: counter(checkpoint_seq),
+            };
+            Ok((parsed(&id)?, held))
+        })
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! Executions: one file for each thing that is done with them.
+
+mod admit;
+mod admit_sql;
+mod checkpoint;
+mod claim;
+mod commit;
+mod end;
+mod events;
+mod list;
+mod lock;
+mod maintain;
+mod read;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_store::{
+    Claimed, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, Page, PageRequest,
+    StoreError, Write, WriteDone, WriteRefused,
+};
+use millrace_types::{ExecutionId, IncarnationId};
+
+use crate::PostgresStore;
+
+/// What one write of a batch came to.
+type Outcome = Result<WriteDone, WriteRefused>;
+
+#[async_trait]
+impl ExecutionStore for PostgresStore {
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Outcome>, StoreError> {
+        self.bounded(commit::commit(self, writes)).await
+    }
+
+    async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
+        self.bounded(claim::claim(self, owner, limit)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Duration>, StoreError> {
+        self.bounded(claim::next_due(self)).await
+    }
+
+    async fn release(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        self.bounded(claim::release(self, id, owner, epoch)).await
+    }
+
+    async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
+        self.bounded(async {
+            let found = read::find(self, id).await?;
+            found.map(|(row, _)| row.record()).transpose()
+        })
+        .await
+    }
+
+    async fn list_executions(
+        &self,
+        filter: &ExecutionFilter,
+        page: &PageRequest,
+    ) -> Result<Page<ExecutionRecord>, StoreError> {
+        self.bounded(list::list(self, filter, page)).await
+    }
+
+    async fn execution_events(
+        &self,
+        id: ExecutionId,
+        page: &PageRequest,
+    ) -> Result<Option<Page<EventRecord>>, StoreError> {
+        self.bounded(events::page(self, id, page)).await
+    }
+
+    async fn maintain(&self) -> Result<bool, StoreError> {
+        self.bounded(maintain::maintain(self)).await
+    }
+}
