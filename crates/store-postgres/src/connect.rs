@@ -39,8 +39,8 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections.max(2))
             .acquire_timeout(config.acquire_timeout)
-            .idle_timeout(Duration::from_secs(300))
-            .max_lifetime(Duration::from_secs(3600))
+            .idle_timeout(Duration::from_mins(5))
+            .max_lifetime(Duration::from_hours(1))
             .test_before_acquire(false)
             .before_acquire(|connection, meta| {
                 Box::pin(async move {

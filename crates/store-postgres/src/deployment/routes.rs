@@ -57,11 +57,12 @@ pub(super) async fn replace(
     // rather than deadlock. The sort is stable: of two triggers of this bundle
     // with one route, the later one clashes.
     wanted.sort_by_key(|w| (w.shape, w.method));
-    if let Some(pair) = wanted
-        .windows(2)
-        .find(|pair| (pair[0].shape, pair[0].method) == (pair[1].shape, pair[1].method))
-    {
-        return Err(taken(&pair[1], deployment));
+    let twice = wanted
+        .iter()
+        .zip(wanted.iter().skip(1))
+        .find(|(a, b)| (a.shape, a.method) == (b.shape, b.method));
+    if let Some((_, later)) = twice {
+        return Err(taken(later, deployment));
     }
     if wanted.is_empty() {
         return Ok(());

@@ -12,7 +12,7 @@ use crate::convert::first_day;
 use crate::error::store_error;
 use crate::time::PgTime;
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 const LIVE: &str = "(SELECT id, deployment_id, workflow_id, version, status, trigger_kind, \
     trigger_id, ''::bytea AS input, NULL::bytea AS output, NULL::bytea AS error, created_at, \
