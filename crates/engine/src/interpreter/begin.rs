@@ -9,7 +9,7 @@ use super::event::{Detail, EventKind};
 use super::fault::{Fault, Standard};
 use super::frame::{Body, ForBody, Frame, Items, TaskFrame, TryBody, TryPhase};
 use super::machine::Machine;
-use super::scope::Stage;
+use super::scope::{Several, Stage};
 use crate::language::model::{
     Call, FlowDirective, For, NamedTask, Raise, Switch, TaskKind, TaskList,
 };
@@ -60,7 +60,7 @@ impl Machine {
         let (Some(condition), Some(task)) = (&named.task.common.if_, self.tree.task(id)) else {
             return Ok(true);
         };
-        let scope = self.scope(id, Stage::Raw);
+        let scope = self.scope(id, Stage::Raw, condition);
         data::holds(condition, &task.raw, &scope, &named.pointer)
     }
 
@@ -78,7 +78,7 @@ impl Machine {
         let input = match &common.input.from {
             None => task.raw.clone(),
             Some(from) => {
-                let scope = self.scope(id, Stage::Raw);
+                let scope = self.scope(id, Stage::Raw, from);
                 let input = data::transform(from, &task.raw, &scope, &named.pointer)?;
                 self.check_size(&input, &named.pointer)?;
                 input
@@ -91,7 +91,7 @@ impl Machine {
         if let Some(timeout) = &common.timeout
             && takes_time(&named.task.kind)
         {
-            let scope = self.scope(id, Stage::Body);
+            let scope = self.scope(id, Stage::Body, timeout);
             let after = data::duration(timeout, &input, &scope, &named.pointer)?;
             let timer = self.set_timer(now.saturating_add(after));
             if let Some(task) = self.tree.task_mut(id) {
@@ -105,7 +105,7 @@ impl Machine {
                 Ok(self.begin_list(id, list, input, then, now))
             }
             TaskKind::Set(set) => {
-                let scope = self.scope(id, Stage::Body);
+                let scope = self.scope(id, Stage::Body, &set.value);
                 let output = data::render(&set.value, &input, &scope, &named.pointer)?;
                 Ok(Begun::Done(output, then))
             }
@@ -134,7 +134,7 @@ impl Machine {
                 self.begin_attempt(id, attempt, input, then, now)
             }
             TaskKind::Wait(wait) => {
-                let scope = self.scope(id, Stage::Body);
+                let scope = self.scope(id, Stage::Body, &wait.duration);
                 let duration = data::duration(&wait.duration, &input, &scope, &named.pointer)?;
                 let timer = self.set_timer(now.saturating_add(duration));
                 self.set_body(id, Body::Waiting(timer));
@@ -181,7 +181,7 @@ impl Machine {
         input: &Value,
         pointer: &str,
     ) -> Result<Option<FlowDirective>, Fault> {
-        let scope = self.scope(id, Stage::Body);
+        let scope = self.scope(id, Stage::Body, &Several);
         let mut otherwise = None;
         for case in switch.cases.iter() {
             match &case.when {
@@ -206,7 +206,7 @@ impl Machine {
             return Ok(Begun::UnderWay);
         };
         let pointer = task.pointer();
-        let scope = self.scope(id, Stage::Body);
+        let scope = self.scope(id, Stage::Body, &each.in_);
         let items = data::transform(&each.in_, &input, &scope, &pointer)?;
         if items.as_array().is_none() {
             return Err(Fault::new(
@@ -243,7 +243,7 @@ impl Machine {
                 return Ok(Begun::Done(input, then));
             }
             if let Some(condition) = &each.while_ {
-                let scope = self.scope(id, Stage::Iteration);
+                let scope = self.scope(id, Stage::Iteration, condition);
                 if !data::holds(condition, &input, &scope, &pointer)? {
                     return Ok(Begun::Done(input, then));
                 }
@@ -278,8 +278,9 @@ impl Machine {
         input: &Value,
         pointer: &Arc<str>,
     ) -> Result<Fault, Fault> {
-        let scope = self.scope(id, Stage::Body);
-        let text = |template| data::render_text(template, input, &scope, pointer);
+        let scope = self.scope(id, Stage::Body, &Several);
+        let text =
+            |template| data::render_text(template, input, &scope, pointer).map(data::shorten);
         let error = &raise.error;
         Ok(Fault {
             kind: text(&error.type_)?,

@@ -101,6 +101,18 @@ pub(super) fn render_text(
     }
 }
 
+/// Bytes of one text of an error: it is stored with each line of the history
+/// that tells of it.
+const LONGEST_TEXT: usize = 16 * 1024;
+
+pub(super) fn shorten(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+    }
+    text
+}
+
 pub(super) fn transform(
     transform: &Transform,
     input: &Value,
@@ -150,7 +162,7 @@ pub(super) fn validate(
         })
         .collect();
     let detail = format!("the {what} does not fit its schema: {}", listed.join("; "));
-    Err(Fault::new(Standard::Validation, pointer, detail))
+    Err(Fault::new(Standard::Validation, pointer, shorten(detail)))
 }
 
 impl Machine {

@@ -1,6 +1,7 @@
 //! What the interpreter asks the outside for, and what it hears back. Plain
 //! data: who carries it out is not known here.
 
+use crate::effects::http::HttpAuth;
 use crate::language::model::HttpOutput;
 use crate::value::Value;
 
@@ -14,6 +15,8 @@ pub struct HttpRequest {
     pub query: Vec<(String, String)>,
     /// The document's, and the ones that tell the visit and its owner.
     pub headers: http::HeaderMap,
+    /// Of the document's endpoint; never to be shown.
+    pub auth: Option<HttpAuth>,
     pub body: Option<Value>,
     pub output: HttpOutput,
     /// Whether a 3xx answer is a success instead of an error.
@@ -33,8 +36,10 @@ pub struct HttpAnswer {
 pub enum FailureKind {
     /// Not reached, or answered with a failure.
     Communication,
-    /// It may not be called, or cannot be called like this.
+    /// It cannot be called like this.
     Configuration,
+    /// It is not allowed.
+    Authorization,
     /// No answer in time.
     Timeout,
 }

@@ -84,7 +84,7 @@ impl Machine {
         let output = match &task.common.output.as_ {
             None => raw_output.clone(),
             Some(as_) => {
-                let scope = self.scope(id, Stage::Output(&raw_output));
+                let scope = self.scope(id, Stage::Output(&raw_output), as_);
                 data::transform(as_, &raw_output, &scope, pointer)?
             }
         };
@@ -97,7 +97,7 @@ impl Machine {
         )?;
         let export = &task.common.export;
         if let Some(as_) = &export.as_ {
-            let scope = self.scope(id, Stage::Export(&raw_output, &output));
+            let scope = self.scope(id, Stage::Export(&raw_output, &output), as_);
             let context = data::transform(as_, &output, &scope, pointer)?;
             self.check_size(&context, pointer)?;
             data::validate(

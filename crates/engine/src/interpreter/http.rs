@@ -1,8 +1,6 @@
 //! `call: http`: from the task to the request, and from the answer back.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue};
 use millrace_types::Timestamp;
 
 use super::data;
@@ -10,9 +8,10 @@ use super::effect::{FailureKind, HttpAnswer, HttpFailure, HttpRequest};
 use super::event::Detail;
 use super::fault::{Fault, Standard};
 use super::frame::Body;
-use super::identity::Visit;
+use super::identity::Identity;
 use super::machine::{Command, Machine};
-use super::scope::Stage;
+use super::scope::{Several, Stage};
+use crate::effects::http::HttpAuth;
 use crate::expression::{Template, Variables};
 use crate::language::model::{Authentication, CallHttp, Credentials, Uri};
 use crate::value::{self, Value};
@@ -97,37 +96,36 @@ impl Site<'_> {
 
     fn headers(&self, template: &Template) -> Result<HeaderMap, Fault> {
         let mut headers = HeaderMap::new();
-        for (name, text) in self.pairs("headers", template)? {
-            let header = name.parse::<HeaderName>().ok();
-            let text = HeaderValue::from_str(&text).ok();
-            match (header, text) {
-                (Some(header), Some(text)) => headers.append(header, text),
-                _ => return Err(self.fault(format!("`{name}` cannot be sent as a header"))),
-            };
+        for (name, mut text) in self.pairs("headers", template)? {
+            let unfit = || self.fault(format!("`{name}` cannot be sent as a header"));
+            let header = name.parse::<HeaderName>().map_err(|_| unfit())?;
+            if let Some(before) = headers.get(&header) {
+                // Several values of one header are one list (RFC 9110).
+                text = format!("{}, {text}", String::from_utf8_lossy(before.as_bytes()));
+            }
+            let mut text = HeaderValue::from_str(&text).map_err(|_| unfit())?;
+            // Not shown where the request is shown.
+            text.set_sensitive(header == AUTHORIZATION || header == COOKIE);
+            headers.insert(header, text);
         }
         Ok(headers)
     }
 
-    fn authorization(&self, authentication: &Authentication) -> Result<HeaderValue, Fault> {
-        let text = match authentication {
-            Authentication::Basic(Credentials::Inline(basic)) => {
-                let user = self.text(&basic.username)?;
-                let password = self.text(&basic.password)?;
-                format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
-            }
+    fn auth(&self, authentication: &Authentication) -> Result<HttpAuth, Fault> {
+        match authentication {
+            Authentication::Basic(Credentials::Inline(basic)) => Ok(HttpAuth::Basic {
+                username: self.text(&basic.username)?,
+                password: self.text(&basic.password)?,
+            }),
             Authentication::Bearer(Credentials::Inline(bearer)) => {
-                format!("Bearer {}", self.text(&bearer.token)?)
+                Ok(HttpAuth::Bearer(self.text(&bearer.token)?))
             }
             Authentication::Basic(Credentials::Secret(name))
             | Authentication::Bearer(Credentials::Secret(name)) => {
                 let detail = format!("there is no secret `{name}`");
-                return Err(Fault::new(Standard::Authorization, self.pointer, detail));
+                Err(Fault::new(Standard::Authorization, self.pointer, detail))
             }
-        };
-        let mut header = HeaderValue::from_str(&text)
-            .map_err(|_| self.fault("the credentials cannot be sent as a header".to_owned()))?;
-        header.set_sensitive(true);
-        Ok(header)
+        }
     }
 }
 
@@ -143,7 +141,7 @@ impl Machine {
     ) -> Result<(), Fault> {
         let site = Site {
             input,
-            scope: self.scope(id, Stage::Body),
+            scope: self.scope(id, Stage::Body, &Several),
             pointer,
         };
         let uri = site.uri(&call.endpoint.uri)?;
@@ -151,9 +149,8 @@ impl Machine {
             Some(template) => site.headers(template)?,
             None => HeaderMap::new(),
         };
-        if let Some(authentication) = &call.endpoint.authentication {
-            headers.insert(AUTHORIZATION, site.authorization(authentication)?);
-        }
+        let authentication = call.endpoint.authentication.as_ref();
+        let auth = authentication.map(|a| site.auth(a)).transpose()?;
         let query = match &call.query {
             Some(template) => site.pairs("query", template)?,
             None => Vec::new(),
@@ -165,9 +162,8 @@ impl Machine {
             .transpose()?;
         // The author's own key, if there is one, says more than ours.
         if !headers.contains_key(&IDEMPOTENCY_KEY) {
-            let visit = Visit::of(&self.tree, id);
-            let key = visit.idempotency_key(&self.about.execution_id);
-            if let Ok(key) = HeaderValue::from_str(&key) {
+            let visit = Identity::of(&self.about.execution_id, &self.tree, id);
+            if let Ok(key) = HeaderValue::from_str(&visit.key()) {
                 headers.insert(&IDEMPOTENCY_KEY, key);
             }
         }
@@ -177,6 +173,7 @@ impl Machine {
             uri,
             query,
             headers,
+            auth,
             body,
             output: call.output,
             redirect: call.redirect,
@@ -223,6 +220,7 @@ fn fault_of(failure: HttpFailure, pointer: &str) -> Fault {
     let standard = match failure.kind {
         FailureKind::Communication => Standard::Communication,
         FailureKind::Configuration => Standard::Configuration,
+        FailureKind::Authorization => Standard::Authorization,
         FailureKind::Timeout => Standard::Timeout,
     };
     let fault = Fault::new(standard, pointer, failure.detail);

@@ -10,7 +10,7 @@ use super::effect::{HttpAnswer, HttpFailure, HttpRequest};
 use super::event::{Detail, EventKind, HistoryEvent};
 use super::fault::{Fault, Standard};
 use super::frame::{Body, CorruptFrames, Frame, ROOT, Root, TaskFrame, Timer};
-use super::identity::Visit;
+use super::identity::Position;
 use super::program::Program;
 use super::tree::Tree;
 use crate::value::{self, Value};
@@ -99,6 +99,16 @@ pub struct Changes {
     pub set_timers: Vec<(u64, Timestamp)>,
     pub clear_timers: Vec<u64>,
     pub events: Vec<HistoryEvent>,
+}
+
+impl Changes {
+    /// Bytes of the texts in it.
+    pub fn size(&self) -> usize {
+        let frames = self.upsert_frames.iter().map(|(_, text)| text.len());
+        let events = self.events.iter();
+        let events = events.map(|event| event.task.len() + event.detail.len());
+        frames.sum::<usize>() + events.sum::<usize>()
+    }
 }
 
 /// One execution.
@@ -273,6 +283,17 @@ impl Machine {
             || !self.clear_timers.is_empty()
     }
 
+    /// Whether a timer waits to be stored: its due time must outlive the
+    /// process, however soon something else will be stored.
+    pub fn has_new_timers(&self) -> bool {
+        !self.set_timers.is_empty()
+    }
+
+    /// Ends the execution with an error from outside of its document.
+    pub fn abandon(&mut self, fault: Fault, now: Timestamp) {
+        self.fail_execution(fault, now);
+    }
+
     /// How many lines of history wait for the next checkpoint.
     pub fn pending_events(&self) -> usize {
         self.events.len()
@@ -330,13 +351,13 @@ impl Machine {
             return;
         };
         let pointer = task.pointer();
-        let visit = Visit::of(&self.tree, id);
+        let position = Position::of(&self.tree, id);
         let detail = Detail {
-            iteration: visit.iteration,
-            visit: (visit.visit > 1).then_some(visit.visit),
+            iteration: position.iteration,
+            visit: (position.visit > 1).then_some(position.visit),
             ..detail
         };
-        self.push_event(kind, pointer, visit.attempt, &detail, now);
+        self.push_event(kind, pointer, position.attempt, &detail, now);
     }
 
     /// Adds a line about the `try` in frame `id`, under the number of its own

@@ -5,8 +5,9 @@ use std::sync::{Arc, LazyLock};
 use super::data;
 use super::frame::{Body, Frame, TaskFrame, TryPhase};
 use super::machine::Machine;
-use crate::expression::Variables;
-use crate::language::model::TaskKind;
+use crate::expression::{Expression, Template, Variables};
+use crate::language::duration::DurationSource;
+use crate::language::model::{TaskKind, Transform};
 use crate::value::{self, Value};
 
 /// Where in a task an expression stands: which variables it has there.
@@ -22,6 +23,52 @@ pub(super) enum Stage<'a> {
     Output(&'a Value),
     /// In `export.as`, with the raw output and the output.
     Export(&'a Value, &'a Value),
+}
+
+/// Something with expressions in it. Descriptors are put together only for
+/// those that look at them.
+pub(super) trait Uses {
+    /// Whether the variable is mentioned, named without `$`.
+    fn uses(&self, variable: &str) -> bool;
+}
+
+impl Uses for Expression {
+    fn uses(&self, variable: &str) -> bool {
+        self.uses(variable)
+    }
+}
+
+impl Uses for Template {
+    fn uses(&self, variable: &str) -> bool {
+        self.uses(variable)
+    }
+}
+
+impl Uses for Transform {
+    fn uses(&self, variable: &str) -> bool {
+        match self {
+            Self::Expression(expression) => expression.uses(variable),
+            Self::Template(template) => template.uses(variable),
+        }
+    }
+}
+
+impl Uses for DurationSource {
+    fn uses(&self, variable: &str) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Expression(expression) => expression.uses(variable),
+        }
+    }
+}
+
+/// Several expressions together: they are taken to use everything.
+pub(super) struct Several;
+
+impl Uses for Several {
+    fn uses(&self, _: &str) -> bool {
+        true
+    }
 }
 
 /// `$runtime`.
@@ -51,7 +98,7 @@ impl Machine {
     }
 
     /// For expressions of the task in frame `id`.
-    pub(super) fn scope(&self, id: u64, stage: Stage<'_>) -> Variables {
+    pub(super) fn scope(&self, id: u64, stage: Stage<'_>, reader: &impl Uses) -> Variables {
         let mut scope = self.workflow_scope(true);
         let Some(task) = self.tree.task(id) else {
             return scope;
@@ -75,7 +122,9 @@ impl Machine {
                 raw_output = raw.clone();
             }
         }
-        scope.task = self.task_descriptor(task, raw_output);
+        if reader.uses("task") {
+            scope.task = self.task_descriptor(task, raw_output);
+        }
         scope
     }
 

@@ -10,10 +10,10 @@ use super::data;
 use super::event::{Detail, EventKind};
 use super::fault::Fault;
 use super::frame::{Body, TaskFrame, TryBody, TryPhase};
-use super::identity::Visit;
+use super::identity::Identity;
 use super::machine::Machine;
 use super::retry::{Backoff, Schedule};
-use super::scope::Stage;
+use super::scope::{Several, Stage};
 use crate::expression::Expression;
 use crate::language::model::{self, Catch, FlowDirective, RetryPolicy, TaskKind, Try};
 use crate::value::Value;
@@ -37,7 +37,7 @@ impl Machine {
             None => None,
             Some(limit) => {
                 let pointer = self.pointer_of(id);
-                let scope = self.scope(id, Stage::Body);
+                let scope = self.scope(id, Stage::Body, &Several);
                 let after = data::duration(limit, &input, &scope, &pointer)?;
                 Some(self.set_timer(now.saturating_add(after)))
             }
@@ -188,7 +188,7 @@ impl Machine {
             return Ok(true);
         }
         let pointer = task.pointer();
-        let mut scope = self.scope(id, Stage::Body);
+        let mut scope = self.scope(id, Stage::Body, &Several);
         scope.set(Arc::clone(&catch.as_), fault.to_value());
         if let Some(when) = when
             && !data::holds(when, &task.input, &scope, &pointer)?
@@ -218,7 +218,7 @@ impl Machine {
             return Ok(None);
         }
         let pointer = task.pointer();
-        let scope = self.scope(id, Stage::Body);
+        let scope = self.scope(id, Stage::Body, &Several);
         let duration = |source| data::duration(source, &task.input, &scope, &pointer);
         let schedule = Schedule {
             delay: policy
@@ -239,7 +239,7 @@ impl Machine {
             retries: policy.limit.attempt_count,
             within: policy.limit.duration.as_ref().map(duration).transpose()?,
         };
-        let seed = Visit::of(&self.tree, id).seed(&self.about.execution_id);
+        let seed = Identity::of(&self.about.execution_id, &self.tree, id).seed();
         Ok(schedule.next(body.attempt, seed, body.first_started_at, now))
     }
 

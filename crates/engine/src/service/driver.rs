@@ -19,8 +19,8 @@ use super::Shared;
 use super::convert::{self, Beginning};
 use super::http;
 use crate::interpreter::{
-    Command, Event, EventKind, Fault, HistoryEvent, HttpAnswer, HttpFailure, HttpRequest, Machine,
-    Standard, Status,
+    Changes, Command, Event, EventKind, Fault, HistoryEvent, HttpAnswer, HttpFailure, HttpRequest,
+    Machine, Standard, Status,
 };
 
 /// Steps between two looks at the rest of the world: a step is some
@@ -30,6 +30,10 @@ const STEPS: u32 = 32;
 /// Lines of history that are worth a checkpoint without an effect, so that a
 /// long run of pure tasks fits into messages and memory.
 const HISTORY_LINES: usize = 2_000;
+
+/// Bytes of frames and history that one checkpoint may carry; what a message
+/// has besides is little.
+const LARGEST_CHECKPOINT: usize = super::MAX_MESSAGE / 4 * 3;
 
 /// The longest sleep at once: the clock of the host may be set while it
 /// lasts, and due times are of the clock.
@@ -43,7 +47,7 @@ type Done = (u64, Result<HttpAnswer, HttpFailure>);
 pub(super) struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    fn stored_until(&self, next_event_seq: u64) {
+    pub fn stored_until(&self, next_event_seq: u64) {
         self.0.store(next_event_seq, Ordering::Relaxed);
     }
 
@@ -147,9 +151,11 @@ where
             if status == Status::Blocked && calls.is_empty() && self.is_idle() {
                 return self.suspend(&mut machine).await;
             }
-            // An effect must not happen before what led to it is stored.
-            if (!calls.is_empty() || status == Status::Runnable) && machine.is_changed() {
-                self.checkpoint(&mut machine).await?;
+            // An effect must not happen before what led to it is stored, and
+            // a due time must not be computed twice.
+            let now = !calls.is_empty() || status == Status::Runnable || machine.has_new_timers();
+            if now && machine.is_changed() && !self.checkpoint(&mut machine).await? {
+                return Ok(());
             }
             for (frame, request) in calls {
                 self.carry_out(frame, request);
@@ -237,7 +243,8 @@ where
             let header = trace.child().to_header();
             request.headers.insert(trace_context::TRACEPARENT, header);
         }
-        let work = async move { (frame, http::call(request).await) };
+        let shared = Arc::clone(&self.shared);
+        let work = async move { (frame, http::call(&shared.http, request).await) };
         let (abort, registration) = AbortHandle::new_pair();
         self.aborts.insert(frame, abort);
         let work = Abortable::new(work, registration);
@@ -278,18 +285,38 @@ where
             .map_err(|_| Stop::Gone)
     }
 
-    /// Has the changes stored, and returns once they are.
-    async fn checkpoint(&mut self, machine: &mut Machine) -> Result<(), Stop> {
+    /// The changes; `None` when they are more than a message can carry, and
+    /// the execution has ended with that.
+    async fn changes(&mut self, machine: &mut Machine) -> Result<Option<Changes>, Stop> {
+        let changes = machine.take_changes();
+        let size = changes.size();
+        if size <= LARGEST_CHECKPOINT {
+            return Ok(Some(changes));
+        }
+        let detail = format!("its state grew by {size} bytes at once, more than can be stored");
+        let fault = Fault::new(Standard::Runtime, "", detail);
+        machine.abandon(fault.clone(), Timestamp::now());
+        let mut history = changes.events;
+        history.extend(machine.take_events());
+        self.send(convert::failed(&fault, history)).await?;
+        Ok(None)
+    }
+
+    /// Has the changes stored, and returns once they are; `false` when that
+    /// was the end.
+    async fn checkpoint(&mut self, machine: &mut Machine) -> Result<bool, Stop> {
+        let Some(changes) = self.changes(machine).await? else {
+            return Ok(false);
+        };
         self.checkpoint_seq += 1;
         let seq = self.checkpoint_seq;
-        let message = convert::checkpoint(seq, machine.take_changes(), false);
-        self.send(message).await?;
+        self.send(convert::checkpoint(seq, changes, false)).await?;
         loop {
             tokio::select! {
                 request = next(&mut self.requests) => match request? {
                     pb::execute_request::Message::Ack(ack) if ack.seq == seq => {
                         self.progress.stored_until(machine.next_event_seq());
-                        return Ok(());
+                        return Ok(true);
                     }
                     pb::execute_request::Message::Cancel(_) => return Err(Stop::Gone),
                     _ => {
@@ -313,8 +340,11 @@ where
             // Nothing would ever wake it.
             return Err(RpcStatus::internal("the execution waits for nothing").into());
         }
+        let Some(changes) = self.changes(machine).await? else {
+            return Ok(());
+        };
         self.checkpoint_seq += 1;
-        let message = convert::checkpoint(self.checkpoint_seq, machine.take_changes(), true);
+        let message = convert::checkpoint(self.checkpoint_seq, changes, true);
         self.send(message).await
     }
 }

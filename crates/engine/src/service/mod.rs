@@ -26,6 +26,7 @@ use millrace_proto::engine::v1::workflow_engine_service_server::{
 use millrace_service::trace_context;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::effects::http::{HttpCaller, HttpConfig, HttpSetup};
 use crate::interpreter::Limits;
 
 pub use responses::Responses;
@@ -39,6 +40,8 @@ pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How an engine is set up.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
+    /// For `call: http`.
+    pub http: HttpConfig,
     /// What bounds a runaway execution.
     pub limits: Limits,
     /// How many compiled workflows are kept.
@@ -48,6 +51,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
+            http: HttpConfig::default(),
             limits: Limits::default(),
             cached_workflows: 512,
         }
@@ -57,6 +61,7 @@ impl Default for EngineConfig {
 /// What every conversation shares.
 #[derive(Debug)]
 struct Shared {
+    http: HttpCaller,
     limits: Limits,
     programs: Programs,
 }
@@ -68,13 +73,23 @@ pub struct EngineService {
 }
 
 impl EngineService {
+    /// An engine set up as `config` says.
+    ///
+    /// # Panics
+    /// When outgoing HTTP cannot be set up; see [`EngineService::build`].
     pub fn new(config: &EngineConfig) -> Self {
-        Self {
+        Self::build(config.clone()).expect("outgoing HTTP can be set up")
+    }
+
+    /// As [`EngineService::new`]; fails when outgoing HTTP cannot be set up.
+    pub fn build(config: EngineConfig) -> Result<Self, HttpSetup> {
+        Ok(Self {
             shared: Arc::new(Shared {
+                http: HttpCaller::new(config.http)?,
                 limits: config.limits,
                 programs: Programs::new(config.cached_workflows),
             }),
-        }
+        })
     }
 
     /// As a tower service, for a server or an in-process transport.

@@ -54,7 +54,6 @@ impl Responses {
     }
 }
 
-/// Runs the driver; a panic in it fails this execution and nothing else.
 async fn converse(
     shared: Arc<Shared>,
     requests: Streaming<pb::ExecuteRequest>,
@@ -63,7 +62,17 @@ async fn converse(
 ) {
     let progress = Progress::default();
     let driver = Driver::new(shared, requests, sender.clone(), trace, progress.clone());
-    let last = match AssertUnwindSafe(driver.run()).catch_unwind().await {
+    guarded(driver.run(), sender, progress).await;
+}
+
+/// Does the work; what it fails with, or a panic in it, is the last answer of
+/// this conversation and touches nothing else.
+async fn guarded(
+    work: impl Future<Output = Result<(), Status>>,
+    sender: mpsc::Sender<Answer>,
+    progress: Progress,
+) {
+    let last = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => return,
         Ok(Err(status)) => Err(status),
         Err(panic) => {
@@ -92,5 +101,29 @@ impl Stream for Responses {
             self.work = None;
         }
         self.answers.poll_recv(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_fails_its_execution_after_what_is_stored() {
+        let progress = Progress::default();
+        let (sender, mut answers) = mpsc::channel(1);
+        progress.stored_until(5);
+        guarded(async { panic!("on purpose") }, sender, progress).await;
+        let answer = answers.recv().await.unwrap().unwrap();
+        let Some(pb::execute_response::Message::Failed(failed)) = answer.message else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(failed.events[0].seq, 5);
+        assert_eq!(failed.events[0].kind, "executionFailed");
+        assert!(
+            !failed.error_json.contains("on purpose"),
+            "{}",
+            failed.error_json
+        );
     }
 }

@@ -1,5 +1,7 @@
 use serde_json::json;
 
+use crate::effects::http::HttpAuth;
+
 use super::{Answers, FailureKind, HttpFailure, World, check, count, run};
 
 /// 503 for the first two calls.
@@ -276,7 +278,10 @@ do:
     );
     assert_eq!(request.headers["x-kind"], "cat");
     assert!(!request.headers.contains_key("x-none"));
-    assert_eq!(request.headers["authorization"], "Basic YWRhOnNlY3JldA==");
+    let auth = request.auth.as_ref().unwrap();
+    assert!(
+        matches!(auth, HttpAuth::Basic { username, password } if username == "ada" && password == "secret")
+    );
     assert_eq!(request.headers["millrace-fencing-token"], "7");
     assert_eq!(request.headers["idempotency-key"].len(), 64);
 }
