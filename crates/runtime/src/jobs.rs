@@ -2,9 +2,11 @@
 //! dead processes owned, and retention. Schedules of workflows are not here:
 //! those are rows in the database that all instances share.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_types::ExecutionId;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,6 +53,22 @@ pub(crate) async fn run(
             })
         })?)
         .await?;
+    let at_reconcile = Arc::downgrade(&coordinator);
+    let suspects = Arc::new(tokio::sync::Mutex::new(HashSet::new()));
+    scheduler
+        .add(Job::new_repeated_async(
+            coordinator.config.lease_ttl,
+            move |_, _| {
+                let coordinator = at_reconcile.upgrade();
+                let suspects = Arc::clone(&suspects);
+                Box::pin(async move {
+                    if let Some(coordinator) = coordinator {
+                        reconcile(&coordinator, &mut *suspects.lock().await).await;
+                    }
+                })
+            },
+        )?)
+        .await?;
     scheduler.start().await?;
     stop.cancelled().await;
     scheduler.shutdown().await
@@ -75,6 +93,13 @@ async fn take_over(coordinator: &ExecutionCoordinator) {
                 return;
             }
         }
+    }
+}
+
+async fn reconcile(coordinator: &ExecutionCoordinator, suspects: &mut HashSet<(ExecutionId, u64)>) {
+    match coordinator.reconcile(suspects).await {
+        Ok(now) => *suspects = now,
+        Err(error) => warn!(%error, "owned executions could not be looked for"),
     }
 }
 

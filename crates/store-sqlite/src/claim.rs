@@ -29,6 +29,8 @@ const TAKE: &str = "
     RETURNING id, deployment_id, workflow_id, version, trigger_kind, trigger_id, epoch, input,
         started_at, checkpoint_seq, next_event_seq, traceparent";
 
+const OWNED: &str = "SELECT id, epoch FROM executions WHERE owner = ?1 LIMIT 10000";
+
 const FRAMES: &str = "
     SELECT execution_id, id, data FROM frames
     WHERE execution_id IN (SELECT value FROM json_each(?1))
@@ -71,6 +73,20 @@ impl SqliteStore {
             .await
             .map_err(store_error)?;
         Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
+    }
+
+    pub(crate) async fn owned_by(
+        &self,
+        owner: IncarnationId,
+    ) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
+        let rows: Vec<SqliteRow> = sqlx::query(OWNED)
+            .bind(owner.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| Ok((row.parsed("id")?, row.number("epoch")?)))
+            .collect()
     }
 
     pub(crate) async fn give_back(

@@ -309,6 +309,9 @@ pub trait ExecutionStore: Send + Sync + 'static {
         epoch: u64,
     ) -> Result<bool, StoreError>;
 
+    /// What `owner` owns, with the epochs; 10,000 at most.
+    async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError>;
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError>;
 
     /// Newest first (by id, descending), live and ended in one snapshot.

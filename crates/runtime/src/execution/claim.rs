@@ -64,7 +64,7 @@ async fn claim_once(
             debug!(executions = claimed.len(), "claimed due executions");
         }
         for (job, slot) in claimed.into_iter().zip(slots) {
-            coordinator.start(job, incarnation.id, incarnation.over.clone(), slot);
+            coordinator.start(job, incarnation.clone(), slot);
         }
         if !full {
             let due = coordinator.store.next_due().await?;

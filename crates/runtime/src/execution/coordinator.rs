@@ -1,7 +1,7 @@
 //! [`ExecutionCoordinator`]: admits executions, and holds what the process
 //! needs to run those that it owns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,15 +9,15 @@ use millrace_store::{
     Admission, Admitted, GroupCommit, Store, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::definitions::Definitions;
 use super::engine_client::EngineClient;
-use super::lease::Lease;
-use super::run::{Job, run};
+use super::job::{Draft, Job};
+use super::lease::{Incarnation, Lease};
+use super::run::run;
 use super::waiters::Waiters;
 use crate::RuntimeConfig;
 
@@ -85,44 +85,54 @@ impl ExecutionCoordinator {
         self: &Arc<Self>,
         mut admission: Admission,
     ) -> Result<Admitted, WriteRefused> {
-        let slot = self.free_slot();
-        let incarnation = self.lease.current();
-        admission.owner = slot.as_ref().map(|_| incarnation.id);
-        let (id, deployment_id) = (admission.id, admission.deployment_id);
-        let trigger = admission.trigger;
-        let input = admission.input.clone();
-        let traceparent = admission.traceparent.clone();
-        let WriteDone::Admitted(admitted) = self.writes.submit(Write::Admit(admission)).await?
-        else {
-            return Err(WriteRefused::Rejected(
-                "the store mixed up its answers".into(),
-            ));
-        };
-        match (admitted.owned, slot) {
-            (Some(epoch), Some(slot)) if admitted.fresh => {
-                let job = Job {
-                    id,
-                    deployment_id,
-                    workflow_id: admitted.workflow_id,
-                    version: admitted.version,
-                    trigger_kind: trigger.kind,
-                    trigger_id: trigger.id.map(|(id, _)| id),
-                    epoch,
-                    input,
-                    started_at: admitted.created_at,
-                    checkpoint_seq: 0,
-                    next_event_seq: 1,
-                    frames: Vec::new(),
-                    due_timers: Vec::new(),
-                    traceparent,
-                };
-                self.start(job, incarnation.id, incarnation.over, slot);
+        let Some(slot) = self.free_slot() else {
+            let admitted = self.write_admission(admission).await?;
+            if admitted.fresh {
+                self.due.notify_one();
             }
-            (Some(epoch), _) => self.settle_repeat(id, incarnation.id, epoch).await,
-            _ if admitted.fresh => self.due.notify_one(),
-            _ => {}
+            return Ok(admitted);
+        };
+        let incarnation = self.lease.current();
+        admission.owner = Some(incarnation.id);
+        let (answer, answered) = oneshot::channel();
+        let coordinator = Arc::clone(self);
+        // A task of its own, from the commit on: a caller that hangs up in
+        // between must not leave an execution that is owned and never run.
+        self.running.spawn(async move {
+            let draft = Draft::of(&admission);
+            let admitted = coordinator.write_admission(admission).await;
+            let owned = admitted
+                .as_ref()
+                .ok()
+                .and_then(|a| Some((a.clone(), a.owned?)));
+            let _ = answer.send(admitted);
+            match owned {
+                Some((admitted, epoch)) if admitted.fresh => {
+                    let job = draft.admitted(&admitted, epoch);
+                    coordinator.work(job, incarnation, slot).await;
+                }
+                Some((admitted, epoch)) => {
+                    coordinator
+                        .settle_repeat(admitted.id, incarnation.id, epoch)
+                        .await;
+                }
+                None => {}
+            }
+        });
+        answered.await.unwrap_or_else(|_| {
+            Err(WriteRefused::Unavailable(
+                "the admission was cut off".into(),
+            ))
+        })
+    }
+
+    async fn write_admission(&self, admission: Admission) -> Result<Admitted, WriteRefused> {
+        match self.writes.submit(Write::Admit(admission)).await? {
+            WriteDone::Admitted(admitted) => Ok(admitted),
+            _ => Err(WriteRefused::Rejected(
+                "the store mixed up its answers".into(),
+            )),
         }
-        Ok(admitted)
     }
 
     /// A repeat of an admission that this process owns already. It is at work
@@ -154,32 +164,66 @@ impl ExecutionCoordinator {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    /// Runs an owned execution until it ends, waits, or is no longer ours.
+    /// Runs an owned execution in a task of its own.
     pub(crate) fn start(
         self: &Arc<Self>,
         job: Job,
-        owner: IncarnationId,
-        over: CancellationToken,
+        incarnation: Incarnation,
         slot: OwnedSemaphorePermit,
     ) {
         let coordinator = Arc::clone(self);
+        self.running
+            .spawn(async move { coordinator.work(job, incarnation, slot).await });
+    }
+
+    /// Runs an owned execution until it ends, waits, or is no longer ours.
+    async fn work(&self, job: Job, incarnation: Incarnation, slot: OwnedSemaphorePermit) {
         let (id, epoch) = (job.id, job.epoch);
         self.at_work().insert(id, epoch);
-        self.running.spawn(async move {
-            tokio::select! {
-                () = run(&coordinator, job, owner) => {}
-                () = over.cancelled() => {
-                    info!(execution.id = %id, "execution {id} is let go: its owner's lease is over");
+        tokio::select! {
+            () = run(self, job, incarnation.id) => {}
+            () = incarnation.over.cancelled() => {
+                info!(execution.id = %id, "execution {id} is let go: its owner's lease is over");
+            }
+        }
+        let mut at_work = self.at_work();
+        // Parked and claimed again, it may be at work with a later epoch.
+        if at_work.get(&id) == Some(&epoch) {
+            at_work.remove(&id);
+        }
+        drop(at_work);
+        drop(slot);
+    }
+
+    /// Gives back what this process owns and does not work on: a claim or an
+    /// admission whose answer was lost. `suspects` are those that were found
+    /// so the last time; only they are given back, since one that has just
+    /// been committed may not be at work yet. Answers the suspects of now.
+    pub(crate) async fn reconcile(
+        &self,
+        suspects: &HashSet<(ExecutionId, u64)>,
+    ) -> Result<HashSet<(ExecutionId, u64)>, StoreError> {
+        let owner = self.lease.current().id;
+        let owned = self.store.owned(owner).await?;
+        let idle: Vec<_> = {
+            let at_work = self.at_work();
+            owned
+                .into_iter()
+                .filter(|(id, epoch)| at_work.get(id) != Some(epoch))
+                .collect()
+        };
+        let mut now = HashSet::new();
+        for (id, epoch) in idle {
+            if suspects.contains(&(id, epoch)) {
+                warn!(execution.id = %id, "execution {id} is owned and nobody works on it; given back");
+                if self.store.release(id, owner, epoch).await? {
+                    self.due.notify_one();
                 }
+            } else {
+                now.insert((id, epoch));
             }
-            let mut at_work = coordinator.at_work();
-            // Parked and claimed again, it may be at work with a later epoch.
-            if at_work.get(&id) == Some(&epoch) {
-                at_work.remove(&id);
-            }
-            drop(at_work);
-            drop(slot);
-        });
+        }
+        Ok(now)
     }
 
     /// Lets what runs end within the drain time, then hands the rest over.

@@ -14,6 +14,7 @@ pub(crate) mod claim;
 pub(crate) mod coordinator;
 pub(crate) mod definitions;
 pub(crate) mod engine_client;
+pub(crate) mod job;
 pub(crate) mod lease;
 pub(crate) mod query;
 pub(crate) mod run;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::trace_context::TraceContext;
 use millrace_store::{
-    Checkpoint, Claimed, Ending, EventRecord, FrameRecord, Outcome, TimerRecord, Write, WriteDone,
+    Checkpoint, Ending, EventRecord, FrameRecord, Outcome, TimerRecord, Write, WriteDone,
     WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
@@ -18,9 +18,7 @@ use tracing::{Instrument as _, debug, error, info_span, warn};
 
 use super::coordinator::ExecutionCoordinator;
 use super::definitions::Definition;
-
-/// What is needed to go on with an execution that this process owns.
-pub(crate) type Job = Claimed;
+use super::job::Job;
 
 /// Why a run stopped without an end or a wait.
 #[derive(Debug, thiserror::Error)]

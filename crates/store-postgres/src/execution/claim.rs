@@ -172,3 +172,18 @@ pub(super) async fn release(
     .map_err(store_error)?;
     Ok(done.rows_affected() == 1)
 }
+
+pub(super) async fn owned(
+    store: &PostgresStore,
+    owner: IncarnationId,
+) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT id, epoch FROM executions WHERE owner = $1 LIMIT 10000")
+            .bind(owner.to_string())
+            .fetch_all(&store.pool)
+            .await
+            .map_err(store_error)?;
+    rows.into_iter()
+        .map(|(id, epoch)| Ok((parsed(&id)?, counter(epoch))))
+        .collect()
+}

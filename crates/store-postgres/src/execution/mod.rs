@@ -49,6 +49,10 @@ impl ExecutionStore for PostgresStore {
         self.bounded(claim::release(self, id, owner, epoch)).await
     }
 
+    async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
+        self.bounded(claim::owned(self, owner)).await
+    }
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         self.bounded(async {
             let found = read::find(self, id).await?;

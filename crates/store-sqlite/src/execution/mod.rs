@@ -41,6 +41,10 @@ impl ExecutionStore for SqliteStore {
         self.give_back(id, owner, epoch).await
     }
 
+    async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
+        self.owned_by(owner).await
+    }
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         self.show_execution(id).await
     }

@@ -106,6 +106,10 @@ impl ExecutionStore for Told {
     async fn release(&self, _: ExecutionId, _: IncarnationId, _: u64) -> Result<bool, StoreError> {
         unreachable!("group commit only commits")
     }
+    async fn owned(&self, _: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
+        unreachable!("group commit only commits")
+    }
+
     async fn execution(&self, _: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         unreachable!("group commit only commits")
     }

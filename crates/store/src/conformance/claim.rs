@@ -201,6 +201,23 @@ pub async fn next_due_tells_how_long_to_wait(store: Shared, _: &dyn Fixture) {
     assert_eq!(store.next_due().await.unwrap(), Some(Duration::ZERO));
 }
 
+pub async fn owned_executions_are_listed_with_their_epochs(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let (owner, other) = (alive(&store).await, alive(&store).await);
+    let first = running(&store, deployment.id, owner).await;
+    let parked = running(&store, deployment.id, owner).await;
+    running(&store, deployment.id, other).await;
+    assert_eq!(store.owned(owner).await.unwrap().len(), 2);
+    checkpoint(&store, parked.park(1, ahead(HOUR)))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.owned(owner).await.unwrap(),
+        vec![(first.id, first.epoch)]
+    );
+    assert_eq!(store.owned(IncarnationId::new()).await.unwrap(), vec![]);
+}
+
 pub async fn released_execution_is_due_at_once_with_a_raised_epoch(store: Shared, _: &dyn Fixture) {
     let held = one_running(&store).await;
     // A timer far ahead does not keep it back: it was at work.

@@ -135,6 +135,7 @@ macro_rules! conformance_tests {
                 concurrent_claims_are_disjoint_and_complete
                 dead_owner_claims_nothing
                 next_due_tells_how_long_to_wait
+                owned_executions_are_listed_with_their_epochs
                 released_execution_is_due_at_once_with_a_raised_epoch
                 release_is_fenced
             }
