@@ -112,6 +112,9 @@ pub struct PlainArgs {
     /// Where to serve /livez, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
+    /// When ready, print one line of JSON with the address
+    #[arg(long)]
+    pub ready_json: bool,
 }
 
 #[derive(Debug, Args)]

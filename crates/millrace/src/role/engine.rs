@@ -9,8 +9,9 @@ use millrace_service::{OnFailure, Transport};
 
 use super::RoleError;
 use super::process::{Process, bind};
+use super::ready::announce_one;
 
-pub async fn run(config: &Config) -> Result<(), RoleError> {
+pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let config = &config.engine;
     let process = Process::new()?;
     process
@@ -25,6 +26,7 @@ pub async fn run(config: &Config) -> Result<(), RoleError> {
             server.serve(listener, stop)
         });
     tracing::info!(%at, "the engine serves gRPC on {at}");
+    announce_one("engine", at, ready_json);
     process.run(std::future::ready(())).await
 }
 

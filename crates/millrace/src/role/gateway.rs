@@ -8,8 +8,9 @@ use tokio::net::TcpListener;
 
 use super::RoleError;
 use super::process::{Process, bind};
+use super::ready::announce_one;
 
-pub async fn run(config: &Config) -> Result<(), RoleError> {
+pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let config = &config.gateway;
     let process = Process::new()?;
     process
@@ -32,6 +33,7 @@ pub async fn run(config: &Config) -> Result<(), RoleError> {
         &process.listeners,
     );
     tracing::info!(%at, "the gateway serves HTTP on {at}");
+    announce_one("http", at, ready_json);
     process.run(std::future::ready(())).await
 }
 

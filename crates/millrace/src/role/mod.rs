@@ -52,10 +52,10 @@ pub enum RoleError {
 pub async fn run(command: RoleCommand, loaded: Loaded) -> Result<(), RoleError> {
     match command {
         RoleCommand::Dev(args) => dev::run(args.ready_json, &loaded).await,
-        RoleCommand::Gateway(_) => gateway::run(&loaded.config).await,
-        RoleCommand::Runtime(_) => runtime::run(&loaded).await,
-        RoleCommand::Orchestrator(_) => orchestrator::run(&loaded.config).await,
-        RoleCommand::Engine(_) => engine::run(&loaded.config).await,
+        RoleCommand::Gateway(args) => gateway::run(args.plain.ready_json, &loaded.config).await,
+        RoleCommand::Runtime(args) => runtime::run(args.plain.ready_json, &loaded).await,
+        RoleCommand::Orchestrator(args) => orchestrator::run(args.ready_json, &loaded.config).await,
+        RoleCommand::Engine(args) => engine::run(args.ready_json, &loaded.config).await,
         RoleCommand::Migrate(_) => migrate::run(&loaded).await,
     }
 }

@@ -9,8 +9,9 @@ use tokio::net::TcpListener;
 
 use super::RoleError;
 use super::process::{Process, bind};
+use super::ready::announce_one;
 
-pub async fn run(config: &Config) -> Result<(), RoleError> {
+pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let config = &config.orchestrator;
     let process = Process::new()?;
     process
@@ -23,6 +24,7 @@ pub async fn run(config: &Config) -> Result<(), RoleError> {
     let (listener, at) = bind("orchestrator.listen", config.listen).await?;
     serve(listener, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
+    announce_one("orchestrator", at, ready_json);
     process.run(std::future::ready(())).await
 }
 

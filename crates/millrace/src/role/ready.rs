@@ -56,6 +56,18 @@ pub fn announce(addresses: Addresses, data_dir: &Path, as_json: bool) {
     } else {
         banner(addresses, data_dir)
     };
+    print(&text);
+}
+
+/// The same for a role that is a process of its own: `{"runtime": "…"}`. Who
+/// has not asked for it finds the address in the log.
+pub fn announce_one(role: &str, at: SocketAddr, as_json: bool) {
+    if as_json {
+        print(&format!("{{\"{role}\": \"{at}\"}}\n"));
+    }
+}
+
+fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

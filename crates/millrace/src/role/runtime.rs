@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
+use super::ready::announce_one;
 use super::{RoleError, engine};
 
-pub async fn run(loaded: &Loaded) -> Result<(), RoleError> {
+pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config;
     let process = Process::new()?;
     process
@@ -36,6 +37,7 @@ pub async fn run(loaded: &Loaded) -> Result<(), RoleError> {
     let runtime = start(config, &database, &process.workers).await?;
     serve(listener, &runtime, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
+    announce_one("runtime", at, ready_json);
     process.run(hand_over(runtime)).await?;
     database.close().await;
     Ok(())
