@@ -73,16 +73,8 @@ pub struct EngineService {
 }
 
 impl EngineService {
-    /// An engine set up as `config` says.
-    ///
-    /// # Panics
-    /// When outgoing HTTP cannot be set up; see [`EngineService::build`].
-    pub fn new(config: &EngineConfig) -> Self {
-        Self::build(config.clone()).expect("outgoing HTTP can be set up")
-    }
-
-    /// As [`EngineService::new`]; fails when outgoing HTTP cannot be set up.
-    pub fn build(config: EngineConfig) -> Result<Self, HttpSetup> {
+    /// Fails when outgoing HTTP cannot be set up.
+    pub fn new(config: EngineConfig) -> Result<Self, HttpSetup> {
         Ok(Self {
             shared: Arc::new(Shared {
                 http: HttpCaller::new(config.http)?,

@@ -39,7 +39,7 @@ fn service() -> EngineService {
         },
         ..EngineConfig::default()
     };
-    EngineService::build(config).unwrap()
+    EngineService::new(config).unwrap()
 }
 
 fn in_process(service: &EngineService) -> WorkflowEngineServiceClient<Transport> {

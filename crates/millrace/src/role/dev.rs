@@ -47,10 +47,14 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     Ok(())
 }
 
-/// Nothing else is installed, and one process needs no Redis.
+/// Nothing else is installed, and one process needs no Redis. What is being
+/// developed calls services on the same machine and next to it.
 fn settings(loaded: &Loaded) -> Config {
     let mut config = loaded.config.clone();
     config.redis.url = None;
+    for near in ["loopback", "private"] {
+        config.engine.egress.allow.push(near.to_owned());
+    }
     config
 }
 

@@ -1,5 +1,7 @@
 //! `millrace engine`.
 
+use millrace_engine::effects::egress::{EgressPolicy, InvalidEgress};
+use millrace_engine::effects::http::{HttpConfig, HttpSetup};
 use millrace_engine::service::{EngineConfig, EngineService};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_service::config::{self, Config};
@@ -18,7 +20,7 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         .serve_admin("engine", "engine.admin_listen", config.admin_listen)
         .await?;
     let (listener, at) = bind("engine.listen", config.listen).await?;
-    let engine = EngineService::new(&settings(config));
+    let engine = build(config)?;
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(engine.into_server());
     process
         .listeners
@@ -30,15 +32,27 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     process.run(std::future::ready(())).await
 }
 
-/// The built-in engine, called in this process.
-pub fn embedded(config: &config::EngineConfig) -> Vec<Transport> {
-    vec![in_process(
-        EngineService::new(&settings(config)).into_server(),
-    )]
+/// Why the engine cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("`engine.egress.allow`: {0}")]
+    Egress(#[from] InvalidEgress),
+    #[error(transparent)]
+    Http(#[from] HttpSetup),
 }
 
-/// What the engine is told of the configuration: nothing yet, as
-/// `engine.egress` has no counterpart there.
-fn settings(_: &config::EngineConfig) -> EngineConfig {
-    EngineConfig::default()
+/// The built-in engine, called in this process.
+pub fn embedded(config: &config::EngineConfig) -> Result<Vec<Transport>, EngineError> {
+    Ok(vec![in_process(build(config)?.into_server())])
+}
+
+fn build(config: &config::EngineConfig) -> Result<EngineService, EngineError> {
+    let http = HttpConfig {
+        egress: EgressPolicy::parse(&config.egress.allow)?,
+        ..HttpConfig::default()
+    };
+    Ok(EngineService::new(EngineConfig {
+        http,
+        ..EngineConfig::default()
+    })?)
 }

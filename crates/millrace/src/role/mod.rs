@@ -41,6 +41,8 @@ pub enum RoleError {
     #[error("`redis.url`: {0}")]
     Redis(#[from] millrace_locks::InvalidRedisConfig),
     #[error(transparent)]
+    Engine(#[from] engine::EngineError),
+    #[error(transparent)]
     Runtime(#[from] millrace_runtime::StartError),
     #[error(transparent)]
     Store(#[from] millrace_store::StoreError),

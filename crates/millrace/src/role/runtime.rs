@@ -103,7 +103,7 @@ fn settings(config: &Config) -> RuntimeConfig {
 /// The engines that `runtime.engine` names.
 fn engines(config: &Config) -> Result<Vec<Transport>, RoleError> {
     match &config.runtime.engine {
-        RuntimeEngine::Embedded => Ok(engine::embedded(&config.engine)),
+        RuntimeEngine::Embedded => Ok(engine::embedded(&config.engine)?),
         RuntimeEngine::Remote(peers) => Ok(peers
             .iter()
             .map(|peer| remote(peer.as_str()))
