@@ -34,3 +34,4 @@ mod time;
 
 pub use config::PostgresConfig;
 pub use connect::PostgresStore;
+pub use migrate::Migration;

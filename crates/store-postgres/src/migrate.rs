@@ -13,15 +13,35 @@ use crate::error::store_error;
 /// The steps that this program was built with.
 static STEPS: Migrator = sqlx::migrate!("../../migrations/postgres");
 
+/// Number, whether it was finished, and its checksum.
+type Applied = (i64, bool, Vec<u8>);
+
+/// One numbered step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    pub version: i64,
+    pub description: String,
+}
+
 impl PostgresStore {
     /// Applies the steps that are missing, one after the other, each in a
     /// transaction of its own, and makes the partitions of the days ahead.
     /// Several processes may call it at once: one does it, the others wait.
-    /// Steps of a newer program are left alone.
+    /// Steps of a newer program are left alone. Answers those that were
+    /// missing.
     ///
     /// # Errors
     /// `Schema` when a step that is applied differs from the one built in.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
+    pub async fn migrate(&self) -> Result<Vec<Migration>, StoreError> {
+        let applied = self.bounded(self.applied()).await?;
+        let missing = STEPS
+            .iter()
+            .filter(|step| applied.iter().all(|(version, ..)| *version != step.version))
+            .map(|step| Migration {
+                version: step.version,
+                description: step.description.to_string(),
+            })
+            .collect();
         // A connection of its own, without time limits: a step on a large
         // database takes as long as it takes.
         let mut connection = self.options.connect().await.map_err(store_error)?;
@@ -37,7 +57,7 @@ impl PostgresStore {
         connection.close().await.map_err(store_error)?;
         let made = self.make_partitions(None).await?;
         info!(partitions = made, "the database schema is current");
-        Ok(())
+        Ok(missing)
     }
 
     /// Checks that every step which this program knows has been applied.
@@ -45,27 +65,25 @@ impl PostgresStore {
     /// # Errors
     /// `Schema` when one is missing, is half done, or differs.
     pub async fn schema_is_current(&self) -> Result<(), StoreError> {
-        self.bounded(async {
-            let exists: bool =
-                sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-                    .fetch_one(&self.pool)
-                    .await
-                    .map_err(store_error)?;
-            let applied: Vec<(i64, bool, Vec<u8>)> = if exists {
-                sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations")
-                    .fetch_all(&self.pool)
-                    .await
-                    .map_err(store_error)?
-            } else {
-                Vec::new()
-            };
-            judge(&applied)
-        })
-        .await
+        judge(&self.bounded(self.applied()).await?)
+    }
+
+    async fn applied(&self) -> Result<Vec<Applied>, StoreError> {
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        if !exists {
+            return Ok(Vec::new());
+        }
+        sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(store_error)
     }
 }
 
-fn judge(applied: &[(i64, bool, Vec<u8>)]) -> Result<(), StoreError> {
+fn judge(applied: &[Applied]) -> Result<(), StoreError> {
     let applied: HashMap<i64, (bool, &[u8])> = applied
         .iter()
         .map(|(version, success, checksum)| (*version, (*success, &checksum[..])))

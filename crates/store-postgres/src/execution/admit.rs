@@ -307,6 +307,9 @@ impl Admitting<'_> {
     }
 }
 
+/// In days since 1970; no partition lies beyond.
+const ANY_DAY: i32 = 1_000_000;
+
 /// Deletes those of the rows just inserted whose execution has ended before.
 async fn take_back(
     connection: &mut PgConnection,
@@ -315,7 +318,15 @@ async fn take_back(
     if inserted.is_empty() {
         return Ok(HashMap::new());
     }
-    let ended: HashMap<_, _> = fetch_known(connection, ENDED, inserted.keys()).await?;
+    // Created by the database's clock, now: what has ended by now did so today
+    // or, when midnight has just passed, tomorrow. Days beyond need no look.
+    let last = inserted
+        .values()
+        .map(|admitted| admitted.created_at.day())
+        .max()
+        .and_then(|day| i32::try_from(day + 1).ok())
+        .unwrap_or(ANY_DAY);
+    let ended = fetch_ended(connection, inserted.keys(), last).await?;
     if !ended.is_empty() {
         sqlx::query("DELETE FROM executions WHERE id = ANY($1)")
             .bind(ended.keys().map(ToString::to_string).collect::<Vec<_>>())
@@ -331,18 +342,20 @@ async fn find(
     connection: &mut PgConnection,
     ids: &HashSet<ExecutionId>,
 ) -> Result<HashMap<ExecutionId, Known>, Failure> {
-    let mut known = fetch_known(connection, LIVE, ids).await?;
+    let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let live = sqlx::query_as(LIVE).bind(texts);
+    let mut known = all_known(live.fetch_all(&mut *connection).await?)?;
     let rest: Vec<_> = ids.iter().filter(|id| !known.contains_key(id)).collect();
     if !rest.is_empty() {
-        known.extend(fetch_known(connection, ENDED, rest).await?);
+        known.extend(fetch_ended(connection, rest, ANY_DAY).await?);
     }
     Ok(known)
 }
 
-async fn fetch_known(
+async fn fetch_ended<'a>(
     connection: &mut PgConnection,
-    statement: &'static str,
-    ids: impl IntoIterator<Item = &ExecutionId>,
+    ids: impl IntoIterator<Item = &'a ExecutionId>,
+    last_day: i32,
 ) -> Result<HashMap<ExecutionId, Known>, Failure> {
     let mut first = i32::MAX;
     let mut texts = Vec::new();
@@ -350,11 +363,16 @@ async fn fetch_known(
         first = first.min(first_day(id.minted_at()));
         texts.push(id.to_string());
     }
-    let mut query = sqlx::query_as(statement).bind(texts);
-    if statement == ENDED {
-        query = query.bind(first);
-    }
-    let rows: Vec<FoundRow> = query.fetch_all(connection).await?;
+    let rows = sqlx::query_as(ENDED)
+        .bind(texts)
+        .bind(first)
+        .bind(last_day)
+        .fetch_all(connection)
+        .await?;
+    all_known(rows)
+}
+
+fn all_known(rows: Vec<FoundRow>) -> Result<HashMap<ExecutionId, Known>, Failure> {
     rows.into_iter()
         .map(|row| {
             let admitted = Admitted {

@@ -119,9 +119,10 @@ pub(super) struct InsertRow {
     pub epoch: Option<i64>,
 }
 
-/// $1 ids, $2 the first day: those of them that have ended.
+/// $1 ids, $2 the first day, $3 the last one: those of them that have ended.
 pub(super) const ENDED: &str = "SELECT id, workflow_id, version, status, created_at, NULL::text AS owner, epoch \
-     FROM executions_ended WHERE id = ANY($1) AND ended_day >= date '1970-01-01' + $2";
+     FROM executions_ended WHERE id = ANY($1) \
+       AND ended_day BETWEEN date '1970-01-01' + $2 AND date '1970-01-01' + $3";
 
 /// $1 ids: those of them that are live.
 pub(super) const LIVE: &str = "SELECT id, workflow_id, version, status, created_at, owner, epoch \

@@ -1,0 +1,316 @@
+//! What only PostgreSQL has: several writers at once, partitions, a network.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millrace_store::{
+    Admission, Admitted, DeploymentStore, Ending, EventRecord, ExecutionStore, IncarnationStore,
+    NewDeployment, Outcome, StoreError, TriggerRef, Write, WriteDone,
+};
+use millrace_store_postgres::{PostgresConfig, PostgresStore};
+use millrace_testkit::{TestDatabase, eventually};
+use millrace_types::{
+    DeploymentId, ExecutionId, ExecutionStatus, IncarnationId, Timestamp, TriggerKind,
+};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::JoinSet;
+
+const LONG: Duration = Duration::from_mins(10);
+
+struct Bench {
+    store: PostgresStore,
+    deployment: DeploymentId,
+    owner: IncarnationId,
+    // Dropped last, with the database.
+    database: TestDatabase,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let database = TestDatabase::create().await;
+        let config = PostgresConfig {
+            max_connections: 4,
+            lock_timeout: Duration::from_millis(500),
+            ..PostgresConfig::new(&database.url)
+        };
+        let store = PostgresStore::connect(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        let owner = IncarnationId::new();
+        store.register(owner, LONG).await.unwrap();
+        let bundle = NewDeployment {
+            namespace: "default".into(),
+            name: "orders".into(),
+            workflow_version: "1.0.0".into(),
+            digest: "0".into(),
+            definition_json: "{}".into(),
+            source: "{}".into(),
+            config_json: "{}".into(),
+            labels: BTreeMap::new(),
+            triggers: Vec::new(),
+        };
+        let deployment = store.deploy(&bundle).await.unwrap().deployment.id;
+        Self {
+            store,
+            deployment,
+            owner,
+            database,
+        }
+    }
+
+    async fn other_connection(&self) -> PgConnection {
+        PgConnection::connect(&self.database.url).await.unwrap()
+    }
+
+    fn admission(&self, id: ExecutionId) -> Write {
+        Write::Admit(Admission {
+            id,
+            deployment_id: self.deployment,
+            trigger: TriggerRef {
+                kind: TriggerKind::Manual,
+                id: None,
+            },
+            input: Bytes::from_static(b"{}"),
+            dedupe: None,
+            owner: Some(self.owner),
+            traceparent: None,
+            rerun_of: None,
+        })
+    }
+
+    fn ending(&self, id: ExecutionId, retention_days: u16) -> Write {
+        Write::End(Ending {
+            id,
+            owner: self.owner,
+            epoch: 1,
+            outcome: Outcome::Succeeded(Bytes::from_static(b"{}")),
+            events: vec![EventRecord {
+                seq: 1,
+                at: Timestamp::now(),
+                kind: "ended".into(),
+                task: String::new(),
+                attempt: 0,
+                detail: String::new(),
+            }],
+            retention_days,
+        })
+    }
+
+    async fn admit(&self, id: ExecutionId) -> Admitted {
+        match self
+            .store
+            .commit(&[self.admission(id)])
+            .await
+            .unwrap()
+            .pop()
+        {
+            Some(Ok(WriteDone::Admitted(admitted))) => admitted,
+            other => panic!("not admitted: {other:?}"),
+        }
+    }
+
+    async fn end(&self, id: ExecutionId, retention_days: u16) {
+        let outcome = self.store.commit(&[self.ending(id, retention_days)]).await;
+        assert_eq!(outcome.unwrap(), vec![Ok(WriteDone::Ended)]);
+    }
+
+    async fn count(&self, what: &str) -> i64 {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {what}")))
+            .fetch_one(&mut self.other_connection().await)
+            .await
+            .unwrap()
+    }
+}
+
+/// The database's sessions that wait for a lock.
+const WAITING: &str = "pg_stat_activity \
+     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_admission_of_what_is_just_ending_is_taken_back() {
+    let bench = Bench::new().await;
+    let id = ExecutionId::new();
+    assert!(bench.admit(id).await.fresh);
+    // An end that is under way: its row is gone, but not yet for others.
+    let mut connection = bench.other_connection().await;
+    let mut ending = connection.begin().await.unwrap();
+    sqlx::query(
+        "WITH gone AS (DELETE FROM executions WHERE id = $1 RETURNING *) \
+         INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id, \
+             version, status, trigger_kind, epoch, created_at, ended_at, input) \
+         SELECT id, 30, (now() AT TIME ZONE 'UTC')::date, deployment_id, workflow_id, version, \
+             'SUCCEEDED', trigger_kind, epoch, created_at, now(), input FROM gone",
+    )
+    .bind(id.to_string())
+    .execute(&mut *ending)
+    .await
+    .unwrap();
+    let (late, ()) = tokio::join!(bench.admit(id), async {
+        // Not before the late insert stands in line behind it.
+        eventually(Duration::from_secs(10), || async {
+            match bench.count(WAITING).await {
+                0 => Err("nobody waits"),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        ending.commit().await.unwrap();
+    });
+    assert_eq!(
+        (late.id, late.fresh, late.status, late.owned),
+        (id, false, ExecutionStatus::Succeeded, None)
+    );
+    assert_eq!(bench.count("executions").await, 0);
+    assert_eq!(bench.count("executions_ended").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_migrations_apply_each_step_once() {
+    let database = TestDatabase::create().await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let store = PostgresStore::connect(&PostgresConfig::new(&database.url))
+            .await
+            .unwrap();
+        tasks.spawn(async move { store.migrate().await.map(|_| store) });
+    }
+    for store in tasks.join_all().await {
+        store.unwrap().schema_is_current().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn empty_database_is_refused_with_what_to_do() {
+    let database = TestDatabase::create().await;
+    let store = PostgresStore::connect(&PostgresConfig::new(&database.url))
+        .await
+        .unwrap();
+    let error = store.schema_is_current().await.unwrap_err();
+    assert!(matches!(error, StoreError::Schema(_)), "{error}");
+    assert!(error.to_string().contains("`millrace migrate`"), "{error}");
+    let first = store.migrate().await.unwrap();
+    assert_eq!(first[0].version, 1);
+    store.schema_is_current().await.unwrap();
+    assert_eq!(store.migrate().await.unwrap(), vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_partitions_are_made_on_demand_by_all_who_need_them() {
+    let bench = Bench::new().await;
+    bench
+        .other_connection()
+        .await
+        .execute(sqlx::raw_sql(
+            "DO $$ DECLARE child regclass; BEGIN \
+                 FOR child IN SELECT inhrelid::regclass FROM pg_inherits \
+                     WHERE inhparent IN ('execution_events'::regclass, \
+                                         'executions_ended_r30'::regclass) \
+                       AND inhrelid IN (SELECT oid FROM pg_class WHERE relkind = 'r') \
+                 LOOP EXECUTE 'DROP TABLE ' || child; END LOOP; \
+             END $$",
+        ))
+        .await
+        .unwrap();
+    // The default class, and one that nobody has used before.
+    let mut tasks = JoinSet::new();
+    let bench = std::sync::Arc::new(bench);
+    for class in [30, 30, 5, 5] {
+        let bench = std::sync::Arc::clone(&bench);
+        tasks.spawn(async move {
+            let id = ExecutionId::new();
+            bench.admit(id).await;
+            bench.end(id, class).await;
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(bench.count("executions_ended").await, 4);
+    assert_eq!(bench.count("execution_events").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_kept_as_long_as_the_longest_class_in_use() {
+    let bench = Bench::new().await;
+    let (short, long) = (ExecutionId::new(), ExecutionId::new());
+    for (id, class) in [(short, 30), (long, 90)] {
+        bench.admit(id).await;
+        bench.end(id, class).await;
+    }
+    let age = "SELECT millrace_make_partitions(today - 40, today - 40, NULL) \
+                   FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t; \
+               UPDATE execution_events SET day = day - 40; \
+               UPDATE executions_ended SET ended_day = ended_day - 40";
+    let mut connection = bench.other_connection().await;
+    connection.execute(sqlx::raw_sql(age)).await.unwrap();
+    while bench.store.maintain().await.unwrap() {}
+    assert_eq!(bench.store.execution(short).await.unwrap(), None);
+    assert!(bench.store.execution(long).await.unwrap().is_some());
+    assert_eq!(bench.count("execution_events").await, 2);
+    // The one that needed them gone, so are they.
+    let gone = "DELETE FROM executions_ended";
+    connection.execute(sqlx::raw_sql(gone)).await.unwrap();
+    while bench.store.maintain().await.unwrap() {}
+    assert_eq!(bench.count("execution_events").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lock_held_elsewhere_ends_in_contended_in_bounded_time() {
+    let bench = Bench::new().await;
+    let id = ExecutionId::new();
+    bench.admit(id).await;
+    let mut connection = bench.other_connection().await;
+    let mut holder = connection.begin().await.unwrap();
+    holder
+        .execute("SELECT 1 FROM executions FOR UPDATE")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let error = bench
+        .store
+        .commit(&[bench.ending(id, 30)])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, StoreError::Contended(_)), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    holder.rollback().await.unwrap();
+    bench.end(id, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_is_not_there_is_unavailable_in_bounded_time() {
+    // Bound, but never accepting: connections hang rather than being refused.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = PostgresConfig {
+        acquire_timeout: Duration::from_millis(300),
+        ..PostgresConfig::new(format!(
+            "postgres://nobody@{}/nothing",
+            silent.local_addr().unwrap()
+        ))
+    };
+    let begun = Instant::now();
+    let error = PostgresStore::connect(&config).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_server_closed_are_replaced() {
+    let bench = Bench::new().await;
+    bench
+        .other_connection()
+        .await
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await
+        .unwrap();
+    eventually(Duration::from_secs(10), || async {
+        let answer = bench.store.ping().await;
+        if let Err(error) = &answer {
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+        }
+        answer
+    })
+    .await;
+    bench.admit(ExecutionId::new()).await;
+}
