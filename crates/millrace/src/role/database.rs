@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use millrace_service::config::{Loaded, Origin};
 use millrace_service::secret::SecretUrl;
-use millrace_store::{GroupCommitConfig, Store};
+use millrace_store::{GroupCommitConfig, Store, StoreError};
+use millrace_store_postgres::{PostgresConfig, PostgresStore};
 use millrace_store_sqlite::{SqliteConfig, SqliteStore};
 
 /// The file in the data directory of `millrace dev`.
@@ -23,8 +24,8 @@ pub enum DatabaseError {
     Scheme { scheme: String },
     #[error("the database's tables are not up to date: run `millrace migrate` first")]
     Outdated,
-    #[error("PostgreSQL is not built yet")]
-    NotBuilt,
+    #[error("`database.url`: {0}")]
+    Postgres(#[from] StoreError),
     #[error(transparent)]
     OpenSqlite(#[from] millrace_store_sqlite::OpenError),
     #[error(transparent)]
@@ -42,6 +43,7 @@ pub enum Database {
 #[derive(Debug, Clone)]
 pub enum OpenDatabase {
     Sqlite(SqliteStore),
+    Postgres(Box<PostgresStore>),
 }
 
 impl Database {
@@ -83,13 +85,21 @@ impl Database {
         }
     }
 
-    /// Connects. The schema is left as it is.
-    pub async fn open(&self) -> Result<OpenDatabase, DatabaseError> {
+    /// Connects, to a server with up to `max_connections` (a file needs few
+    /// and ignores it). The schema is left as it is.
+    pub async fn open(&self, max_connections: u32) -> Result<OpenDatabase, DatabaseError> {
         match self {
             Self::Sqlite(path) => Ok(OpenDatabase::Sqlite(
                 SqliteStore::open(path, &SqliteConfig::default()).await?,
             )),
-            Self::Postgres(_) => Err(DatabaseError::NotBuilt),
+            Self::Postgres(url) => {
+                let config = PostgresConfig {
+                    max_connections,
+                    ..PostgresConfig::new(url.expose())
+                };
+                let store = PostgresStore::connect(&config).await?;
+                Ok(OpenDatabase::Postgres(Box::new(store)))
+            }
         }
     }
 }
@@ -106,18 +116,23 @@ impl OpenDatabase {
                     .map(|step| (step.version, step.description))
                     .collect())
             }
+            Self::Postgres(store) => {
+                let steps = store.migrate().await?;
+                Ok(steps
+                    .into_iter()
+                    .map(|step| (step.version, step.description))
+                    .collect())
+            }
         }
     }
 
     /// Refuses a schema that lacks what this program relies on.
     pub async fn check_schema(&self) -> Result<(), DatabaseError> {
-        let current = match self {
-            Self::Sqlite(store) => store.schema_is_current().await?,
-        };
-        if current {
-            Ok(())
-        } else {
-            Err(DatabaseError::Outdated)
+        match self {
+            Self::Sqlite(store) if store.schema_is_current().await? => Ok(()),
+            Self::Sqlite(_) => Err(DatabaseError::Outdated),
+            // Its error says which step is missing.
+            Self::Postgres(store) => Ok(store.schema_is_current().await?),
         }
     }
 
@@ -128,6 +143,7 @@ impl OpenDatabase {
                 committers: 1,
                 ..GroupCommitConfig::default()
             },
+            Self::Postgres(_) => GroupCommitConfig::default(),
         }
     }
 
@@ -135,6 +151,7 @@ impl OpenDatabase {
     pub fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new((**store).clone()),
         }
     }
 
@@ -142,6 +159,7 @@ impl OpenDatabase {
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
         }
     }
 }

@@ -63,7 +63,9 @@ fn settings(loaded: &Loaded) -> Config {
 async fn database(loaded: &Loaded, data_dir: &Path) -> Result<OpenDatabase, RoleError> {
     let database = Database::of_dev(loaded, data_dir)?;
     let ours = database.directory() == Some(data_dir);
-    let database = database.open().await?;
+    let database = database
+        .open(loaded.config.database.max_connections)
+        .await?;
     database.migrate().await?;
     if ours {
         database.store().void_all_leases().await?;

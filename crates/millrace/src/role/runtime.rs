@@ -32,7 +32,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = Database::of(loaded)?;
     // A SQLite file has room for one process.
     let _alone = database.directory().map(DataDir::open).transpose()?;
-    let database = database.open().await?;
+    let database = database.open(config.database.max_connections).await?;
     database.check_schema().await?;
     let runtime = start(config, &database, &process.workers).await?;
     serve(listener, &runtime, &process.listeners);
