@@ -44,7 +44,7 @@
 //!
 //! # Cost
 //! One step is a handful of binary searches, whatever the expression. Counting
-//! takes a step for each day, not for each occurrence. Nothing looks farther
+//! takes a step for each month, not for each occurrence. Nothing looks farther
 //! than [`HORIZON_YEARS`] years, so that nothing runs for ever.
 
 mod bits;
