@@ -7,6 +7,30 @@ use tonic::{Code, Status};
 
 use crate::runtime::v1::{ErrorDetail, Violation};
 
+/// What clients of every language look for in `grpc-status-details-bin`:
+/// `google.rpc.Status`, declared here by its field numbers since that is all
+/// of it that is used.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RichStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+const DETAIL_TYPE: &str = "type.googleapis.com/millrace.runtime.v1.ErrorDetail";
+
 /// What went wrong at one place of a request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -103,16 +127,26 @@ impl From<Failure> for Status {
                 })
                 .collect(),
         };
-        let bytes = detail.encode_to_vec();
-        Self::with_details(code(failure.kind), failure.message, bytes.into())
+        let code = code(failure.kind);
+        let rich = RichStatus {
+            code: code.into(),
+            message: failure.message.clone(),
+            details: vec![Any {
+                type_url: DETAIL_TYPE.to_owned(),
+                value: detail.encode_to_vec(),
+            }],
+        };
+        Self::with_details(code, failure.message, rich.encode_to_vec().into())
     }
 }
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let mut failure = Self::new(kind(status.code()), status.message());
-        if !status.details().is_empty()
-            && let Ok(detail) = ErrorDetail::decode(status.details())
+        let rich = RichStatus::decode(status.details()).unwrap_or_default();
+        let ours = rich.details.iter().find(|any| any.type_url == DETAIL_TYPE);
+        if let Some(any) = ours
+            && let Ok(detail) = ErrorDetail::decode(any.value.as_slice())
         {
             failure.reason = detail.reason;
             failure.findings = detail
@@ -147,6 +181,19 @@ mod tests {
                 }]);
             assert_eq!(Failure::from(Status::from(failure.clone())), failure);
         }
+    }
+
+    #[test]
+    fn details_are_read_by_clients_that_know_only_the_standard() {
+        let status = Status::from(Failure::new(ErrorKind::Conflict, "taken"));
+        let rich = RichStatus::decode(status.details()).unwrap();
+        assert_eq!((rich.code, rich.message.as_str()), (6, "taken"));
+        assert_eq!(rich.details.len(), 1);
+        assert!(
+            rich.details[0]
+                .type_url
+                .ends_with("/millrace.runtime.v1.ErrorDetail")
+        );
     }
 
     #[test]

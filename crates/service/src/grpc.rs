@@ -88,8 +88,14 @@ impl GrpcServer {
             tonic_health::server::HealthService::from_health_reporter(self.health.clone()),
         );
         self.routes.add_service(health_server);
-        self.routes.add_service(self.reflection().build_v1()?);
-        self.routes.add_service(self.reflection().build_v1alpha()?);
+        self.routes.add_service(
+            self.reflection("grpc.reflection.v1.ServerReflection")
+                .build_v1()?,
+        );
+        self.routes.add_service(
+            self.reflection("grpc.reflection.v1alpha.ServerReflection")
+                .build_v1alpha()?,
+        );
 
         let (health, names) = (self.health, self.names);
         let stopping = async move {
@@ -116,8 +122,17 @@ impl GrpcServer {
         Ok(())
     }
 
-    fn reflection(&self) -> tonic_reflection::server::Builder<'static> {
-        tonic_reflection::server::Builder::configure()
+    /// Lists what is served here, and no other contract of the descriptors.
+    /// `own` is the reflection service itself, in the version to be built.
+    fn reflection(&self, own: &'static str) -> tonic_reflection::server::Builder<'static> {
+        self.names
+            .iter()
+            .copied()
+            .chain(["grpc.health.v1.Health", own])
+            .fold(
+                tonic_reflection::server::Builder::configure(),
+                |builder, name| builder.with_service_name(name),
+            )
             .register_encoded_file_descriptor_set(self.descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     }

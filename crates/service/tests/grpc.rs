@@ -282,6 +282,11 @@ async fn reflection_answers_in_both_versions() {
     }
     for names in [services!(v1), services!(v1alpha)] {
         assert!(names.contains(&engine), "{names:?}");
+        let runtime = "millrace.runtime.v1.WorkflowRuntimeService".to_owned();
+        assert!(
+            !names.contains(&runtime),
+            "listed, but not served: {names:?}"
+        );
         assert!(
             names.contains(&"grpc.health.v1.Health".to_owned()),
             "{names:?}"
