@@ -131,7 +131,7 @@ impl GrpcServer {
             .chain(["grpc.health.v1.Health", own])
             .fold(
                 tonic_reflection::server::Builder::configure(),
-                |builder, name| builder.with_service_name(name),
+                tonic_reflection::server::Builder::with_service_name,
             )
             .register_encoded_file_descriptor_set(self.descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
