@@ -23,6 +23,7 @@
 mod admit;
 mod body;
 mod config;
+mod fields;
 mod gateway;
 mod json;
 mod media;

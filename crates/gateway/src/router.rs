@@ -16,7 +16,17 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             "/api/deployments",
             post(deployments::create).get(deployments::list),
         )
-        .route("/api/deployments/{id}", get(deployments::get))
+        .route(
+            "/api/deployments/{id}",
+            get(deployments::get)
+                .patch(deployments::update)
+                .delete(deployments::delete),
+        )
+        .route("/api/deployments/{id}/versions", get(deployments::versions))
+        .route(
+            "/api/deployments/{id}/rollback",
+            post(deployments::rollback),
+        )
         .route("/api/deployments/{id}/trigger", post(deployments::trigger))
         .route("/api/deployments/{id}/pause", post(deployments::pause))
         .route("/api/deployments/{id}/resume", post(deployments::resume))

@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use millrace_types::{
     DeploymentId, DeploymentStatus, ErrorKind, Timestamp, TriggerId, TriggerKind, WorkflowId,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Page, PageRequest, StoreError};
 
 /// A validated bundle that is to become live.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDeployment {
     pub namespace: String,
     pub name: String,
@@ -29,7 +30,7 @@ pub struct NewDeployment {
     pub triggers: Vec<NewTrigger>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTrigger {
     pub kind: TriggerKind,
     /// Triggers of one deployment are told apart by name; those without one
@@ -43,7 +44,7 @@ pub struct NewTrigger {
 }
 
 /// Where a webhook listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookRoute {
     /// The path with each parameter written `{}`: `orders/{}`. Two routes
     /// clash when their shape and one of their methods are equal.
@@ -95,6 +96,45 @@ pub struct VersionRecord {
     pub created_at: Timestamp,
 }
 
+/// A version in a list, without its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSummary {
+    pub version: u32,
+    pub workflow_version: String,
+    pub digest: String,
+    pub created_at: Timestamp,
+}
+
+/// What a version keeps of its bundle beside the document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionBundle {
+    pub triggers: Vec<NewTrigger>,
+    /// The settings as JSON text.
+    pub config_json: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+impl VersionBundle {
+    /// The part of `bundle` that its version keeps, as JSON text.
+    pub fn to_json(bundle: &NewDeployment) -> String {
+        let kept = Self {
+            triggers: bundle.triggers.clone(),
+            config_json: bundle.config_json.clone(),
+            labels: bundle.labels.clone(),
+        };
+        serde_json::to_string(&kept).expect("texts and flags always serialise")
+    }
+
+    /// Reads what [`VersionBundle::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] when it is something else.
+    pub fn from_json(json: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(json)
+            .map_err(|error| StoreError::Rejected(format!("a version's bundle: {error}")))
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Deployed {
     pub deployment: DeploymentRecord,
@@ -114,6 +154,9 @@ pub enum DeployRefused {
         method: String,
         holder: DeploymentId,
     },
+    /// Something else is live than the caller went by.
+    #[error("the deployment has changed meanwhile")]
+    Moved,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -121,7 +164,7 @@ pub enum DeployRefused {
 impl DeployRefused {
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::PathTaken { .. } => ErrorKind::Conflict,
+            Self::PathTaken { .. } | Self::Moved => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
     }
@@ -161,6 +204,11 @@ pub trait DeploymentStore: Send + Sync + 'static {
     /// take effect one after the other.
     async fn deploy(&self, bundle: &NewDeployment) -> Result<Deployed, DeployRefused>;
 
+    /// Like [`DeploymentStore::deploy`] for a caller that goes by what is
+    /// live: refused as [`DeployRefused::Moved`] unless the workflow is there,
+    /// is not archived, and `live` is its current version.
+    async fn redeploy(&self, bundle: &NewDeployment, live: u32) -> Result<Deployed, DeployRefused>;
+
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError>;
 
     /// Newest first (by id, descending). Archived ones are listed only when
@@ -187,6 +235,29 @@ pub trait DeploymentStore: Send + Sync + 'static {
         workflow_id: WorkflowId,
         version: u32,
     ) -> Result<Option<VersionRecord>, StoreError>;
+
+    /// Newest first. The cursor is the number of the last one seen.
+    async fn list_versions(
+        &self,
+        workflow_id: WorkflowId,
+        page: &PageRequest,
+    ) -> Result<Page<VersionSummary>, StoreError>;
+
+    /// The version of a workflow that has this digest.
+    async fn version_by_digest(
+        &self,
+        workflow_id: WorkflowId,
+        digest: &str,
+    ) -> Result<Option<u32>, StoreError>;
+
+    /// All that was deployed as this version: deploying it again brings the
+    /// version back. `None` when there is no such version, or when it was
+    /// made before versions kept their triggers and settings.
+    async fn bundle(
+        &self,
+        workflow_id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<NewDeployment>, StoreError>;
 
     /// The routes that have one of these shapes, for any method. At most 256
     /// shapes; one row for each (shape, method).

@@ -5,11 +5,13 @@ mod deployment;
 mod execution;
 mod history;
 mod page;
+mod version;
 
 pub use deployment::Deployment;
 pub use execution::{Execution, ExecutionSummary};
 pub use history::HistoryItem;
 pub use page::Page;
+pub use version::Version;
 
 use serde_json::value::RawValue;
 

@@ -6,6 +6,7 @@ mod executions;
 mod fake;
 mod harness;
 mod health;
+mod lifecycle;
 mod listener;
 mod problems;
 mod retries;

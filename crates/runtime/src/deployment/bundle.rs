@@ -2,7 +2,7 @@
 
 use millrace_proto::Finding;
 use millrace_proto::engine::v1::{Diagnostic, ValidateResponse, diagnostic::Severity};
-use millrace_store::NewDeployment;
+use millrace_store::{NewDeployment, NewTrigger};
 use serde_json::Value;
 
 use super::{digest, settings};
@@ -59,27 +59,31 @@ pub(crate) fn check(
     match (checked.identity, triggers, config, settings) {
         (Some(identity), Some(triggers), Some(config), Some(settings)) if findings.is_empty() => {
             let config_json = config.to_string();
-            let specs: Vec<String> = triggers
-                .iter()
-                .map(|t| format!("{}\n{:?}\n{}", t.spec_json, t.name, t.enabled))
-                .collect();
-            let digest =
-                digest::parts(&[&checked.definition_json, &specs.join("\n"), &config_json]);
+            let triggers: Vec<NewTrigger> = triggers.into_iter().map(Into::into).collect();
             let bundle = NewDeployment {
                 namespace: identity.namespace,
                 name: identity.name,
                 workflow_version: identity.version,
-                digest,
+                digest: digest_of(&checked.definition_json, &triggers, &config_json),
                 definition_json: checked.definition_json,
                 source: posted.document.clone(),
                 config_json,
                 labels: settings.labels,
-                triggers: triggers.into_iter().map(Into::into).collect(),
+                triggers,
             };
             Ok((bundle, warnings))
         }
         _ => Err(findings),
     }
+}
+
+/// What tells one version of a workflow from another.
+pub(crate) fn digest_of(definition: &str, triggers: &[NewTrigger], config: &str) -> String {
+    let specs: Vec<String> = triggers
+        .iter()
+        .map(|t| format!("{}\n{:?}\n{}", t.spec_json, t.name, t.enabled))
+        .collect();
+    digest::parts(&[definition, &specs.join("\n"), config])
 }
 
 fn place(diagnostic: Diagnostic, prefix: &str) -> Finding {

@@ -1,8 +1,8 @@
 //! Deploying: check everything, then write it in one transaction.
 
 use millrace_proto::{Failure, Finding};
-use millrace_store::{DeployRefused, Deployed, StoreError};
-use millrace_types::ErrorKind;
+use millrace_store::{DeployRefused, Deployed, DeploymentRecord, StoreError};
+use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind};
 use tracing::info;
 
 use super::DeploymentService;
@@ -16,6 +16,19 @@ pub(crate) enum DeployError {
     Faults(Vec<Finding>),
     #[error("{0}")]
     PathTaken(String, Finding),
+    #[error("there is no deployment {0}")]
+    NotFound(DeploymentId),
+    #[error("deployment {0} is archived; deploy its workflow again to revive it")]
+    Archived(DeploymentId),
+    #[error("deployment {0} has no version {1}")]
+    NoVersion(DeploymentId, u32),
+    #[error(
+        "version {0} was made before versions kept their triggers and settings; \
+         deploy its document again"
+    )]
+    NotKept(u32),
+    #[error("the deployment is being changed by others; try again")]
+    Moved,
     #[error("the workflow engine could not check the document: {0}")]
     Engine(tonic::Status),
     #[error(transparent)]
@@ -32,6 +45,13 @@ impl From<DeployError> for Failure {
             DeployError::PathTaken(_, finding) => Failure::new(ErrorKind::Conflict, message)
                 .with_reason("path-taken")
                 .with_findings(vec![finding]),
+            DeployError::NotFound(_) | DeployError::NoVersion(..) => {
+                Failure::new(ErrorKind::NotFound, message)
+            }
+            DeployError::Archived(_) | DeployError::NotKept(_) => {
+                Failure::new(ErrorKind::Precondition, message)
+            }
+            DeployError::Moved => Failure::new(ErrorKind::Conflict, message).with_reason("moved"),
             DeployError::Engine(status) => match status.code() {
                 tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
                     Failure::new(ErrorKind::Unavailable, "no workflow engine can be reached")
@@ -56,30 +76,46 @@ impl DeploymentService {
             .await
             .map_err(DeployError::Engine)?;
         let (bundle, warnings) = bundle::check(&posted, checked).map_err(DeployError::Faults)?;
-        let deployed = self
-            .store
-            .deploy(&bundle)
-            .await
-            .map_err(|refused| match refused {
-                DeployRefused::PathTaken {
-                    trigger, ref path, ..
-                } => DeployError::PathTaken(
-                    refused.to_string(),
-                    finding(
-                        &format!("/triggers/{trigger}/path"),
-                        &format!("`{path}` is taken"),
-                    ),
-                ),
-                DeployRefused::Store(error) => DeployError::Store(error),
-            })?;
-        let live = &deployed.deployment;
-        if deployed.changed {
-            info!(
-                deployment.id = %live.id,
-                version = live.version,
-                "{}/{} version {} is live", live.namespace, live.name, live.version
-            );
-        }
+        let deployed = self.store.deploy(&bundle).await?;
+        log(&deployed);
         Ok((deployed, warnings))
+    }
+
+    /// The deployment with all that is live of it, to be changed.
+    pub(super) async fn live(&self, id: DeploymentId) -> Result<DeploymentRecord, DeployError> {
+        let record = self
+            .store
+            .deployment(id)
+            .await?
+            .ok_or(DeployError::NotFound(id))?;
+        if record.status == DeploymentStatus::Archived {
+            return Err(DeployError::Archived(id));
+        }
+        Ok(record)
+    }
+}
+
+impl From<DeployRefused> for DeployError {
+    fn from(refused: DeployRefused) -> Self {
+        let message = refused.to_string();
+        match refused {
+            DeployRefused::PathTaken { trigger, path, .. } => {
+                let at = format!("/triggers/{trigger}/path");
+                Self::PathTaken(message, finding(&at, &format!("`{path}` is taken")))
+            }
+            DeployRefused::Moved => Self::Moved,
+            DeployRefused::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+pub(super) fn log(deployed: &Deployed) {
+    let live = &deployed.deployment;
+    if deployed.changed {
+        info!(
+            deployment.id = %live.id,
+            version = live.version,
+            "{}/{} version {} is live", live.namespace, live.name, live.version
+        );
     }
 }

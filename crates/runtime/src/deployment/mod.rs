@@ -8,8 +8,12 @@
 pub(crate) mod bundle;
 pub(crate) mod deploy;
 pub(crate) mod digest;
+pub(crate) mod merge_patch;
+pub(crate) mod rollback;
 pub(crate) mod settings;
 pub(crate) mod status;
+pub(crate) mod update;
+pub(crate) mod versions;
 
 use std::sync::Arc;
 

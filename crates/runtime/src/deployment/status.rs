@@ -63,4 +63,13 @@ impl DeploymentService {
             }
         }
     }
+
+    /// Archives: no trigger fires any more, and webhook paths are free for
+    /// others. What runs goes on, history stays. Repeating it changes nothing.
+    pub(crate) async fn archive(&self, id: DeploymentId) -> Result<(), StatusError> {
+        match self.set_status(id, DeploymentStatus::Archived).await {
+            Ok(_) | Err(StatusError::Archived(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
 }

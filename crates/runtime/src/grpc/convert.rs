@@ -6,7 +6,7 @@ use millrace_proto::runtime::v1 as pb;
 use millrace_proto::{Failure, Finding};
 use millrace_store::{
     DeploymentRecord, EventRecord, ExecutionRecord, PageRequest, StoreError, TriggerRecord,
-    WriteRefused,
+    VersionSummary, WriteRefused,
 };
 use millrace_types::{ErrorKind, Timestamp};
 use tonic::Status;
@@ -113,6 +113,16 @@ pub(crate) fn deployment(record: DeploymentRecord) -> pb::Deployment {
         config_json: record.config_json,
         created_at: record.created_at.to_string(),
         updated_at: record.updated_at.to_string(),
+    }
+}
+
+pub(crate) fn version(record: VersionSummary, live: u32) -> pb::WorkflowVersion {
+    pb::WorkflowVersion {
+        live: record.version == live,
+        version: record.version,
+        workflow_version: record.workflow_version,
+        digest: record.digest,
+        created_at: record.created_at.to_string(),
     }
 }
 

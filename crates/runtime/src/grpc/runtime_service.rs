@@ -73,10 +73,6 @@ macro_rules! not_yet {
 }
 
 not_yet! {
-    update_deployment(UpdateDeploymentRequest) -> UpdateDeploymentResponse = "UpdateDeployment";
-    delete_deployment(DeleteDeploymentRequest) -> DeleteDeploymentResponse = "DeleteDeployment";
-    list_versions(ListVersionsRequest) -> ListVersionsResponse = "ListVersions";
-    rollback_deployment(RollbackDeploymentRequest) -> RollbackDeploymentResponse = "RollbackDeployment";
     plan_deployment(PlanDeploymentRequest) -> PlanDeploymentResponse = "PlanDeployment";
     register_webhook(RegisterWebhookRequest) -> RegisterWebhookResponse = "RegisterWebhook";
     unregister_webhook(UnregisterWebhookRequest) -> UnregisterWebhookResponse = "UnregisterWebhook";
@@ -122,6 +118,62 @@ impl WorkflowRuntimeService for RuntimeRpc {
             deployment: Some(convert::deployment(deployed.deployment)),
             changed: deployed.changed,
             warnings: warnings.into_iter().map(convert::violation).collect(),
+        }))
+    }
+
+    async fn update_deployment(
+        &self,
+        request: Request<pb::UpdateDeploymentRequest>,
+    ) -> Result<Response<pb::UpdateDeploymentResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("deployment", &request.deployment_id)?;
+        let updated = self.deployments.update(id, &request.patch_json).await;
+        let (deployed, warnings) = updated.map_err(Failure::from)?;
+        Ok(Response::new(pb::UpdateDeploymentResponse {
+            deployment: Some(convert::deployment(deployed.deployment)),
+            changed: deployed.changed,
+            warnings: warnings.into_iter().map(convert::violation).collect(),
+        }))
+    }
+
+    async fn delete_deployment(
+        &self,
+        request: Request<pb::DeleteDeploymentRequest>,
+    ) -> Result<Response<pb::DeleteDeploymentResponse>, Status> {
+        let id = convert::named("deployment", &request.get_ref().deployment_id)?;
+        self.deployments.archive(id).await.map_err(Failure::from)?;
+        Ok(Response::new(pb::DeleteDeploymentResponse {}))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<pb::ListVersionsRequest>,
+    ) -> Result<Response<pb::ListVersionsResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("deployment", &request.deployment_id)?;
+        let page = convert::page(request.cursor, request.limit)?;
+        let listed = self.deployments.versions(id, &page).await;
+        let (live, page) = listed.map_err(Failure::from)?;
+        Ok(Response::new(pb::ListVersionsResponse {
+            versions: page
+                .items
+                .into_iter()
+                .map(|version| convert::version(version, live))
+                .collect(),
+            next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn rollback_deployment(
+        &self,
+        request: Request<pb::RollbackDeploymentRequest>,
+    ) -> Result<Response<pb::RollbackDeploymentResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("deployment", &request.deployment_id)?;
+        let rolled_back = self.deployments.rollback(id, request.version).await;
+        let deployed = rolled_back.map_err(Failure::from)?;
+        Ok(Response::new(pb::RollbackDeploymentResponse {
+            deployment: Some(convert::deployment(deployed.deployment)),
         }))
     }
 

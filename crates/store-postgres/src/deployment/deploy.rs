@@ -1,6 +1,6 @@
 //! Makes a bundle live, whole or not at all.
 
-use millrace_store::{DeployRefused, Deployed, NewDeployment, StoreError};
+use millrace_store::{DeployRefused, Deployed, NewDeployment, StoreError, VersionBundle};
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 use sqlx::{FromRow, PgConnection};
 
@@ -20,9 +20,11 @@ struct Workflow {
 /// No bundle has this version: its workflow has just been made.
 const NO_VERSION: i32 = 0;
 
+/// `expected` is the version that has to be live before.
 pub(super) async fn deploy(
     store: &PostgresStore,
     bundle: &NewDeployment,
+    expected: Option<u32>,
 ) -> Result<Deployed, DeployRefused> {
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
     let labels = serde_json::to_string(&bundle.labels)
@@ -30,6 +32,12 @@ pub(super) async fn deploy(
     let workflow = lock_workflow(&mut transaction, bundle, &labels).await?;
     let id: DeploymentId = parsed(&workflow.deployment_id)?;
     let status: DeploymentStatus = parsed(&workflow.deployment_status)?;
+    if let Some(expected) = expected
+        && (workflow.current_version != expected.cast_signed()
+            || status == DeploymentStatus::Archived)
+    {
+        return Err(DeployRefused::Moved);
+    }
     let version = version_of(&mut transaction, &workflow, bundle).await?;
     if version == workflow.current_version && status != DeploymentStatus::Archived {
         let deployment = stored(&mut transaction, id).await?;
@@ -120,8 +128,8 @@ async fn version_of(
     }
     sqlx::query_scalar(
         "INSERT INTO workflow_versions \
-             (workflow_id, version, workflow_version, digest, definition, source) \
-         SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5 \
+             (workflow_id, version, workflow_version, digest, definition, source, bundle) \
+         SELECT $1, coalesce(max(version), 0) + 1, $2, $3, $4, $5, $6 \
          FROM workflow_versions WHERE workflow_id = $1 \
          RETURNING version",
     )
@@ -130,6 +138,7 @@ async fn version_of(
     .bind(&bundle.digest)
     .bind(bundle.definition_json.as_bytes())
     .bind(bundle.source.as_bytes())
+    .bind(VersionBundle::to_json(bundle).into_bytes())
     .fetch_one(connection)
     .await
     .map_err(store_error)

@@ -6,11 +6,12 @@ mod read;
 mod routes;
 mod status;
 mod triggers;
+mod versions;
 
 use async_trait::async_trait;
 use millrace_store::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
-    Page, PageRequest, StoreError, VersionRecord, WebhookMatch,
+    Page, PageRequest, StoreError, VersionRecord, VersionSummary, WebhookMatch,
 };
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 
@@ -20,7 +21,11 @@ use crate::error::store_error;
 #[async_trait]
 impl DeploymentStore for PostgresStore {
     async fn deploy(&self, bundle: &NewDeployment) -> Result<Deployed, DeployRefused> {
-        self.bounded(deploy::deploy(self, bundle)).await
+        self.bounded(deploy::deploy(self, bundle, None)).await
+    }
+
+    async fn redeploy(&self, bundle: &NewDeployment, live: u32) -> Result<Deployed, DeployRefused> {
+        self.bounded(deploy::deploy(self, bundle, Some(live))).await
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError> {
@@ -53,6 +58,32 @@ impl DeploymentStore for PostgresStore {
         version: u32,
     ) -> Result<Option<VersionRecord>, StoreError> {
         self.bounded(read::version(self, workflow_id, version))
+            .await
+    }
+
+    async fn list_versions(
+        &self,
+        workflow_id: WorkflowId,
+        page: &PageRequest,
+    ) -> Result<Page<VersionSummary>, StoreError> {
+        self.bounded(versions::list(self, workflow_id, page)).await
+    }
+
+    async fn version_by_digest(
+        &self,
+        workflow_id: WorkflowId,
+        digest: &str,
+    ) -> Result<Option<u32>, StoreError> {
+        self.bounded(versions::by_digest(self, workflow_id, digest))
+            .await
+    }
+
+    async fn bundle(
+        &self,
+        workflow_id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<NewDeployment>, StoreError> {
+        self.bounded(versions::bundle(self, workflow_id, version))
             .await
     }
 

@@ -1,6 +1,8 @@
 //! Making a bundle live.
 
-use millrace_store::{DeployRefused, Deployed, DeploymentRecord, NewDeployment, StoreError};
+use millrace_store::{
+    DeployRefused, Deployed, DeploymentRecord, NewDeployment, StoreError, VersionBundle,
+};
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 use sqlx::SqliteConnection;
 
@@ -18,13 +20,22 @@ struct Before {
 }
 
 impl SqliteStore {
+    /// `expected` is the version that has to be live before.
     pub(super) async fn make_live(
         &self,
         bundle: &NewDeployment,
+        expected: Option<u32>,
     ) -> Result<Deployed, DeployRefused> {
         let (mut transaction, now) = self.write().await?;
         let connection = &mut *transaction;
         let before = find(connection, bundle).await?;
+        if let Some(expected) = expected
+            && !before.as_ref().is_some_and(|before| {
+                before.version == expected && before.status != DeploymentStatus::Archived
+            })
+        {
+            return Err(DeployRefused::Moved);
+        }
         let same = match &before {
             Some(before) => version_of(connection, before.workflow_id, &bundle.digest).await?,
             None => None,
@@ -108,7 +119,7 @@ async fn find(
     .transpose()
 }
 
-async fn version_of(
+pub async fn version_of(
     connection: &mut SqliteConnection,
     workflow_id: WorkflowId,
     digest: &str,
@@ -155,8 +166,8 @@ async fn insert_version(
 ) -> Result<u32, StoreError> {
     sqlx::query_scalar(
         "INSERT INTO workflow_versions (workflow_id, version, workflow_version, digest,
-             definition, source, created_at)
-         SELECT ?1, 1 + coalesce(max(version), 0), ?2, ?3, ?4, ?5, ?6
+             definition, source, created_at, bundle)
+         SELECT ?1, 1 + coalesce(max(version), 0), ?2, ?3, ?4, ?5, ?6, ?7
          FROM workflow_versions WHERE workflow_id = ?1
          RETURNING version",
     )
@@ -166,6 +177,7 @@ async fn insert_version(
     .bind(bundle.definition_json.as_bytes())
     .bind(bundle.source.as_bytes())
     .bind(now)
+    .bind(VersionBundle::to_json(bundle).into_bytes())
     .fetch_one(connection)
     .await
     .map_err(store_error)

@@ -5,12 +5,13 @@ mod list;
 mod record;
 mod status;
 mod triggers;
+mod versions;
 mod webhooks;
 
 use async_trait::async_trait;
 use millrace_store::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
-    Page, PageRequest, StoreError, VersionRecord, WebhookMatch,
+    Page, PageRequest, StoreError, VersionRecord, VersionSummary, WebhookMatch,
 };
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 
@@ -21,7 +22,11 @@ use crate::row::Columns;
 #[async_trait]
 impl DeploymentStore for SqliteStore {
     async fn deploy(&self, bundle: &NewDeployment) -> Result<Deployed, DeployRefused> {
-        self.make_live(bundle).await
+        self.make_live(bundle, None).await
+    }
+
+    async fn redeploy(&self, bundle: &NewDeployment, live: u32) -> Result<Deployed, DeployRefused> {
+        self.make_live(bundle, Some(live)).await
     }
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError> {
@@ -72,6 +77,31 @@ impl DeploymentStore for SqliteStore {
             })
         })
         .transpose()
+    }
+
+    async fn list_versions(
+        &self,
+        workflow_id: WorkflowId,
+        page: &PageRequest,
+    ) -> Result<Page<VersionSummary>, StoreError> {
+        self.versions_page(workflow_id, page).await
+    }
+
+    async fn version_by_digest(
+        &self,
+        workflow_id: WorkflowId,
+        digest: &str,
+    ) -> Result<Option<u32>, StoreError> {
+        let mut connection = self.read().await?;
+        deploy::version_of(&mut connection, workflow_id, digest).await
+    }
+
+    async fn bundle(
+        &self,
+        workflow_id: WorkflowId,
+        version: u32,
+    ) -> Result<Option<NewDeployment>, StoreError> {
+        self.bundle_of(workflow_id, version).await
     }
 
     async fn webhooks(&self, shapes: &[String]) -> Result<Vec<WebhookMatch>, StoreError> {

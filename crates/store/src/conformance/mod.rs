@@ -27,6 +27,7 @@ pub mod paths;
 pub mod refusals;
 pub mod repeats;
 mod support;
+pub mod versions;
 
 use async_trait::async_trait;
 
@@ -79,6 +80,15 @@ macro_rules! conformance_tests {
                 archived_deployment_takes_no_status
                 webhooks_are_found_by_shape
                 webhooks_of_paused_and_disabled_say_so
+            }
+            versions {
+                versions_are_listed_newest_first_in_pages
+                version_is_found_by_its_digest
+                bundle_is_given_back_as_it_was_deployed
+                bundle_deployed_again_brings_triggers_and_settings_back
+                redeploy_goes_by_what_is_live
+                redeploy_revives_nothing
+                concurrent_redeploys_take_effect_once
             }
             admit {
                 fresh_admission_is_pending_and_shown

@@ -53,7 +53,7 @@ pub async fn taken_path_is_refused_and_nothing_has_changed(store: Shared, _: &dy
                 );
                 assert_eq!(by, holder.id);
             }
-            DeployRefused::Store(error) => panic!("{error}"),
+            refused => panic!("{refused}"),
         }
     }
     assert_eq!(stored(&store, &other).await, other);
@@ -164,7 +164,7 @@ pub async fn revival_is_refused_when_its_path_was_taken_meanwhile(store: Shared,
     let holder = deploy(&store, &second).await.unwrap().deployment;
     match deploy(&store, &first).await.unwrap_err() {
         DeployRefused::PathTaken { holder: by, .. } => assert_eq!(by, holder.id),
-        DeployRefused::Store(error) => panic!("{error}"),
+        refused => panic!("{refused}"),
     }
     assert_eq!(stored(&store, &archived).await, archived);
 }
@@ -188,7 +188,7 @@ pub async fn concurrent_deploys_on_one_path_leave_one_holder(store: Shared, _: &
     for refusal in refused {
         match refusal.unwrap_err() {
             DeployRefused::PathTaken { holder, .. } => assert_eq!(holder, winner.id),
-            DeployRefused::Store(error) => panic!("{error}"),
+            refused => panic!("{refused}"),
         }
     }
     let listed = store

@@ -1,0 +1,111 @@
+//! A deployment through its versions: changed, rolled back, deleted.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Millrace, answer, client};
+
+fn document(value: u32) -> String {
+    format!(
+        "document: {{dsl: '1.0.3', namespace: default, name: cycle, version: '{value}.0.0'}}\n\
+         do:\n  - say: {{set: {{value: {value}}}}}\n"
+    )
+}
+
+async fn patch(millrace: &Millrace, id: &str, body: &Value) -> (u16, Value) {
+    let request = client()
+        .patch(millrace.url(&format!("/api/deployments/{id}")))
+        .header("content-type", "application/merge-patch+json")
+        .body(body.to_string());
+    answer(request).await
+}
+
+async fn output(millrace: &Millrace, webhook: &str) -> Value {
+    let id = millrace.fire(webhook, &json!({})).await;
+    millrace.until(&id, &["SUCCEEDED", "FAILED"]).await["output"]["value"].clone()
+}
+
+#[tokio::test]
+async fn a_deployment_is_changed_rolled_back_and_deleted() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let first = millrace.deploy(&document(1), "one").await;
+    let id = first["id"].as_str().unwrap().to_owned();
+    let first_run = millrace.fire("one", &json!({})).await;
+    millrace.until(&first_run, &["SUCCEEDED"]).await;
+    assert_eq!(millrace.deploy(&document(2), "two").await["version"], 2);
+    assert_eq!(output(&millrace, "two").await, 2);
+    let (status, _) = millrace.post("/webhooks/one", &json!({})).await;
+    assert_eq!(status, 404);
+
+    // Back, with the trigger of then.
+    let rollback = format!("/api/deployments/{id}/rollback");
+    for _ in 0..2 {
+        let (status, back) = millrace.post(&rollback, &json!({"version": 1})).await;
+        assert_eq!((status, &back["version"]), (200, &json!(1)), "{back:#}");
+        assert_eq!(back["triggers"][0]["path"], "one");
+    }
+    assert_eq!(output(&millrace, "one").await, 1);
+    let (status, problem) = millrace.post(&rollback, &json!({"version": 9})).await;
+    assert_eq!(status, 404, "{problem:#}");
+
+    // A change of the settings alone, then of the document alone.
+    let labelled = json!({"config": {"labels": {"team": "shop"}}});
+    let (status, third) = patch(&millrace, &id, &labelled).await;
+    assert_eq!((status, &third["version"]), (200, &json!(3)), "{third:#}");
+    assert_eq!(third["config"]["labels"]["team"], "shop");
+    assert_eq!(third["triggers"], first["triggers"]);
+    let (status, same) = patch(&millrace, &id, &labelled).await;
+    assert_eq!((status, &same["version"]), (200, &json!(3)), "{same:#}");
+    let said = json!({"workflow": {"do": [{"say": {"set": {"value": 4}}}]}});
+    let (status, fourth) = patch(&millrace, &id, &said).await;
+    assert_eq!((status, &fourth["version"]), (200, &json!(4)), "{fourth:#}");
+    assert_eq!(fourth["config"]["labels"]["team"], "shop");
+    assert_eq!(output(&millrace, "one").await, 4);
+
+    // What is wrong changes nothing.
+    for (wrong, pointer) in [
+        (
+            json!({"workflow": {"document": {"name": "other"}}}),
+            "/workflow/document",
+        ),
+        (
+            json!({"triggers": [{"type": "nosuch"}]}),
+            "/triggers/0/type",
+        ),
+        (json!({"status": "PAUSED"}), "/status"),
+    ] {
+        let (status, problem) = patch(&millrace, &id, &wrong).await;
+        assert_eq!(status, 400, "{problem:#}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem:#}");
+    }
+
+    let (_, versions) = millrace
+        .get(&format!("/api/deployments/{id}/versions"))
+        .await;
+    let listed: Vec<_> = versions["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| (v["version"].as_u64().unwrap(), v["live"] == true))
+        .collect();
+    assert_eq!(listed, [(4, true), (3, false), (2, false), (1, false)]);
+
+    // Deleted, twice: the path is free, history is there.
+    let url = millrace.url(&format!("/api/deployments/{id}"));
+    for _ in 0..2 {
+        let (status, body) = answer(client().delete(&url)).await;
+        assert_eq!((status, body), (204, Value::String(String::new())));
+    }
+    let (status, _) = millrace.post("/webhooks/one", &json!({})).await;
+    assert_eq!(status, 404);
+    let (_, gone) = millrace.get(&format!("/api/deployments/{id}")).await;
+    assert_eq!(gone["status"], "ARCHIVED");
+    let (status, problem) = millrace.post(&rollback, &json!({"version": 1})).await;
+    assert_eq!(status, 409, "{problem:#}");
+    assert_eq!(patch(&millrace, &id, &labelled).await.0, 409);
+    assert!(!millrace.history(&first_run).await.is_empty());
+    let other = document(7).replace("name: cycle", "name: successor");
+    millrace.deploy(&other, "one").await;
+    assert_eq!(output(&millrace, "one").await, 7);
+}
