@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_signature::SealingKeys;
+
 /// Limits and patience of the gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -24,6 +26,10 @@ pub struct GatewayConfig {
     pub webhook_cache_ttl: Duration,
     /// How many resolved webhook paths are kept; 0 keeps none.
     pub webhook_cache_size: usize,
+    /// Open the secrets by which senders of webhooks prove themselves: the
+    /// same keys as the runtimes'. Without them, only webhooks that anyone
+    /// may call are served.
+    pub sealing_keys: Option<SealingKeys>,
     /// How long a webhook with `"respond": "result"` waits for the end.
     pub respond_wait: Duration,
     /// How long a health check may take. Longer than the 2 s that a runtime
@@ -42,6 +48,7 @@ impl Default for GatewayConfig {
             call_attempts: 6,
             webhook_cache_ttl: Duration::from_secs(2),
             webhook_cache_size: 10_000,
+            sealing_keys: None,
             respond_wait: Duration::from_secs(30),
             health_timeout: Duration::from_secs(3),
         }

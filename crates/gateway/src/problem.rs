@@ -2,10 +2,11 @@
 //! table that maps [`ErrorKind`] to HTTP.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use millrace_proto::{Failure, Finding};
 use millrace_service::trace_context;
+use millrace_signature::AuthError;
 use millrace_types::ErrorKind;
 use serde::Serialize;
 
@@ -47,6 +48,7 @@ struct Parts {
     reason: String,
     errors: Vec<ProblemError>,
     allow: Option<HeaderValue>,
+    challenge: Option<&'static str>,
 }
 
 /// One finding: where, and what is wrong there.
@@ -91,6 +93,7 @@ impl Problem {
             reason: String::new(),
             errors: Vec::new(),
             allow: None,
+            challenge: None,
         }))
     }
 
@@ -141,6 +144,14 @@ impl Problem {
                 .into(),
         );
         problem.0.allow = allow.and_then(|methods| HeaderValue::from_str(&methods.join(", ")).ok());
+        problem
+    }
+
+    /// 401; `challenge` is the scheme's `WWW-Authenticate`, where it has one.
+    /// The message is the same whatever was wrong.
+    pub fn unauthenticated(challenge: Option<&'static str>) -> Self {
+        let mut problem = Self::new(ErrorKind::Unauthenticated, AuthError::OUTWARD);
+        problem.0.challenge = challenge;
         problem
     }
 
@@ -232,6 +243,9 @@ impl IntoResponse for Problem {
         );
         if let Some(allow) = parts.allow {
             headers.insert(ALLOW, allow);
+        }
+        if let Some(challenge) = parts.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if matches!(
             parts.status,

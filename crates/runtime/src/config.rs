@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_signature::SealingKeys;
+
 /// Settings of one runtime process.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -21,6 +23,9 @@ pub struct RuntimeConfig {
     pub poll: Duration,
     /// How long an admission's dedupe key is remembered.
     pub dedupe_keep: Duration,
+    /// Seals the secrets of webhooks. Without it, a deployment that has any
+    /// is refused.
+    pub sealing_keys: Option<SealingKeys>,
     /// Days that ended executions are kept unless their deployment says
     /// otherwise.
     pub retention_days: u16,
@@ -35,6 +40,7 @@ impl Default for RuntimeConfig {
             drain: Duration::from_secs(20),
             poll: Duration::from_secs(1),
             dedupe_keep: Duration::from_hours(24),
+            sealing_keys: None,
             retention_days: 30,
         }
     }

@@ -49,6 +49,7 @@ impl Runtime {
             committing.await;
             Ok::<_, std::convert::Infallible>(())
         });
+        let sealing = config.sealing_keys.clone();
         let coordinator =
             ExecutionCoordinator::begin(config, Arc::clone(&store), writes, Arc::clone(&engine))
                 .await?;
@@ -71,6 +72,7 @@ impl Runtime {
         let deployments = Arc::new(DeploymentService {
             store: Arc::clone(&store),
             engine: Arc::clone(&engine),
+            sealing,
         });
         let webhooks = Arc::new(WebhookTriggerService {
             store: Arc::clone(&store),

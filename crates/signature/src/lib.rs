@@ -8,9 +8,9 @@
 //! ```text
 //! trigger JSON "auth" ──AuthSpec::parse──► AuthSpec ──split──► Scheme (listed, stored) + Secrets
 //!                                            ▲                                        │
-//!                                            │ join                    SealingKeys::seal(trigger id)
+//!                                            │ join                    SealingKeys::seal_secrets
 //!                                            │                                        ▼
-//!                       Scheme (stored) + Secrets ◄──SealingKeys::open──────── sealed texts
+//!                       Scheme (stored) + Secrets ◄──open_secrets───────────── sealed texts
 //!
 //! request + AuthSpec + now ──verify──► Verified { message_id }  or  AuthError (for the log alone)
 //! ```
@@ -23,7 +23,8 @@
 //!   that time must lie within the tolerance. What went wrong is in
 //!   [`AuthError`] for the log; the sender learns [`AuthError::OUTWARD`] only.
 //! - [`dedupe_key`] finds the name that a sender gave to its message.
-//! - [`SealingKeys`] encrypts secrets for storage, bound to their trigger.
+//! - [`SealingKeys`] encrypts secrets for storage, bound to their trigger's public
+//!   specification, and tells equal ones by a keyed fingerprint.
 //!
 //! Not here: looking up the webhook, limits, IP lists, and remembering which
 //! messages were seen.
@@ -37,7 +38,7 @@ pub mod verify;
 
 pub use dedupe::dedupe_key;
 pub use finding::Finding;
-pub use seal::{OpenError, SealError, SealingKey, SealingKeys};
+pub use seal::{OpenError, SealError, SealedSecrets, SealingKey, SealingKeys};
 pub use secret::Secret;
 pub use spec::{AuthSpec, JoinError, Scheme};
 pub use verify::{AuthError, RequestParts, Verified, verify};

@@ -41,6 +41,19 @@ pub struct NewTrigger {
     pub spec_json: String,
     /// Set for webhooks.
     pub route: Option<WebhookRoute>,
+    /// Set for webhooks whose senders have to prove themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<SealedSecrets>,
+}
+
+/// The secrets of a trigger, as they may be stored: apart from `spec_json`,
+/// handed out with a [`WebhookMatch`] and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecrets {
+    /// Encrypted, differently each time.
+    pub sealed: String,
+    /// Equal for equal secrets; it decides whether the trigger has changed.
+    pub fingerprint: String,
 }
 
 /// Where a webhook listens.
@@ -183,6 +196,8 @@ pub struct DeploymentFilter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookMatch {
     pub trigger: TriggerRecord,
+    /// [`SealedSecrets::sealed`], where the trigger has secrets.
+    pub sealed_secrets: Option<String>,
     pub deployment_id: DeploymentId,
     pub workflow_id: WorkflowId,
     pub deployment_status: DeploymentStatus,

@@ -35,8 +35,8 @@ pub mod page;
 pub use batch::{GroupCommit, GroupCommitConfig};
 pub use deployment::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
-    NewTrigger, TriggerRecord, VersionBundle, VersionRecord, VersionSummary, WebhookMatch,
-    WebhookRoute,
+    NewTrigger, SealedSecrets, TriggerRecord, VersionBundle, VersionRecord, VersionSummary,
+    WebhookMatch, WebhookRoute,
 };
 pub use error::StoreError;
 pub use execution::{

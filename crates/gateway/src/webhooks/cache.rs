@@ -104,6 +104,8 @@ fn make_room(entries: &mut HashMap<Box<str>, Vec<Entry>>, size: usize, now: Inst
 
 #[cfg(test)]
 mod tests {
+    use millrace_signature::AuthSpec;
+
     use super::super::route::{InputMode, RespondMode};
     use super::*;
 
@@ -113,6 +115,7 @@ mod tests {
             revision,
             deployment_id: String::new(),
             params: Box::default(),
+            auth: AuthSpec::none(),
             input: InputMode::Body,
             respond: RespondMode::Accepted,
         })

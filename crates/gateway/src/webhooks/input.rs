@@ -6,6 +6,8 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use millrace_signature::spec::Place;
+
 use crate::json::JsonText;
 use crate::media::Media;
 use crate::problem::Problem;
@@ -44,13 +46,15 @@ fn is_text(headers: &HeaderMap) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(b"text/"))
 }
 
-/// `{method, path, params, query, headers, body}`
+/// `{method, path, params, query, headers, body}`. What `credential` names is
+/// left out, as are the headers that always carry credentials.
 pub fn of_request(
     method: &Method,
     uri: &Uri,
     path: &str,
     params: &RawValue,
     headers: &HeaderMap,
+    credential: Option<&Place>,
     bytes: Bytes,
 ) -> Result<JsonText, Problem> {
     #[derive(Serialize)]
@@ -68,8 +72,20 @@ pub fn of_request(
         method: method.as_str(),
         path,
         params,
-        query: QueryMembers(uri),
-        headers: HeaderMembers(headers),
+        query: QueryMembers {
+            uri,
+            secret: match credential {
+                Some(Place::Query(name)) => Some(name),
+                _ => None,
+            },
+        },
+        headers: HeaderMembers {
+            headers,
+            secret: match credential {
+                Some(Place::Header(name)) => Some(name),
+                _ => None,
+            },
+        },
         body,
     };
     serde_json::to_string(&request)
@@ -78,13 +94,19 @@ pub fn of_request(
 }
 
 /// A string for each parameter, an array of strings where it is repeated.
-struct QueryMembers<'a>(&'a Uri);
+struct QueryMembers<'a> {
+    uri: &'a Uri,
+    secret: Option<&'a String>,
+}
 
 impl Serialize for QueryMembers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.0.query().unwrap_or_default();
+        let text = self.uri.query().unwrap_or_default();
         let mut members: Vec<(String, Vec<String>)> = Vec::new();
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            if self.secret.is_some_and(|secret| *secret == name) {
+                continue;
+            }
             match members.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, values)) => values.push(value.into_owned()),
                 None => members.push((name.into_owned(), vec![value.into_owned()])),
@@ -102,14 +124,18 @@ impl Serialize for QueryMembers<'_> {
 }
 
 /// Names in lower case; repeated ones joined with a comma.
-struct HeaderMembers<'a>(&'a HeaderMap);
+struct HeaderMembers<'a> {
+    headers: &'a HeaderMap,
+    secret: Option<&'a HeaderName>,
+}
 
 impl Serialize for HeaderMembers<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        for name in self.0.keys().filter(|name| !CREDENTIALS.contains(name)) {
+        let shown = |name: &&HeaderName| !CREDENTIALS.contains(name) && self.secret != Some(name);
+        for name in self.headers.keys().filter(shown) {
             let values: Vec<_> = self
-                .0
+                .headers
                 .get_all(name)
                 .iter()
                 .map(|value| String::from_utf8_lossy(value.as_bytes()))

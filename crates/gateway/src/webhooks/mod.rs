@@ -4,11 +4,12 @@
 //!  path ─► RouteCache ─miss─► ResolveWebhook (any runtime)
 //!             │
 //!             ▼
-//!  body ─► input (raw) ─► TriggerWorkflow, same execution id on every attempt ─► 202
-//!             ▲                     │ stale-trigger
-//!             └── resolve again ◄───┘ (once)
+//!  body ─► authenticate (raw) ─► input ─► TriggerWorkflow, same execution id on every attempt ─► 202
+//!             ▲                                    │ stale-trigger
+//!             └── resolve again ◄──────────────────┘ (once)
 //! ```
 
+mod authenticate;
 mod cache;
 pub mod input;
 mod path;

@@ -11,6 +11,7 @@ use http::request::Parts;
 use millrace_proto::runtime::v1::ResolveWebhookRequest;
 use millrace_types::{ErrorKind, ExecutionId};
 
+use super::authenticate::authenticate;
 use super::route::{InputMode, RespondMode, Route};
 use super::{input, path};
 use crate::admit::{Admission, dedupe_key};
@@ -32,17 +33,31 @@ pub async fn receive(
     // Read before anything is refused, so that the caller sees the answer.
     let bytes = body::read(&gateway.config, &parts.headers, body).await?;
     let path = path::of(&parts.uri)?;
-    let dedupe_key = dedupe_key(&parts.headers)?;
     let execution_id = ExecutionId::new();
+    // Whether a route that is kept may be used, which may be an old one.
+    let mut cached = true;
     let mut last_try = false;
     loop {
-        let route = resolve(&gateway, &parts.method, &path).await?;
+        let found = resolve(&gateway, &parts.method, &path, cached).await?;
+        let route = found.route;
+        let verified = match authenticate(&route, &parts, &bytes) {
+            // The secret may just have been exchanged.
+            Err(_) if found.cached => {
+                cached = false;
+                continue;
+            }
+            verified => verified?,
+        };
+        let message = match verified.message_id {
+            Some(id) => id,
+            None => dedupe_key(&parts.headers)?.to_owned(),
+        };
         let input = input_for(&route, &parts, &path, bytes.clone())?;
         let admission = Admission {
             execution_id,
             deployment_id: &route.deployment_id,
             trigger: Some((&route.trigger_id, route.revision)),
-            dedupe_key,
+            dedupe_key: &message,
             wait: match route.respond {
                 RespondMode::Accepted => Duration::ZERO,
                 RespondMode::Result => gateway.config.respond_wait,
@@ -60,10 +75,24 @@ pub async fn receive(
     }
 }
 
+struct Found {
+    route: Arc<Route>,
+    /// Whether it was kept from before.
+    cached: bool,
+}
+
 /// The trigger behind the path, from the cache or from a runtime.
-async fn resolve(gateway: &Gateway, method: &Method, path: &str) -> Result<Arc<Route>, Problem> {
-    if let Some(route) = gateway.webhooks.get(method, path) {
-        return Ok(route);
+async fn resolve(
+    gateway: &Gateway,
+    method: &Method,
+    path: &str,
+    cached: bool,
+) -> Result<Found, Problem> {
+    if cached && let Some(route) = gateway.webhooks.get(method, path) {
+        return Ok(Found {
+            route,
+            cached: true,
+        });
     }
     let answer = gateway
         .runtimes
@@ -85,9 +114,13 @@ async fn resolve(gateway: &Gateway, method: &Method, path: &str) -> Result<Arc<R
             methods => Problem::method_not_allowed(Some(methods)),
         });
     }
-    let route = Arc::new(Route::try_from(answer)?);
+    let keys = gateway.config.sealing_keys.as_ref();
+    let route = Arc::new(Route::read(answer, keys)?);
     gateway.webhooks.insert(method, path, Arc::clone(&route));
-    Ok(route)
+    Ok(Found {
+        route,
+        cached: false,
+    })
 }
 
 fn input_for(route: &Route, parts: &Parts, path: &str, bytes: Bytes) -> Result<JsonText, Problem> {
@@ -99,6 +132,7 @@ fn input_for(route: &Route, parts: &Parts, path: &str, bytes: Bytes) -> Result<J
             path,
             &route.params,
             &parts.headers,
+            route.auth.scheme().credential().as_ref(),
             bytes,
         ),
     }

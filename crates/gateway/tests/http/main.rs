@@ -10,5 +10,6 @@ mod lifecycle;
 mod listener;
 mod problems;
 mod retries;
+mod senders;
 mod trigger;
 mod webhooks;

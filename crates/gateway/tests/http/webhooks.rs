@@ -23,6 +23,7 @@ fn resolved(spec: &str) -> pb::ResolveWebhookResponse {
         spec_json: spec.into(),
         params_json: r#"{"region":"eu"}"#.into(),
         allowed_methods: vec!["POST".into()],
+        sealed_secrets: String::new(),
     }
 }
 
@@ -341,7 +342,10 @@ async fn a_deploy_makes_paths_be_resolved_again() {
 
 #[tokio::test]
 async fn a_scheme_that_cannot_be_checked_lets_nobody_in() {
-    for spec in [r#"{"auth":{"scheme":"github"}}"#, r#"{"input":"headers"}"#] {
+    for spec in [
+        r#"{"auth":{"scheme":"handshake"}}"#,
+        r#"{"input":"headers"}"#,
+    ] {
         let runtime = listening(spec);
         App::new(&runtime)
             .post("/webhooks/orders", "{}")

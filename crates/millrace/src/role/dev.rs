@@ -11,13 +11,16 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::{Addresses, announce};
-use super::{RoleError, gateway, orchestrator, runtime};
+use super::{RoleError, gateway, orchestrator, runtime, sealing};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
-    let config = settings(loaded);
+    let mut config = settings(loaded);
     let process = Process::new()?;
     // Before anything else: what follows relies on being alone.
     let data_dir = DataDir::open(&config.dev.data_dir)?;
+    if config.webhooks.sealing_key.is_none() {
+        config.webhooks.sealing_key = Some(sealing::of_directory(data_dir.path())?);
+    }
     let (http, http_at) = bind("gateway.listen", config.gateway.listen).await?;
     let (runtime_grpc, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
     let (orchestrator_grpc, orchestrator_at) =
@@ -28,7 +31,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     runtime::serve(runtime_grpc, &runtime, &process.listeners);
     orchestrator::serve(orchestrator_grpc, &process.listeners);
     let gateway = Gateway::new(
-        gateway::settings(&config.gateway),
+        gateway::settings(&config)?,
         vec![runtime::transport(&runtime)],
         Some(in_process(WorkloadOrchestratorRpc.service())),
     );

@@ -1,16 +1,17 @@
 //! `millrace gateway`.
 
 use millrace_gateway::{Gateway, GatewayConfig};
-use millrace_service::config::{self, Config};
+use millrace_service::config::Config;
 use millrace_service::transport::{Transport, remote};
 use millrace_service::{OnFailure, TaskGroup, http};
 use tokio::net::TcpListener;
 
-use super::RoleError;
 use super::process::{Process, bind};
 use super::ready::announce_one;
+use super::{RoleError, sealing};
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
+    let settings = settings(config)?;
     let config = &config.gateway;
     let process = Process::new()?;
     process
@@ -29,7 +30,7 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         .transpose()?;
     serve(
         listener,
-        &Gateway::new(settings(config), runtimes, orchestrator),
+        &Gateway::new(settings, runtimes, orchestrator),
         &process.listeners,
     );
     tracing::info!(%at, "the gateway serves HTTP on {at}");
@@ -38,11 +39,12 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
 }
 
 /// What the gateway is told of the configuration.
-pub fn settings(config: &config::GatewayConfig) -> GatewayConfig {
-    GatewayConfig {
-        body_limit: usize::try_from(config.body_limit).unwrap_or(usize::MAX),
+pub fn settings(config: &Config) -> Result<GatewayConfig, RoleError> {
+    Ok(GatewayConfig {
+        sealing_keys: sealing::keys(&config.webhooks)?,
+        body_limit: usize::try_from(config.gateway.body_limit).unwrap_or(usize::MAX),
         ..GatewayConfig::default()
-    }
+    })
 }
 
 /// Serves the public API on `listener` until `tasks` stop.

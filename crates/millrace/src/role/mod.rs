@@ -12,6 +12,7 @@ mod orchestrator;
 mod process;
 mod ready;
 mod runtime;
+mod sealing;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +41,8 @@ pub enum RoleError {
     Address(#[from] InvalidAddress),
     #[error("`redis.url`: {0}")]
     Redis(#[from] millrace_locks::InvalidRedisConfig),
+    #[error(transparent)]
+    Sealing(#[from] sealing::SealingKeyError),
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
     #[error(transparent)]

@@ -16,7 +16,7 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::announce_one;
-use super::{RoleError, engine};
+use super::{RoleError, engine, sealing};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config;
@@ -53,7 +53,7 @@ pub async fn start(
     let redis = probe(config)?;
     let engines = EngineClient::new(engines(config)?);
     let runtime = Runtime::start(
-        settings(config),
+        settings(config)?,
         database.commits(),
         database.store(),
         engines,
@@ -88,16 +88,17 @@ pub async fn hand_over(runtime: Runtime) {
 }
 
 /// What the runtime is told of the configuration.
-fn settings(config: &Config) -> RuntimeConfig {
+fn settings(config: &Config) -> Result<RuntimeConfig, RoleError> {
     let runtime = &config.runtime;
-    RuntimeConfig {
+    Ok(RuntimeConfig {
+        sealing_keys: sealing::keys(&config.webhooks)?,
         max_running: usize::try_from(runtime.max_running).unwrap_or(usize::MAX),
         dispatch: runtime.dispatch,
         lease_ttl: runtime.lease_ttl,
         drain: runtime.drain,
         retention_days: u16::try_from(config.retention.days).unwrap_or(u16::MAX),
         ..RuntimeConfig::default()
-    }
+    })
 }
 
 /// The engines that `runtime.engine` names.

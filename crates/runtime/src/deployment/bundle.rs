@@ -2,11 +2,12 @@
 
 use millrace_proto::Finding;
 use millrace_proto::engine::v1::{Diagnostic, ValidateResponse, diagnostic::Severity};
+use millrace_signature::SealingKeys;
 use millrace_store::{NewDeployment, NewTrigger};
 use serde_json::Value;
 
 use super::{digest, settings};
-use crate::trigger::spec;
+use crate::trigger::{seal, spec};
 
 /// What a caller wants live, as it was posted.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,7 @@ pub(crate) struct Posted {
 pub(crate) fn check(
     posted: &Posted,
     checked: ValidateResponse,
+    sealing: Option<&SealingKeys>,
 ) -> Result<(NewDeployment, Vec<Finding>), Vec<Finding>> {
     let mut findings = Vec::new();
     let mut warnings = Vec::new();
@@ -40,6 +42,7 @@ pub(crate) fn check(
     let triggers =
         read_json(&posted.triggers_json, "[]", "/triggers", &mut findings).and_then(|value| {
             spec::read_all(&value, "/triggers")
+                .and_then(|specs| seal::all(specs, sealing, "/triggers"))
                 .map_err(|f| findings.extend(f))
                 .ok()
         });
@@ -59,7 +62,6 @@ pub(crate) fn check(
     match (checked.identity, triggers, config, settings) {
         (Some(identity), Some(triggers), Some(config), Some(settings)) if findings.is_empty() => {
             let config_json = config.to_string();
-            let triggers: Vec<NewTrigger> = triggers.into_iter().map(Into::into).collect();
             let bundle = NewDeployment {
                 namespace: identity.namespace,
                 name: identity.name,
@@ -79,11 +81,21 @@ pub(crate) fn check(
 
 /// What tells one version of a workflow from another.
 pub(crate) fn digest_of(definition: &str, triggers: &[NewTrigger], config: &str) -> String {
-    let specs: Vec<String> = triggers
-        .iter()
-        .map(|t| format!("{}\n{:?}\n{}", t.spec_json, t.name, t.enabled))
-        .collect();
+    let specs: Vec<String> = triggers.iter().map(digested).collect();
     digest::parts(&[definition, &specs.join("\n"), config])
+}
+
+/// A trigger in the digest: secrets count by their fingerprint.
+fn digested(trigger: &NewTrigger) -> String {
+    let mut text = format!(
+        "{}\n{:?}\n{}",
+        trigger.spec_json, trigger.name, trigger.enabled
+    );
+    if let Some(secrets) = &trigger.secrets {
+        text.push('\n');
+        text.push_str(&secrets.fingerprint);
+    }
+    text
 }
 
 fn place(diagnostic: Diagnostic, prefix: &str) -> Finding {
@@ -113,6 +125,7 @@ fn read_json(text: &str, empty: &str, at: &str, findings: &mut Vec<Finding>) -> 
 mod tests {
     use super::*;
     use millrace_proto::engine::v1::WorkflowIdentity;
+    use millrace_signature::SealingKey;
 
     fn valid() -> ValidateResponse {
         ValidateResponse {
@@ -138,7 +151,12 @@ mod tests {
 
     #[test]
     fn the_same_content_has_the_same_digest() {
-        let digest = |triggers, config| check(&posted(triggers, config), valid()).unwrap().0.digest;
+        let digest = |triggers, config| {
+            check(&posted(triggers, config), valid(), None)
+                .unwrap()
+                .0
+                .digest
+        };
         let webhook = r#"[{"type":"webhook","path":"orders"}]"#;
         assert_eq!(digest("", ""), digest("[]", "{}"));
         assert_eq!(
@@ -147,6 +165,37 @@ mod tests {
         );
         assert_ne!(digest(webhook, ""), digest("", ""));
         assert_ne!(digest("", r#"{"labels":{"a":"b"}}"#), digest("", ""));
+    }
+
+    fn guarded(secret: &str, keys: Option<&SealingKeys>) -> Result<NewDeployment, Vec<Finding>> {
+        let triggers = format!(
+            r#"[{{"type":"webhook","path":"o","auth":{{"scheme":"github","secret":"{secret}"}}}}]"#
+        );
+        check(&posted(&triggers, ""), valid(), keys).map(|(bundle, _)| bundle)
+    }
+
+    #[test]
+    fn a_secret_counts_in_the_digest_and_stands_nowhere() {
+        let keys = SealingKeys::new(SealingKey::generate().unwrap(), None);
+        let first = guarded("hunter2", Some(&keys)).unwrap();
+        let again = guarded("hunter2", Some(&keys)).unwrap();
+        let other = guarded("hunter3", Some(&keys)).unwrap();
+        assert_eq!(first.digest, again.digest);
+        assert_ne!(first.digest, other.digest);
+        assert!(!format!("{first:?}").contains("hunter2"));
+        let trigger = &first.triggers[0];
+        let sealed = &trigger.secrets.as_ref().unwrap().sealed;
+        let opened = keys.open_secrets(sealed, &trigger.spec_json).unwrap();
+        assert_eq!(opened[0].expose(), "hunter2");
+        assert!(keys.open_secrets(sealed, "{}").is_err());
+    }
+
+    #[test]
+    fn without_a_key_a_secret_is_refused_and_the_key_named() {
+        let findings = guarded("hunter2", None).unwrap_err();
+        assert_eq!(findings[0].pointer, "/triggers/0/auth");
+        assert!(findings[0].message.contains("webhooks.sealing_key"));
+        assert!(!findings[0].message.contains("hunter2"));
     }
 
     #[test]
@@ -159,7 +208,7 @@ mod tests {
             column: 2,
             message: "unknown key".into(),
         });
-        let findings = check(&posted(r#"[{"type":"nosuch"}]"#, "{,}"), checked).unwrap_err();
+        let findings = check(&posted(r#"[{"type":"nosuch"}]"#, "{,}"), checked, None).unwrap_err();
         let places: Vec<_> = findings
             .iter()
             .map(|f| (f.pointer.as_str(), f.line))
@@ -184,7 +233,7 @@ mod tests {
             column: 2,
             message: "odd".into(),
         });
-        let (_, warnings) = check(&posted("", ""), checked).unwrap();
+        let (_, warnings) = check(&posted("", ""), checked, None).unwrap();
         assert_eq!(warnings[0].pointer, "/workflow/do/0");
     }
 }

@@ -75,7 +75,8 @@ impl DeploymentService {
             .validate(&posted.document)
             .await
             .map_err(DeployError::Engine)?;
-        let (bundle, warnings) = bundle::check(&posted, checked).map_err(DeployError::Faults)?;
+        let (bundle, warnings) =
+            bundle::check(&posted, checked, self.sealing.as_ref()).map_err(DeployError::Faults)?;
         let deployed = self.store.deploy(&bundle).await?;
         log(&deployed);
         Ok((deployed, warnings))

@@ -17,6 +17,7 @@ pub(crate) mod versions;
 
 use std::sync::Arc;
 
+use millrace_signature::SealingKeys;
 use millrace_store::Store;
 
 use crate::execution::EngineClient;
@@ -25,6 +26,7 @@ use crate::execution::EngineClient;
 pub struct DeploymentService {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engine: Arc<EngineClient>,
+    pub(crate) sealing: Option<SealingKeys>,
 }
 
 impl std::fmt::Debug for DeploymentService {

@@ -1,7 +1,7 @@
 //! Changing parts of a deployment: a JSON merge patch over what is live.
 
 use millrace_proto::Finding;
-use millrace_store::{DeployRefused, Deployed, NewDeployment, NewTrigger};
+use millrace_store::{DeployRefused, Deployed, NewDeployment};
 use millrace_types::DeploymentId;
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use super::deploy::{DeployError, log};
 use super::rollback::ATTEMPTS;
 use super::settings::{escape, finding};
 use super::{DeploymentService, merge_patch, settings};
-use crate::trigger::spec;
+use crate::trigger::{seal, spec};
 
 /// What a patch may name.
 const MEMBERS: [&str; 3] = ["workflow", "triggers", "config"];
@@ -106,10 +106,10 @@ impl DeploymentService {
             } else {
                 triggers
             };
-            match spec::read_all(&triggers, "/triggers") {
-                Ok(read) => {
-                    bundle.triggers = read.into_iter().map(NewTrigger::from).collect();
-                }
+            let read = spec::read_all(&triggers, "/triggers")
+                .and_then(|specs| seal::all(specs, self.sealing.as_ref(), "/triggers"));
+            match read {
+                Ok(read) => bundle.triggers = read,
                 Err(faults) => findings.extend(faults),
             }
         }
@@ -174,17 +174,19 @@ impl DeploymentService {
             document_pointer: "/workflow".into(),
             ..Posted::default()
         };
-        Ok(bundle::check(&posted, checked).and_then(|(new, warnings)| {
-            if (&new.namespace, &new.name) == (&bundle.namespace, &bundle.name) {
-                return Ok((new, warnings));
-            }
-            let message = format!(
-                "the workflow of this deployment is {}/{}, and stays it; deploy another as one \
+        Ok(
+            bundle::check(&posted, checked, None).and_then(|(new, warnings)| {
+                if (&new.namespace, &new.name) == (&bundle.namespace, &bundle.name) {
+                    return Ok((new, warnings));
+                }
+                let message = format!(
+                    "the workflow of this deployment is {}/{}, and stays it; deploy another as one \
                  of its own",
-                bundle.namespace, bundle.name
-            );
-            Err(vec![finding("/workflow/document", &message)])
-        }))
+                    bundle.namespace, bundle.name
+                );
+                Err(vec![finding("/workflow/document", &message)])
+            }),
+        )
     }
 }
 

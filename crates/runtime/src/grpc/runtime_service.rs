@@ -291,6 +291,7 @@ impl WorkflowRuntimeService for RuntimeRpc {
             answer.deployment_status = found.deployment_status.to_string();
             answer.enabled = found.trigger.enabled;
             answer.spec_json = found.trigger.spec_json;
+            answer.sealed_secrets = found.sealed_secrets.unwrap_or_default();
             answer.params_json = serde_json::to_string(&resolved.params).unwrap_or_default();
         }
         Ok(Response::new(answer))

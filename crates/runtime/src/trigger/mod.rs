@@ -3,6 +3,7 @@
 
 pub(crate) mod fire;
 pub(crate) mod path;
+pub(crate) mod seal;
 pub(crate) mod spec;
 pub(crate) mod webhook;
 

@@ -1,7 +1,8 @@
 //! The triggers of a deployment, as its author writes them.
 
 use millrace_proto::Finding;
-use millrace_store::{NewTrigger, WebhookRoute};
+use millrace_signature::{AuthSpec, Secret};
+use millrace_store::WebhookRoute;
 use millrace_types::TriggerKind;
 use serde_json::{Map, Value, json};
 
@@ -19,20 +20,11 @@ pub(crate) struct TriggerSpec {
     pub kind: TriggerKind,
     pub name: Option<String>,
     pub enabled: bool,
+    /// Without secrets.
     pub spec_json: String,
     pub route: Option<WebhookRoute>,
-}
-
-impl From<TriggerSpec> for NewTrigger {
-    fn from(spec: TriggerSpec) -> Self {
-        Self {
-            kind: spec.kind,
-            name: spec.name,
-            enabled: spec.enabled,
-            spec_json: spec.spec_json,
-            route: spec.route,
-        }
-    }
+    /// By which the senders of a webhook prove themselves, newest first.
+    pub secrets: Vec<Secret>,
 }
 
 /// Reads a deployment's triggers; all findings at once.
@@ -114,7 +106,7 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
         "type", "name", "enabled", "path", "methods", "auth", "input", "respond",
     ]);
     let methods = fields.methods();
-    let scheme = fields.auth();
+    let auth = fields.auth();
     let input = fields.one_of("input", &["body", "request"]);
     let respond = fields.one_of("respond", &["accepted", "result"]);
     let path = match fields.text("path") {
@@ -132,7 +124,7 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
         "type": "webhook",
         "path": path.path,
         "methods": methods,
-        "auth": {"scheme": scheme},
+        "auth": auth.public_json(),
         "input": input,
         "respond": respond,
     });
@@ -146,6 +138,7 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
             path: path.path,
             methods,
         }),
+        secrets: auth.split().1,
     })
 }
 
@@ -263,23 +256,15 @@ impl Fields<'_> {
         methods
     }
 
-    fn auth(&mut self) -> &'static str {
-        let scheme = match self.members.get("auth") {
-            None => return "none",
-            Some(Value::Object(auth)) => auth.get("scheme").and_then(Value::as_str),
-            Some(_) => None,
+    fn auth(&mut self) -> AuthSpec {
+        let Some(value) = self.members.get("auth") else {
+            return AuthSpec::none();
         };
-        match scheme {
-            Some("none") => {}
-            Some(other) => {
-                let message = format!(
-                    "webhook authentication `{other}` is not supported yet; only `none` is"
-                );
-                self.fault("auth", &message);
-            }
-            None => self.fault("auth", "must be an object such as {\"scheme\": \"none\"}"),
-        }
-        "none"
+        AuthSpec::parse(value, &format!("{}/auth", self.at)).unwrap_or_else(|faults| {
+            self.findings
+                .extend(faults.iter().map(|f| finding(&f.pointer, &f.message)));
+            AuthSpec::none()
+        })
     }
 }
 
@@ -310,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_kept_apart_from_the_specification() {
+        let value = json!([{"type": "webhook", "path": "o", "auth":
+            {"scheme": "basic", "username": "ada", "passwords": ["hunter2", "hunter3"]}}]);
+        let trigger = read_all(&value, "").unwrap().remove(0);
+        assert_eq!(
+            trigger.spec_json,
+            r#"{"type":"webhook","path":"o","methods":["POST"],"auth":{"scheme":"basic","username":"ada","activeSecrets":2},"input":"body","respond":"accepted"}"#
+        );
+        assert_eq!(trigger.secrets[0].expose(), "hunter2");
+        assert!(!format!("{trigger:?}").contains("hunter"));
+    }
+
+    #[test]
     fn each_fault_is_named_at_its_place() {
         let value = json!([
             {"type": "webhook", "path": "a b"},
@@ -320,7 +318,7 @@ mod tests {
             {"type": "webhook", "path": "y", "methods": ["BREW"]},
             {"type": "webhook", "path": "z", "respond": "maybe", "enabled": "yes"},
             {"type": "cron", "cron": "* * * * *"},
-            {"type": "webhook", "path": "s", "auth": {"scheme": "github", "secret": "x"}},
+            {"type": "webhook", "path": "s", "auth": {"scheme": "github", "secret": "x", "key": 1}},
             7
         ]);
         let places: Vec<String> = faults(&value).into_iter().map(|(p, _)| p).collect();
@@ -336,7 +334,7 @@ mod tests {
                 "/triggers/6/enabled",
                 "/triggers/6/respond",
                 "/triggers/7/type",
-                "/triggers/8/auth",
+                "/triggers/8/auth/key",
                 "/triggers/9",
             ]
         );

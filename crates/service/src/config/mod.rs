@@ -16,7 +16,7 @@ pub use load::{Environment, Loaded, Sources};
 pub use origin::{ConfigError, Origin};
 pub use value::{LogFormat, PeerAddress, RuntimeEngine};
 
-use crate::secret::SecretUrl;
+use crate::secret::{Secret, SecretUrl};
 
 /// Everything that can be set. Which parts a process reads depends on its role.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +29,7 @@ pub struct Config {
     pub engine: EngineConfig,
     pub orchestrator: OrchestratorConfig,
     pub retention: RetentionConfig,
+    pub webhooks: WebhooksConfig,
     pub dev: DevConfig,
 }
 
@@ -111,6 +112,16 @@ pub struct OrchestratorConfig {
 pub struct RetentionConfig {
     /// How long ended executions are kept.
     pub days: u32,
+}
+
+/// What gateways and runtimes have to agree on about webhooks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WebhooksConfig {
+    /// Seals the secrets of webhooks: the base64 of 32 random bytes. Needed
+    /// where a webhook has secrets; `millrace dev` makes one of its own.
+    pub sealing_key: Option<Secret<String>>,
+    /// The key before that, while some secrets are still sealed with it.
+    pub old_sealing_key: Option<Secret<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -51,6 +51,8 @@ settings! {
     "orchestrator.listen" => orchestrator.listen;
     "orchestrator.admin_listen" => orchestrator.admin_listen;
     "retention.days" => retention.days;
+    "webhooks.sealing_key" => webhooks.sealing_key;
+    "webhooks.old_sealing_key" => webhooks.old_sealing_key;
     "dev.data_dir" => dev.data_dir;
 }
 

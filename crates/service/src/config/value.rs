@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::secret::SecretUrl;
+use crate::secret::{MASK, Secret, SecretUrl};
 
 /// A value as a layer holds it. Scalars are text in every layer, so that a
 /// setting reads the same from a file, a variable and a flag.
@@ -140,6 +140,16 @@ impl Setting for SocketAddr {
 
     fn show(&self) -> Option<toml::Value> {
         Some(self.to_string().into())
+    }
+}
+
+impl Setting for Secret<String> {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        Ok(Self::new(text(raw, "a text")?.to_owned()))
+    }
+
+    fn show(&self) -> Option<toml::Value> {
+        Some(MASK.into())
     }
 }
 

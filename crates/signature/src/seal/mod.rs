@@ -6,6 +6,7 @@
 //! a text moved to another trigger does not open.
 
 mod key;
+mod secrets;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +15,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 pub use key::{InvalidKey, SealingKey};
+pub use secrets::SealedSecrets;
 
 /// Marks the format of a sealed text.
 const VERSION: &str = "mrs1";

@@ -1,6 +1,6 @@
 //! Secrets at rest.
 
-use millrace_signature::{OpenError, SealingKey, SealingKeys};
+use millrace_signature::{OpenError, SealingKey, SealingKeys, Secret};
 
 use crate::harness::each_bit;
 
@@ -104,4 +104,37 @@ fn a_text_sealed_elsewhere_in_the_same_format_opens() {
                   IDH1Dkjzo8Fpuw6cdMz-PLgnlNjK";
     let plain = keys.open(sealed, CONTEXT).unwrap();
     assert_eq!(plain.as_slice(), b"It's a Secret to Everybody");
+}
+
+fn secrets(texts: &[&str]) -> Vec<Secret> {
+    texts.iter().copied().map(Secret::new).collect()
+}
+
+#[test]
+fn the_secrets_of_a_trigger_come_back_in_their_order() {
+    let keys = keys();
+    for texts in [&[][..], &["a"], &["new", "old"], &["\u{e4}", "b"]] {
+        let sealed = keys.seal_secrets(&secrets(texts), CONTEXT).unwrap();
+        let opened = keys.open_secrets(&sealed.text, CONTEXT).unwrap();
+        assert_eq!(opened, secrets(texts));
+        assert!(keys.open_secrets(&sealed.text, "other").is_err());
+    }
+    let other = keys.seal(b"\0\0\0\x09abc", CONTEXT).unwrap();
+    assert_eq!(keys.open_secrets(&other, CONTEXT), Err(OpenError::Format));
+}
+
+#[test]
+fn a_fingerprint_tells_equal_secrets_under_one_key_and_nothing_else() {
+    let (keys, others) = (keys(), keys());
+    let of = |keys: &SealingKeys, texts: &[&str], context: &str| {
+        let sealed = keys.seal_secrets(&secrets(texts), context).unwrap();
+        sealed.fingerprint
+    };
+    let first = of(&keys, &["ab", "c"], CONTEXT);
+    assert_eq!(first.len(), 64);
+    assert_eq!(first, of(&keys, &["ab", "c"], CONTEXT));
+    assert_ne!(first, of(&keys, &["a", "bc"], CONTEXT));
+    assert_ne!(first, of(&keys, &["c", "ab"], CONTEXT));
+    assert_ne!(first, of(&keys, &["ab", "c"], "other"));
+    assert_ne!(first, of(&others, &["ab", "c"], CONTEXT));
 }

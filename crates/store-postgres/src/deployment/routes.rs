@@ -132,9 +132,11 @@ pub(super) async fn find(
         path: String,
         shape: String,
         method: String,
+        sealed_secrets: Option<String>,
     }
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT t.deployment_id, t.id, t.kind, t.name, t.enabled, t.spec, t.revision, \
+                t.sealed_secrets, \
                 w.workflow_id, w.deployment_status, r.path, r.shape, r.method \
          FROM webhook_routes r \
          JOIN triggers t ON t.id = r.trigger_id \
@@ -154,6 +156,7 @@ pub(super) async fn find(
                 path: row.path,
                 shape: row.shape,
                 method: row.method,
+                sealed_secrets: row.sealed_secrets,
                 trigger: row.trigger.record()?,
             })
         })

@@ -32,6 +32,7 @@ struct Stored {
     kind: String,
     enabled: bool,
     spec: Vec<u8>,
+    secrets_fingerprint: Option<String>,
 }
 
 /// Makes the deployment's triggers those of the bundle. Who stays keeps its
@@ -44,7 +45,8 @@ pub(super) async fn replace(
     raise_all: bool,
 ) -> Result<Vec<TriggerId>, StoreError> {
     let stored: Vec<Stored> = sqlx::query_as(
-        "SELECT id, slot, kind, enabled, spec FROM triggers WHERE deployment_id = $1",
+        "SELECT id, slot, kind, enabled, spec, secrets_fingerprint FROM triggers \
+         WHERE deployment_id = $1",
     )
     .bind(deployment.to_string())
     .fetch_all(&mut *connection)
@@ -62,7 +64,8 @@ pub(super) async fn replace(
             Some(old) => {
                 let same = old.kind == new.kind.as_str()
                     && old.enabled == new.enabled
-                    && old.spec == new.spec_json.as_bytes();
+                    && old.spec == new.spec_json.as_bytes()
+                    && old.secrets_fingerprint.as_deref() == fingerprint(new);
                 ids.push(parsed(&old.id)?);
                 raises.push(i64::from(raise_all || !same));
             }
@@ -81,13 +84,19 @@ pub(super) async fn replace(
             .map_err(store_error)?;
     }
     sqlx::query(
-        "INSERT INTO triggers AS t (id, deployment_id, slot, position, kind, name, enabled, spec) \
-         SELECT x.id, $1, x.slot, x.position, x.kind, x.name, x.enabled, x.spec \
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bytea[]) \
-              WITH ORDINALITY AS x(id, slot, kind, name, enabled, spec, position) \
+        "INSERT INTO triggers AS t (id, deployment_id, slot, position, kind, name, enabled, spec, \
+                                   sealed_secrets, secrets_fingerprint) \
+         SELECT x.id, $1, x.slot, x.position, x.kind, x.name, x.enabled, x.spec, x.sealed, \
+                x.fingerprint \
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bool[], $7::bytea[], \
+                     $9::text[], $10::text[]) \
+              WITH ORDINALITY \
+              AS x(id, slot, kind, name, enabled, spec, sealed, fingerprint, position) \
          ON CONFLICT (id) DO UPDATE \
          SET position = excluded.position, kind = excluded.kind, name = excluded.name, \
              enabled = excluded.enabled, spec = excluded.spec, \
+             sealed_secrets = excluded.sealed_secrets, \
+             secrets_fingerprint = excluded.secrets_fingerprint, \
              revision = t.revision + ($8::bigint[])[excluded.position], \
              updated_at = CASE WHEN ($8::bigint[])[excluded.position] > 0 THEN now() \
                           ELSE t.updated_at END",
@@ -100,10 +109,18 @@ pub(super) async fn replace(
     .bind(columns(bundle, |t| t.enabled))
     .bind(columns(bundle, |t| t.spec_json.as_bytes()))
     .bind(raises)
+    .bind(columns(bundle, |t| {
+        t.secrets.as_ref().map(|s| s.sealed.as_str())
+    }))
+    .bind(columns(bundle, fingerprint))
     .execute(connection)
     .await
     .map_err(store_error)?;
     Ok(ids)
+}
+
+fn fingerprint(trigger: &NewTrigger) -> Option<&str> {
+    trigger.secrets.as_ref().map(|s| s.fingerprint.as_str())
 }
 
 fn columns<'a, C>(bundle: &'a NewDeployment, value: impl Fn(&'a NewTrigger) -> C) -> Vec<C> {

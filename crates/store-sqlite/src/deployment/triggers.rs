@@ -17,7 +17,7 @@ const HOLDERS: &str = "
     WHERE r.shape IN (SELECT value FROM json_each(?1)) AND t.deployment_id <> ?2";
 
 const STORED: &str = "
-    SELECT t.id, t.slot, t.kind, t.enabled, t.spec, t.revision,
+    SELECT t.id, t.slot, t.kind, t.enabled, t.spec, t.revision, t.secrets_fingerprint,
         (SELECT json_group_array(json_array(r.shape, r.method, r.path))
          FROM (SELECT * FROM webhook_routes WHERE trigger_id = t.id ORDER BY shape, method) r)
         AS routes
@@ -25,10 +25,12 @@ const STORED: &str = "
 
 const UPSERT: &str = "
     INSERT INTO triggers (id, deployment_id, slot, position, kind, name, enabled, spec, revision,
-        created_at, updated_at)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
+        created_at, updated_at, sealed_secrets, secrets_fingerprint)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10, ?11, ?12)
     ON CONFLICT (id) DO UPDATE SET position = excluded.position, kind = excluded.kind,
-        enabled = excluded.enabled, spec = excluded.spec, updated_at = iif(
+        enabled = excluded.enabled, spec = excluded.spec,
+        sealed_secrets = excluded.sealed_secrets,
+        secrets_fingerprint = excluded.secrets_fingerprint, updated_at = iif(
             revision = excluded.revision, updated_at, excluded.updated_at),
         revision = excluded.revision";
 
@@ -84,6 +86,7 @@ struct Stored {
     enabled: bool,
     spec: String,
     routes: String,
+    secrets_fingerprint: Option<String>,
     revision: u64,
 }
 
@@ -95,6 +98,7 @@ impl Stored {
             enabled: row.raw("enabled")?,
             spec: row.text("spec")?,
             routes: row.raw("routes")?,
+            secrets_fingerprint: row.raw("secrets_fingerprint")?,
             revision: row.number("revision")?,
         })
     }
@@ -103,6 +107,7 @@ impl Stored {
         self.kind == new.kind.as_str()
             && self.enabled == new.enabled
             && self.spec == new.spec_json
+            && self.secrets_fingerprint.as_ref() == new.secrets.as_ref().map(|s| &s.fingerprint)
             && self.routes == routes_json(new.route.as_ref())
     }
 }
@@ -171,6 +176,8 @@ pub async fn replace(
             .bind(new.spec_json.as_bytes())
             .bind(revision.cast_signed())
             .bind(now)
+            .bind(new.secrets.as_ref().map(|s| &s.sealed))
+            .bind(new.secrets.as_ref().map(|s| &s.fingerprint))
             .execute(&mut *connection)
             .await
             .map_err(store_error)?;

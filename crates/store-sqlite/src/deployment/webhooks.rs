@@ -10,6 +10,7 @@ use crate::rows::json;
 
 const MATCH: &str = "
     SELECT r.shape, r.method, r.path, t.id, t.kind, t.name, t.enabled, t.spec, t.revision,
+        t.sealed_secrets,
         w.deployment_id, w.workflow_id, w.deployment_status
     FROM webhook_routes r
     JOIN triggers t ON t.id = r.trigger_id
@@ -34,6 +35,7 @@ impl SqliteStore {
             .map(|row| {
                 Ok(WebhookMatch {
                     trigger: trigger(row)?,
+                    sealed_secrets: row.raw("sealed_secrets")?,
                     deployment_id: row.parsed("deployment_id")?,
                     workflow_id: row.parsed("workflow_id")?,
                     deployment_status: row.parsed("deployment_status")?,

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::support::{Shared, bundle, cron, deploy, live, sealed, webhook, with_triggers};
-use crate::{DeploymentRecord, TriggerRecord};
+use crate::{DeploymentRecord, SealedSecrets, TriggerRecord};
 
 fn named<'a>(deployment: &'a DeploymentRecord, name: &str) -> &'a TriggerRecord {
     deployment
@@ -167,6 +167,42 @@ pub async fn changed_trigger_keeps_its_id_and_raises_its_revision(store: Shared,
     }
     assert!(!named(&second, "b").enabled);
     assert!(named(&second, "a").spec_json.contains("0 2"));
+}
+
+pub async fn changed_secret_raises_the_revision_and_is_found_by_path_alone(
+    store: Shared,
+    _: &dyn Fixture,
+) {
+    let secret = |sealed: &str, fingerprint: &str| {
+        let mut trigger = webhook(Some("a"), "a", &["POST"]);
+        trigger.secrets = Some(SealedSecrets {
+            sealed: sealed.into(),
+            fingerprint: fingerprint.into(),
+        });
+        with_triggers(bundle("orders", 1), vec![trigger])
+    };
+    let found = || async {
+        let found = store.webhooks(&["a".into()]).await.unwrap();
+        (found[0].sealed_secrets.clone(), found[0].trigger.revision)
+    };
+    let first = deploy(&store, &secret("one", "f1")).await.unwrap();
+    assert_eq!(found().await, (Some("one".into()), 1));
+    assert!(!first.deployment.triggers[0].spec_json.contains("one"));
+    // Sealed anew, the same secret is no change of the trigger.
+    deploy(&store, &secret("uno", "f1")).await.unwrap();
+    assert_eq!(found().await.1, 1);
+    let third = deploy(&store, &secret("two", "f2")).await.unwrap();
+    assert_eq!(
+        third.deployment.triggers[0].id,
+        first.deployment.triggers[0].id
+    );
+    assert_eq!(found().await, (Some("two".into()), 2));
+    let open = with_triggers(
+        bundle("orders", 1),
+        vec![webhook(Some("a"), "a", &["POST"])],
+    );
+    deploy(&store, &open).await.unwrap();
+    assert_eq!(found().await, (None, 3));
 }
 
 pub async fn nameless_triggers_are_told_apart_by_kind_and_position(store: Shared, _: &dyn Fixture) {

@@ -54,6 +54,7 @@ macro_rules! conformance_tests {
                 versions_are_read_back_as_posted
                 triggers_that_stay_keep_id_and_revision
                 changed_trigger_keeps_its_id_and_raises_its_revision
+                changed_secret_raises_the_revision_and_is_found_by_path_alone
                 nameless_triggers_are_told_apart_by_kind_and_position
                 trigger_that_left_is_gone
                 paused_deployment_stays_paused

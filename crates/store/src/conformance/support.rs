@@ -71,6 +71,7 @@ pub fn webhook(name: Option<&str>, path: &str, methods: &[&str]) -> NewTrigger {
             path: path.into(),
             methods: methods.iter().map(|m| (*m).to_owned()).collect(),
         }),
+        secrets: None,
     }
 }
 
@@ -81,6 +82,7 @@ pub fn cron(name: Option<&str>, expression: &str) -> NewTrigger {
         enabled: true,
         spec_json: format!(r#"{{"type":"cron","cron":"{expression}"}}"#),
         route: None,
+        secrets: None,
     }
 }
 

@@ -1,0 +1,177 @@
+//! Webhooks through the real binary, on both databases.
+
+mod support;
+
+use millrace_testkit::TestDatabase;
+use serde_json::{Value, json};
+use support::{Millrace, answer, command};
+
+/// Two keys, as `webhooks.sealing_key` takes them.
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OTHER_KEY: &str = "HxAeHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgE=";
+
+const ECHO: &str = "document: {dsl: 1.0.3, namespace: test, name: guarded, version: 1.0.0}\n\
+    do:\n- keep:\n    set: {n: 1}\n";
+
+/// Who answers HTTP, and what has to live as long.
+struct Place {
+    http: Millrace,
+    _runtimes: Vec<Millrace>,
+    _database: Option<TestDatabase>,
+    _data: Option<tempfile::TempDir>,
+}
+
+async fn sqlite() -> Place {
+    let data = tempfile::tempdir().unwrap();
+    Place {
+        http: Millrace::dev(data.path()).await,
+        _runtimes: Vec::new(),
+        _database: None,
+        _data: Some(data),
+    }
+}
+
+/// A gateway, two runtimes, PostgreSQL; `key` of the gateway may differ.
+async fn postgres(runtime_key: Option<&str>, gateway_key: Option<&str>) -> Place {
+    let database = TestDatabase::create().await;
+    let with_key = |key: Option<&str>, (name, value): (&str, &str)| {
+        let mut settings = vec![(name.to_owned(), value.to_owned())];
+        settings.extend(key.map(|key| ("MILLRACE_WEBHOOKS__SEALING_KEY".into(), key.into())));
+        settings
+    };
+    let settings = with_key(runtime_key, ("DATABASE_URL", &database.url));
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (&**n, &**v)).collect();
+    let migrated = command(&["migrate"], &settings).output().await.unwrap();
+    assert!(migrated.status.success(), "{migrated:?}");
+    let mut runtimes = Vec::new();
+    for _ in 0..2 {
+        let arguments = ["runtime", "--ready-json", "--listen", "127.0.0.1:0"];
+        runtimes.push(Millrace::start(&arguments, &settings).await);
+    }
+    let addresses: Vec<_> = runtimes.iter().map(|r| r.address("runtime")).collect();
+    let addresses = addresses.join(",");
+    let settings = with_key(gateway_key, ("MILLRACE_GATEWAY__RUNTIME", &addresses));
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (&**n, &**v)).collect();
+    let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
+    Place {
+        http: Millrace::start(&arguments, &settings).await,
+        _runtimes: runtimes,
+        _database: Some(database),
+        _data: None,
+    }
+}
+
+async fn deploy(place: &Place, trigger: Value) -> (u16, Value) {
+    let body = json!({"workflow": ECHO, "triggers": [trigger]});
+    place.http.post("/api/deployments", &body).await
+}
+
+async fn send(place: &Place, token: &str) -> (u16, Value) {
+    let url = place.http.url("/webhooks/guarded");
+    answer(support::client().post(url).bearer_auth(token)).await
+}
+
+fn bearer(tokens: &[&str]) -> Value {
+    json!({"type": "webhook", "path": "guarded", "auth": {"scheme": "bearer", "tokens": tokens}})
+}
+
+async fn executions(place: &Place) -> usize {
+    let (_, page) = place.http.get("/api/executions").await;
+    page["items"].as_array().unwrap().len()
+}
+
+/// From the first deployment over the exchange of a secret to its end.
+async fn secrets_prove_senders_and_are_exchanged(place: Place) {
+    let (status, first) = deploy(&place, bearer(&["first-token"])).await;
+    assert_eq!(status, 201, "{first:#}");
+    assert_eq!(
+        first["triggers"][0]["auth"],
+        json!({"scheme": "bearer", "activeSecrets": 1})
+    );
+    for token in ["second-token", "first-toke"] {
+        let (status, problem) = send(&place, token).await;
+        assert_eq!(status, 401, "{problem:#}");
+    }
+    assert_eq!(executions(&place).await, 0);
+    assert_eq!(send(&place, "first-token").await.0, 202);
+
+    // The same again is no new version.
+    let (status, again) = deploy(&place, bearer(&["first-token"])).await;
+    assert_eq!((status, &again["version"]), (200, &first["version"]));
+    assert_eq!(again["triggers"], first["triggers"]);
+
+    let (_, both) = deploy(&place, bearer(&["second-token", "first-token"])).await;
+    assert_ne!(both["version"], first["version"]);
+    assert_eq!(send(&place, "second-token").await.0, 202);
+    assert_eq!(send(&place, "first-token").await.0, 202);
+
+    deploy(&place, bearer(&["second-token"])).await;
+    assert_eq!(send(&place, "first-token").await.0, 401);
+    assert_eq!(send(&place, "second-token").await.0, 202);
+    assert_eq!(executions(&place).await, 4);
+
+    let id = first["id"].as_str().unwrap();
+    for path in [format!("/api/deployments/{id}"), "/api/deployments".into()] {
+        let (status, shown) = place.http.get(&path).await;
+        assert_eq!(status, 200);
+        let shown = shown.to_string();
+        for secret in ["first-token", "second-token", "mrs1."] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn secrets_prove_senders_and_are_exchanged_on_sqlite() {
+    secrets_prove_senders_and_are_exchanged(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_prove_senders_and_are_exchanged_on_postgres() {
+    secrets_prove_senders_and_are_exchanged(postgres(Some(KEY), Some(KEY)).await).await;
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_file_and_open_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let mut place = Place {
+        http: Millrace::dev(data.path()).await,
+        _runtimes: Vec::new(),
+        _database: None,
+        _data: None,
+    };
+    deploy(&place, bearer(&["first-token"])).await;
+    assert_eq!(send(&place, "first-token").await.0, 202);
+    place.http.terminate().await;
+    for entry in std::fs::read_dir(data.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(11).any(|window| window == b"first-token");
+        assert!(!found, "the secret stands in {}", path.display());
+    }
+    place.http = Millrace::dev(data.path()).await;
+    assert_eq!(send(&place, "first-token").await.0, 202);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_or_other_key_is_named_and_lets_nobody_in() {
+    let keyless = postgres(None, None).await;
+    let (status, problem) = deploy(&keyless, bearer(&["t"])).await;
+    assert_eq!(status, 400, "{problem:#}");
+    let error = &problem["errors"][0];
+    assert_eq!(error["pointer"], "/triggers/0/auth");
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("`webhooks.sealing_key`")
+    );
+    // What needs no key works without one.
+    let (status, _) = deploy(&keyless, json!({"type": "webhook", "path": "open"})).await;
+    assert_eq!(status, 201);
+
+    let mixed = postgres(Some(KEY), Some(OTHER_KEY)).await;
+    deploy(&mixed, bearer(&["t"])).await;
+    assert_eq!(send(&mixed, "t").await.0, 503);
+    assert_eq!(executions(&mixed).await, 0);
+}
