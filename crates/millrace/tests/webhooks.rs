@@ -175,3 +175,52 @@ async fn a_missing_or_other_key_is_named_and_lets_nobody_in() {
     assert_eq!(send(&mixed, "t").await.0, 503);
     assert_eq!(executions(&mixed).await, 0);
 }
+
+const DELIVERIES: usize = 1_000;
+
+/// All at once, under each of the names that senders give to a message.
+async fn deliveries_of_one_id_make_one_execution(place: Place) {
+    let open = json!({"type": "webhook", "path": "open"});
+    let (status, deployment) = deploy(&place, open).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let url = place.http.url("/webhooks/open");
+    let client = support::client();
+    let mut made = 0;
+    for (header, count) in [
+        ("webhook-id", DELIVERIES),
+        ("X-GitHub-Delivery", 20),
+        ("Idempotency-Key", 20),
+    ] {
+        let together = std::sync::Arc::new(tokio::sync::Barrier::new(count));
+        let mut deliveries = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let body = json!({"n": n});
+            let request = support::post_json(&client, &url, &body).header(header, header);
+            let together = std::sync::Arc::clone(&together);
+            deliveries.spawn(async move {
+                together.wait().await;
+                answer(request).await
+            });
+        }
+        let answers = deliveries.join_all().await;
+        let (status, first) = &answers[0];
+        assert_eq!(*status, 202, "{first:#}");
+        let id = &first["executionId"];
+        assert!(id.is_string(), "{first:#}");
+        for (status, other) in &answers {
+            assert_eq!((*status, &other["executionId"]), (202, id), "{other:#}");
+        }
+        made += 1;
+        assert_eq!(executions(&place).await, made, "{header}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_of_one_id_make_one_execution_on_sqlite() {
+    deliveries_of_one_id_make_one_execution(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_of_one_id_make_one_execution_on_postgres() {
+    deliveries_of_one_id_make_one_execution(postgres(None, None).await).await;
+}
