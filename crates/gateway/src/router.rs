@@ -33,6 +33,8 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/executions", get(executions::list))
         .route("/api/executions/{id}", get(executions::get))
         .route("/api/executions/{id}/history", get(executions::history))
+        .route("/api/executions/{id}/cancel", post(executions::cancel))
+        .route("/api/executions/{id}/rerun", post(executions::rerun))
         .route("/webhooks/{*path}", any(webhooks::receive))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))

@@ -190,3 +190,33 @@ async fn without_redis_the_service_is_degraded_and_works() {
     let execution = cluster.gateway.until(&id, &["SUCCEEDED", "FAILED"]).await;
     assert_eq!(execution["output"], json!({"n": 7}));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_reaches_whichever_runtime_owns_the_execution() {
+    let cluster = cluster(3).await;
+    let silent = axum::Router::new().fallback(std::future::pending::<()>);
+    let silent = support::Service::start(silent).await;
+    let document = format!(
+        "document: {{dsl: 1.0.3, namespace: test, name: never, version: 1.0.0}}\n\
+         do:\n- call: {{call: http, with: {{method: get, endpoint: \"{}/never\"}}}}\n",
+        silent.url
+    );
+    cluster.gateway.deploy(&document, "never").await;
+    // The gateway asks one runtime after the other, so that most requests
+    // reach one that does not own the execution.
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(cluster.gateway.fire("never", &json!({})).await);
+    }
+    for id in &ids {
+        cluster.gateway.until(id, &["RUNNING"]).await;
+        let path = format!("/api/executions/{id}/cancel");
+        let (status, answer) = cluster
+            .gateway
+            .post(&path, &json!({"reason": "enough"}))
+            .await;
+        assert!(matches!(status, 200 | 202), "{status}: {answer:#}");
+        let execution = cluster.gateway.until(id, &["CANCELLED"]).await;
+        assert_eq!(execution["error"]["detail"], "enough");
+    }
+}

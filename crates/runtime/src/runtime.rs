@@ -8,7 +8,7 @@ use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, StoreError};
 
 use crate::deployment::DeploymentService;
-use crate::execution::{EngineClient, ExecutionCoordinator, claim};
+use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim};
 use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::trigger::WebhookTriggerService;
 use crate::{MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
@@ -62,6 +62,11 @@ impl Runtime {
         let claiming = Arc::clone(&coordinator);
         tasks.spawn("claim", OnFailure::StopService, |stop| async move {
             claim::claim_loop(claiming, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let cancelling = Arc::clone(&coordinator);
+        tasks.spawn("cancel", OnFailure::StopService, |stop| async move {
+            cancel::cancel_loop(cancelling, stop).await;
             Ok::<_, std::convert::Infallible>(())
         });
         let periodic = Arc::clone(&coordinator);

@@ -27,7 +27,7 @@ const TAKE: &str = "
         started_at = coalesce(started_at, ?2)
     WHERE id IN (SELECT value FROM json_each(?3))
     RETURNING id, deployment_id, workflow_id, version, trigger_kind, trigger_id, epoch, input,
-        started_at, checkpoint_seq, next_event_seq, traceparent";
+        started_at, checkpoint_seq, next_event_seq, traceparent, cancel_reason";
 
 const OWNED: &str = "SELECT id, epoch FROM executions WHERE owner = ?1 LIMIT 10000";
 
@@ -181,6 +181,7 @@ fn claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
         frames: Vec::new(),
         due_timers: Vec::new(),
         traceparent: row.raw("traceparent")?,
+        cancel: row.raw("cancel_reason")?,
     })
 }
 

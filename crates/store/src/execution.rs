@@ -29,6 +29,15 @@ pub struct Dedupe {
     pub keep: Duration,
 }
 
+/// The execution that another one repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RerunOf {
+    pub id: ExecutionId,
+    /// The version that it ran on, and that the repeat runs on, whatever is
+    /// live by now.
+    pub version: u32,
+}
+
 /// An execution that is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admission {
@@ -43,7 +52,7 @@ pub struct Admission {
     pub owner: Option<IncarnationId>,
     /// W3C `traceparent` of the request.
     pub traceparent: Option<String>,
-    pub rerun_of: Option<ExecutionId>,
+    pub rerun_of: Option<RerunOf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +126,8 @@ pub struct EventRecord {
     pub detail: String,
 }
 
-/// Progress of an owned execution.
+/// Progress of an owned execution. What it both deletes and sets is set: it
+/// deletes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     pub id: ExecutionId,
@@ -130,10 +140,13 @@ pub struct Checkpoint {
     pub delete_frames: Vec<u64>,
     pub set_timers: Vec<TimerRecord>,
     pub clear_timers: Vec<u64>,
+    /// The first one follows the last one stored, without gap or repeat;
+    /// otherwise this write, and only this one, is refused as
+    /// [`WriteRefused::Rejected`].
     pub events: Vec<EventRecord>,
     /// Lets go of the execution: WAITING, unowned, until its earliest timer
-    /// is due. Without a timer it would never wake: that is refused as
-    /// [`StoreError::Rejected`].
+    /// is due; at once when its cancellation was asked for. Without a timer
+    /// it would never wake: that is refused as [`StoreError::Rejected`].
     pub park: bool,
 }
 
@@ -167,6 +180,7 @@ pub struct Ending {
     pub owner: IncarnationId,
     pub epoch: u64,
     pub outcome: Outcome,
+    /// As for a [`Checkpoint`].
     pub events: Vec<EventRecord>,
     /// Days that the ended execution is kept; also names its retention class.
     pub retention_days: u16,
@@ -236,6 +250,33 @@ pub struct Claimed {
     /// stored until a checkpoint clears them.
     pub due_timers: Vec<u64>,
     pub traceparent: Option<String>,
+    /// Why it is to be cancelled, when that was asked for: there is nothing
+    /// left to do but to end it.
+    pub cancel: Option<String>,
+}
+
+/// What became of a request to cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelRequested {
+    /// Nobody owned it. The caller does from now on, and ends it.
+    Seized {
+        epoch: u64,
+        next_event_seq: u64,
+        /// That of the first request.
+        reason: String,
+    },
+    /// Stored for its owner, or for whoever claims it next, to find.
+    Asked { owner: Option<IncarnationId> },
+    /// It had ended before.
+    Ended(ExecutionStatus),
+}
+
+/// An owned execution whose cancellation was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelRequest {
+    pub id: ExecutionId,
+    pub epoch: u64,
+    pub reason: String,
 }
 
 /// An execution as it is shown. `input`, `output` and `error` are JSON text.
@@ -311,6 +352,22 @@ pub trait ExecutionStore: Send + Sync + 'static {
 
     /// What `owner` owns, with the epochs; 10,000 at most.
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError>;
+
+    /// Asks for an execution's end. The request stays with it until it has
+    /// ended, through releases and takeovers; the first reason stays. One
+    /// that nobody owns is made `by`'s, with a raised epoch; should `by`'s
+    /// lease have run out, it is made due at once instead. `None` when there
+    /// is no such execution.
+    async fn request_cancel(
+        &self,
+        id: ExecutionId,
+        by: IncarnationId,
+        reason: &str,
+    ) -> Result<Option<CancelRequested>, StoreError>;
+
+    /// The requests to cancel what `owner` owns; 1,000 at most.
+    async fn cancel_requests(&self, owner: IncarnationId)
+    -> Result<Vec<CancelRequest>, StoreError>;
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError>;
 

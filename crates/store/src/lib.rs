@@ -40,9 +40,9 @@ pub use deployment::{
 };
 pub use error::StoreError;
 pub use execution::{
-    Admission, AdmissionRefused, Admitted, Checkpoint, Claimed, Dedupe, Ending, EventRecord,
-    ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord, Outcome, TimerRecord,
-    TriggerRef, Write, WriteDone, WriteRefused,
+    Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
+    Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord,
+    Outcome, RerunOf, TimerRecord, TriggerRef, Write, WriteDone, WriteRefused,
 };
 pub use incarnation::IncarnationStore;
 pub use page::{Page, PageRequest};

@@ -177,3 +177,58 @@ async fn a_broken_payload_is_our_fault_and_stays_inside() {
     answer.problem(500);
     assert!(!answer.text.contains("secret"));
 }
+
+fn ended(status: &str) -> pb::Execution {
+    pb::Execution {
+        execution_id: EXE.into(),
+        status: status.into(),
+        error_json: r#"{"detail":"enough"}"#.into(),
+        ..pb::Execution::default()
+    }
+}
+
+#[tokio::test]
+async fn cancelled_is_200_and_asked_for_is_202() {
+    for (status, code) in [("CANCELLED", 200), ("RUNNING", 202)] {
+        let runtime = FakeRuntime::default().on(move |request: pb::CancelExecutionRequest| {
+            assert_eq!(request.execution_id, EXE);
+            Ok(pb::CancelExecutionResponse {
+                execution: Some(ended(status)),
+            })
+        });
+        let app = App::new(&runtime);
+        let uri = format!("/api/executions/{EXE}/cancel");
+        for body in ["", "{}", r#"{"reason": "enough"}"#] {
+            let answer = app.post(&uri, body).await;
+            assert_eq!(answer.status.as_u16(), code);
+            assert_eq!(answer.json()["status"], status);
+        }
+        let seen = runtime.seen::<pb::CancelExecutionRequest>();
+        let reasons: Vec<_> = seen.iter().map(|r| r.reason.as_str()).collect();
+        assert_eq!(reasons, ["", "", "enough"]);
+        let answer = app.post(&uri, r#"{"reason": 7}"#).await;
+        assert_eq!(answer.finding(400), ("/reason".into(), 1, 12));
+    }
+}
+
+#[tokio::test]
+async fn a_rerun_is_accepted_under_an_id_minted_here() {
+    let runtime = FakeRuntime::default().on(|request: pb::RerunExecutionRequest| {
+        Ok(pb::RerunExecutionResponse {
+            execution_id: request.new_execution_id,
+        })
+    });
+    let app = App::new(&runtime);
+    let uri = format!("/api/executions/{EXE}/rerun");
+    let answer = app.post(&uri, r#"{"from": "start"}"#).await;
+    assert_eq!(answer.status, 202);
+    let seen = &runtime.seen::<pb::RerunExecutionRequest>()[0];
+    assert_eq!(
+        (seen.execution_id.as_str(), seen.from.as_str()),
+        (EXE, "start")
+    );
+    assert!(seen.new_execution_id.starts_with("exe_"));
+    assert_eq!(answer.json()["executionId"], seen.new_execution_id);
+    let answer = app.post(&uri, r#"{"form": "start"}"#).await;
+    assert_eq!(answer.finding(400).0, "/form");
+}

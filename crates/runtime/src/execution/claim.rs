@@ -20,12 +20,10 @@ pub(crate) async fn claim_loop(coordinator: Arc<ExecutionCoordinator>, stop: Can
     }
     let poll = coordinator.config.poll;
     loop {
-        // A claim that is cut off by `stop` may have been committed: what it
-        // took is handed over when the incarnation retires.
-        let claimed = tokio::select! {
-            () = stop.cancelled() => return,
-            claimed = claim_once(&coordinator) => claimed,
-        };
+        let claimed = claim_once(&coordinator, &stop).await;
+        if stop.is_cancelled() {
+            return;
+        }
         let pause = match claimed {
             Ok(pause) => pause.min(poll),
             Err(error) => {
@@ -41,13 +39,21 @@ pub(crate) async fn claim_loop(coordinator: Arc<ExecutionCoordinator>, stop: Can
     }
 }
 
-/// Claims what fits; answers when to look again.
+/// Claims what fits; answers when to look again. `stop` ends the wait for
+/// room, but cuts off no claim: one that was cut off may have been committed,
+/// or may not.
 async fn claim_once(
     coordinator: &Arc<ExecutionCoordinator>,
+    stop: &CancellationToken,
 ) -> Result<Duration, millrace_store::StoreError> {
     loop {
         // At least one slot, so that a claim never takes what it cannot run.
-        let Ok(first) = Arc::clone(&coordinator.slots).acquire_owned().await else {
+        let first = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(coordinator.config.poll),
+            first = Arc::clone(&coordinator.slots).acquire_owned() => first,
+        };
+        let Ok(first) = first else {
             return Ok(coordinator.config.poll);
         };
         let mut slots = vec![first];

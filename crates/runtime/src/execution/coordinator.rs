@@ -9,7 +9,7 @@ use millrace_store::{
     Admission, Admitted, GroupCommit, Store, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -35,9 +35,17 @@ pub struct ExecutionCoordinator {
     /// Says that something may be due for a claim.
     pub(crate) due: Notify,
     running: TaskTracker,
-    /// What runs here, with its epoch.
-    at_work: Mutex<HashMap<ExecutionId, u64>>,
+    /// What runs here.
+    at_work: Mutex<HashMap<ExecutionId, AtWork>>,
     draining: AtomicBool,
+}
+
+/// An execution that runs here.
+#[derive(Debug)]
+struct AtWork {
+    epoch: u64,
+    /// Tells the run to end as cancelled; closed once it listens no more.
+    cancel: watch::Sender<Option<String>>,
 }
 
 impl std::fmt::Debug for ExecutionCoordinator {
@@ -152,9 +160,30 @@ impl ExecutionCoordinator {
         }
     }
 
-    fn at_work(&self) -> MutexGuard<'_, HashMap<ExecutionId, u64>> {
+    fn at_work(&self) -> MutexGuard<'_, HashMap<ExecutionId, AtWork>> {
         // Nothing that holds it can leave it half changed.
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether something runs here that could be cancelled.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.at_work().is_empty()
+    }
+
+    /// Tells a run of this process to end as cancelled. `epoch` is that of
+    /// the request, when it is known: another run is not meant.
+    pub(crate) fn tell_to_cancel(&self, id: ExecutionId, epoch: Option<u64>, reason: &str) {
+        if let Some(work) = self.at_work().get(&id)
+            && epoch.is_none_or(|epoch| epoch == work.epoch)
+        {
+            work.cancel.send_if_modified(|told| {
+                let first = told.is_none();
+                if first {
+                    *told = Some(reason.to_owned());
+                }
+                first
+            });
+        }
     }
 
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
@@ -179,16 +208,17 @@ impl ExecutionCoordinator {
     /// Runs an owned execution until it ends, waits, or is no longer ours.
     async fn work(&self, job: Job, incarnation: Incarnation, slot: OwnedSemaphorePermit) {
         let (id, epoch) = (job.id, job.epoch);
-        self.at_work().insert(id, epoch);
+        let (cancel, cancelled) = watch::channel(job.cancel.clone());
+        self.at_work().insert(id, AtWork { epoch, cancel });
         tokio::select! {
-            () = run(self, job, incarnation.id) => {}
+            () = run(self, job, incarnation.id, cancelled) => {}
             () = incarnation.over.cancelled() => {
                 info!(execution.id = %id, "execution {id} is let go: its owner's lease is over");
             }
         }
         let mut at_work = self.at_work();
         // Parked and claimed again, it may be at work with a later epoch.
-        if at_work.get(&id) == Some(&epoch) {
+        if at_work.get(&id).is_some_and(|work| work.epoch == epoch) {
             at_work.remove(&id);
         }
         drop(at_work);
@@ -209,7 +239,7 @@ impl ExecutionCoordinator {
             let at_work = self.at_work();
             owned
                 .into_iter()
-                .filter(|(id, epoch)| at_work.get(id) != Some(epoch))
+                .filter(|(id, epoch)| at_work.get(id).is_none_or(|work| work.epoch != *epoch))
                 .collect()
         };
         let mut now = HashSet::new();

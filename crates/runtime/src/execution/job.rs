@@ -43,6 +43,7 @@ impl Draft {
             frames: Vec::new(),
             due_timers: Vec::new(),
             traceparent: self.traceparent,
+            cancel: None,
         }
     }
 }

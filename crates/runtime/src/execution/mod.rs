@@ -10,6 +10,7 @@
 //!             └──────────────── claim ◀──────────────────┘
 //! ```
 
+pub(crate) mod cancel;
 pub(crate) mod claim;
 pub(crate) mod coordinator;
 pub(crate) mod definitions;
@@ -17,6 +18,7 @@ pub(crate) mod engine_client;
 pub(crate) mod job;
 pub(crate) mod lease;
 pub(crate) mod query;
+pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod waiters;
 

@@ -11,11 +11,12 @@ use millrace_store::{
     WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
-use tracing::{Instrument as _, debug, error, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
+use super::cancel;
 use super::coordinator::ExecutionCoordinator;
 use super::definitions::Definition;
 use super::job::Job;
@@ -32,6 +33,9 @@ enum Stopped {
     /// The database cannot take the write; another try later may.
     #[error("{0}")]
     Store(WriteRefused),
+    /// Somebody asked for its end.
+    #[error("it was cancelled: {0}")]
+    Cancelled(String),
     /// It makes no sense to try again.
     #[error("{0}")]
     Broken(String),
@@ -63,9 +67,18 @@ impl From<Status> for Stopped {
 /// broken engine is not asked in a tight loop.
 const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
 
+/// How long an engine may take to stop what it was told to. It is cut off
+/// then, and the execution ends as cancelled all the same.
+const STOP_WITHIN: Duration = Duration::from_millis(250);
+
 /// Runs until the execution ends, waits, or is no longer ours. Every way out
 /// leaves the database in a state that someone goes on from.
-pub(crate) async fn run(coordinator: &ExecutionCoordinator, job: Job, owner: IncarnationId) {
+pub(crate) async fn run(
+    coordinator: &ExecutionCoordinator,
+    job: Job,
+    owner: IncarnationId,
+    cancelled: watch::Receiver<Option<String>>,
+) {
     let trace: TraceContext = job
         .traceparent
         .as_deref()
@@ -75,8 +88,14 @@ pub(crate) async fn run(coordinator: &ExecutionCoordinator, job: Job, owner: Inc
     let work = async {
         let (id, epoch) = (job.id, job.epoch);
         let mut next_event_seq = job.next_event_seq;
-        match converse(coordinator, job, owner, &mut next_event_seq).await {
+        match converse(coordinator, job, owner, cancelled, &mut next_event_seq).await {
             Ok(()) | Err(Stopped::Fenced) => {}
+            Err(Stopped::Cancelled(reason)) => {
+                info!("execution {id} is cancelled: {reason}");
+                let (outcome, events) = cancel::outcome(next_event_seq, &reason);
+                let ending = ending(coordinator, id, owner, epoch, outcome, events);
+                end(coordinator, ending).await;
+            }
             Err(Stopped::Broken(why)) => {
                 error!("execution {id} cannot go on: {why}");
                 let (outcome, events) = broken(next_event_seq, &why);
@@ -101,8 +120,12 @@ async fn converse(
     coordinator: &ExecutionCoordinator,
     job: Job,
     owner: IncarnationId,
+    mut cancelled: watch::Receiver<Option<String>>,
     next_event_seq: &mut u64,
 ) -> Result<(), Stopped> {
+    if let Some(reason) = job.cancel.clone() {
+        return Err(Stopped::Cancelled(reason));
+    }
     let definition = coordinator
         .definitions
         .get(&*coordinator.store, job.workflow_id, job.version)
@@ -115,12 +138,29 @@ async fn converse(
     let start = pb::execute_request::Message::Start(start(job, &definition)?);
     let _ = to_engine.send(request(start)).await;
     let call = tonic::Request::new(ReceiverStream::new(requests));
-    let mut answers = coordinator.engine.execute(call).await?;
+    let mut answers = tokio::select! {
+        answers = coordinator.engine.execute(call) => answers?,
+        reason = reason(&mut cancelled) => return Err(Stopped::Cancelled(reason)),
+    };
 
     loop {
-        let message = answers
-            .message()
-            .await?
+        // Between two messages everything that was to be stored is: only here
+        // can an execution be cut off.
+        let message = tokio::select! {
+            message = answers.message() => message,
+            reason = reason(&mut cancelled) => {
+                let cancel = pb::execute_request::Message::Cancel(pb::Cancel {
+                    reason: reason.clone(),
+                });
+                let _ = to_engine.send(request(cancel)).await;
+                // It ends the stream when it has stopped; what it says until
+                // then counts no more.
+                let stopping = async { while let Ok(Some(_)) = answers.message().await {} };
+                let _ = tokio::time::timeout(STOP_WITHIN, stopping).await;
+                return Err(Stopped::Cancelled(reason));
+            }
+        };
+        let message = message?
             .ok_or_else(|| Stopped::Engine(Status::unavailable("the stream ended early")))?
             .message
             .ok_or_else(|| Stopped::Broken("the engine sent an empty message".into()))?;
@@ -162,6 +202,20 @@ async fn converse(
     }
 }
 
+/// Returns once the execution is to be cancelled.
+async fn reason(cancelled: &mut watch::Receiver<Option<String>>) -> String {
+    loop {
+        let told = cancelled.borrow_and_update().clone();
+        if let Some(reason) = told {
+            return reason;
+        }
+        if cancelled.changed().await.is_err() {
+            // Nobody can ask any more.
+            return std::future::pending().await;
+        }
+    }
+}
+
 /// Commits, and holds on through an unavailable database: as long as the
 /// lease lives, nobody else goes on with this execution. The caller's select
 /// on the lease ends the wait.
@@ -179,7 +233,7 @@ async fn commit(coordinator: &ExecutionCoordinator, write: Write) -> Result<Writ
     }
 }
 
-async fn end(coordinator: &ExecutionCoordinator, ending: Ending) {
+pub(super) async fn end(coordinator: &ExecutionCoordinator, ending: Ending) {
     let id = ending.id;
     match commit(coordinator, Write::End(ending)).await {
         Ok(_) => coordinator.waiters.ended(id),
@@ -297,7 +351,7 @@ fn decode_events(events: Vec<pb::ExecutionEvent>) -> Result<Vec<EventRecord>, St
         .collect()
 }
 
-fn ending(
+pub(super) fn ending(
     coordinator: &ExecutionCoordinator,
     id: ExecutionId,
     owner: IncarnationId,
@@ -318,10 +372,11 @@ fn ending(
 /// The end of an execution that nothing can carry on.
 fn broken(seq: u64, why: &str) -> (Outcome, Vec<EventRecord>) {
     let error = serde_json::json!({
-        "type": "https://serverlessworkflow.io/spec/1.0.0/errors/runtime",
+        "type": "https://open-workflow-specification.org/spec/1.0.0/errors/runtime",
         "status": 500,
         "title": "Runtime error",
         "detail": why,
+        "instance": "",
     });
     let error = error.to_string();
     let event = EventRecord {

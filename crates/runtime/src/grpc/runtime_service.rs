@@ -80,8 +80,6 @@ not_yet! {
     list_fires(ListFiresRequest) -> ListFiresResponse = "ListFires";
     preview_schedule(PreviewScheduleRequest) -> PreviewScheduleResponse = "PreviewSchedule";
     backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse = "BackfillSchedule";
-    cancel_execution(CancelExecutionRequest) -> CancelExecutionResponse = "CancelExecution";
-    rerun_execution(RerunExecutionRequest) -> RerunExecutionResponse = "RerunExecution";
 }
 
 #[tonic::async_trait]
@@ -337,6 +335,35 @@ impl WorkflowRuntimeService for RuntimeRpc {
         Ok(Response::new(pb::GetExecutionHistoryResponse {
             executions: page.items.into_iter().map(convert::execution).collect(),
             next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn cancel_execution(
+        &self,
+        request: Request<pb::CancelExecutionRequest>,
+    ) -> Result<Response<pb::CancelExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let id: ExecutionId = convert::named("execution", &request.execution_id)?;
+        let cancelled = self.executions.cancel(id, &request.reason).await;
+        let record = cancelled.map_err(Failure::from)?;
+        Ok(Response::new(pb::CancelExecutionResponse {
+            execution: Some(convert::execution(record)),
+        }))
+    }
+
+    async fn rerun_execution(
+        &self,
+        request: Request<pb::RerunExecutionRequest>,
+    ) -> Result<Response<pb::RerunExecutionResponse>, Status> {
+        let request = request.into_inner();
+        let id: ExecutionId = convert::named("execution", &request.execution_id)?;
+        let new = convert::optional("new_execution_id", &request.new_execution_id)?;
+        let new = new.unwrap_or_else(ExecutionId::new);
+        let trace = trace_context::current().map(|trace| trace.to_string());
+        let rerun = self.executions.rerun(id, new, &request.from, trace).await;
+        let id = rerun.map_err(Failure::from)?;
+        Ok(Response::new(pb::RerunExecutionResponse {
+            execution_id: id.to_string(),
         }))
     }
 

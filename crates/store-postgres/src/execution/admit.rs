@@ -128,7 +128,10 @@ impl Admitting<'_> {
             .bind(column(&asked, |a| &a.input[..]))
             .bind(column(&asked, |a| a.owner.map(|id| id.to_string())))
             .bind(column(&asked, |a| a.traceparent.as_deref()))
-            .bind(column(&asked, |a| a.rerun_of.map(|id| id.to_string())))
+            .bind(column(&asked, |a| a.rerun_of.map(|of| of.id.to_string())))
+            .bind(column(&asked, |a| {
+                a.rerun_of.map(|of| of.version.cast_signed())
+            }))
             .fetch_all(&mut *connection)
             .await?;
         let mut inserted = HashMap::with_capacity(rows.len());

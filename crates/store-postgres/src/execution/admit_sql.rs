@@ -73,21 +73,22 @@ pub(super) struct KeyRow {
 }
 
 /// $1 id, $2 deployment, $3 trigger kind, $4 trigger, $5 revision, $6 input,
-/// $7 owner, $8 traceparent, $9 rerun of. Inserted in the order of ids, as
+/// $7 owner, $8 traceparent, $9 rerun of, $10 its version. Inserted in the order of ids, as
 /// everyone locks them.
 pub(super) const INSERT: &str = concat!(
     judged!(
         "unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bytea[], \
-                $7::text[], $8::text[], $9::text[]) WITH ORDINALITY \
+                $7::text[], $8::text[], $9::text[], $10::int[]) WITH ORDINALITY \
          AS a(id, deployment_id, trigger_kind, trigger_id, revision, input, owner, traceparent, \
-              rerun_of, ord)",
+              rerun_of, rerun_version, ord)",
         "i.id AS living_owner, "
     ),
     ", fresh AS ( \
          INSERT INTO executions (id, deployment_id, workflow_id, version, status, trigger_kind, \
                                  trigger_id, owner, epoch, wake_at, created_at, started_at, \
                                  traceparent, rerun_of, input) \
-         SELECT DISTINCT ON (id) id, deployment_id, workflow_id, current_version, \
+         SELECT DISTINCT ON (id) id, deployment_id, workflow_id, \
+                coalesce(rerun_version, current_version), \
                 CASE WHEN living_owner IS NULL THEN 'PENDING' ELSE 'RUNNING' END, trigger_kind, \
                 trigger_id, living_owner, CASE WHEN living_owner IS NULL THEN 0 ELSE 1 END, \
                 CASE WHEN living_owner IS NULL THEN now() END, now(), \

@@ -25,7 +25,10 @@ fn judge(checkpoint: &Checkpoint, held: Option<&Held>) -> Verdict {
     let Some(held) = held else { return fenced };
     if held.is_owned_by(checkpoint.owner, checkpoint.epoch) {
         if checkpoint.seq == held.checkpoint_seq + 1 {
-            Verdict::Apply
+            match held.follow(&checkpoint.events) {
+                Ok(()) => Verdict::Apply,
+                Err(refused) => Verdict::Answer(Err(refused)),
+            }
         } else if checkpoint.seq == held.checkpoint_seq {
             repeated
         } else {
@@ -187,8 +190,10 @@ async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Resu
              next_event_seq = greatest(e.next_event_seq, x.next_event), \
              status = CASE WHEN x.park THEN 'WAITING' ELSE e.status END, \
              owner = CASE WHEN x.park THEN NULL ELSE e.owner END, \
-             wake_at = CASE WHEN x.park THEN \
-                 (SELECT min(t.due_at) FROM timers t WHERE t.execution_id = e.id) END \
+             wake_at = CASE \
+                 WHEN x.park AND e.cancel_reason IS NOT NULL THEN now() \
+                 WHEN x.park THEN \
+                     (SELECT min(t.due_at) FROM timers t WHERE t.execution_id = e.id) END \
          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bool[]) \
               AS x(id, owner, epoch, seq, next_event, park) \
          WHERE e.id = x.id AND e.owner = x.owner AND e.epoch = x.epoch",

@@ -26,6 +26,7 @@ struct Row {
     checkpoint_seq: i64,
     next_event_seq: i64,
     traceparent: Option<String>,
+    cancel_reason: Option<String>,
     due_at: PgTime,
 }
 
@@ -50,7 +51,7 @@ pub(super) async fn claim(
          FROM due WHERE e.id = due.id \
          RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, e.trigger_id, \
                    e.epoch, e.input, e.started_at, e.checkpoint_seq, e.next_event_seq, \
-                   e.traceparent, due.wake_at AS due_at",
+                   e.traceparent, e.cancel_reason, due.wake_at AS due_at",
     )
     .bind(owner.to_string())
     .bind(i64::from(limit))
@@ -90,6 +91,7 @@ pub(super) async fn claim(
                 frames: frames.remove(&row.id).unwrap_or_default(),
                 due_timers: timers.remove(&row.id).unwrap_or_default(),
                 traceparent: row.traceparent,
+                cancel: row.cancel_reason,
             })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;

@@ -24,8 +24,11 @@ pub(super) async fn end(
     for (at, ending) in endings {
         match held.get(&ending.id) {
             Some(held) if held.is_owned_by(ending.owner, ending.epoch) => {
-                applied.push(*ending);
-                outcomes.set(*at, Ok(WriteDone::Ended));
+                let outcome = held.follow(&ending.events).map(|()| WriteDone::Ended);
+                if outcome.is_ok() {
+                    applied.push(*ending);
+                }
+                outcomes.set(*at, outcome);
             }
             Some(_) => outcomes.set(*at, Err(WriteRefused::Fenced(ending.id))),
             None => gone.push((*at, *ending)),

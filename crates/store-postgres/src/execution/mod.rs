@@ -2,6 +2,7 @@
 
 mod admit;
 mod admit_sql;
+mod cancel;
 mod checkpoint;
 mod claim;
 mod commit;
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    Claimed, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, Page, PageRequest,
-    StoreError, Write, WriteDone, WriteRefused,
+    CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
+    ExecutionStore, Page, PageRequest, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -51,6 +52,22 @@ impl ExecutionStore for PostgresStore {
 
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
         self.bounded(claim::owned(self, owner)).await
+    }
+
+    async fn request_cancel(
+        &self,
+        id: ExecutionId,
+        by: IncarnationId,
+        reason: &str,
+    ) -> Result<Option<CancelRequested>, StoreError> {
+        self.bounded(cancel::request(self, id, by, reason)).await
+    }
+
+    async fn cancel_requests(
+        &self,
+        owner: IncarnationId,
+    ) -> Result<Vec<CancelRequest>, StoreError> {
+        self.bounded(cancel::requests(self, owner)).await
     }
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {

@@ -108,7 +108,7 @@ fn rows_of<'a>(
         admission.trigger.id.map(|(id, _)| id),
         admitted.owned.and(admission.owner),
         admission.traceparent.as_deref(),
-        admission.rerun_of,
+        admission.rerun_of.map(|original| original.id),
         input,
     ));
     if let Some(Dedupe { key, keep }) = &admission.dedupe {

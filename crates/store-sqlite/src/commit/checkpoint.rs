@@ -41,11 +41,12 @@ pub(super) const UPSERT_TIMERS: &str = "
     WHERE true
     ON CONFLICT (execution_id, id) DO UPDATE SET due_at = excluded.due_at";
 
-/// Null for `wake_at` means that the owner keeps it.
+/// Null for `wake_at` means that the owner keeps it. One that is to be
+/// cancelled is due before all others.
 pub(super) const UPDATE: &str = "
     UPDATE executions
     SET checkpoint_seq = r.value ->> 1, next_event_seq = r.value ->> 2,
-        wake_at = r.value ->> 3,
+        wake_at = iif(r.value ->> 3 IS NULL OR cancel_reason IS NULL, r.value ->> 3, 0),
         status = iif(r.value ->> 3 IS NULL, status, 'WAITING'),
         owner = iif(r.value ->> 3 IS NULL, owner, NULL)
     FROM json_each(?1) r

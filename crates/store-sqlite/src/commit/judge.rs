@@ -36,7 +36,7 @@ impl Facts {
             fresh: true,
             status: owner.map_or(ExecutionStatus::Pending, |_| ExecutionStatus::Running),
             workflow_id: live.workflow_id,
-            version: live.version,
+            version: admission.rerun_of.map_or(live.version, |of| of.version),
             created_at: Timestamp::from_micros(self.now),
             owned: owner.map(|_| FIRST_EPOCH),
         };

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    Claimed, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, Page, PageRequest,
-    StoreError, Write, WriteDone, WriteRefused,
+    CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
+    ExecutionStore, Page, PageRequest, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -43,6 +43,22 @@ impl ExecutionStore for SqliteStore {
 
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
         self.owned_by(owner).await
+    }
+
+    async fn request_cancel(
+        &self,
+        id: ExecutionId,
+        by: IncarnationId,
+        reason: &str,
+    ) -> Result<Option<CancelRequested>, StoreError> {
+        self.ask_to_cancel(id, by, reason).await
+    }
+
+    async fn cancel_requests(
+        &self,
+        owner: IncarnationId,
+    ) -> Result<Vec<CancelRequest>, StoreError> {
+        self.asked_to_cancel(owner).await
     }
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {

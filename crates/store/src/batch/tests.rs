@@ -14,8 +14,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
 use crate::{
-    Admission, AdmissionRefused, Admitted, Checkpoint, Claimed, EventRecord, ExecutionFilter,
-    ExecutionRecord, Page, PageRequest, TriggerRef,
+    Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
+    EventRecord, ExecutionFilter, ExecutionRecord, Page, PageRequest, TriggerRef,
 };
 
 /// Remembers every batch, and fails as the case wants.
@@ -110,6 +110,17 @@ impl ExecutionStore for Told {
         unreachable!("group commit only commits")
     }
 
+    async fn request_cancel(
+        &self,
+        _: ExecutionId,
+        _: IncarnationId,
+        _: &str,
+    ) -> Result<Option<CancelRequested>, StoreError> {
+        unreachable!("group commit only commits")
+    }
+    async fn cancel_requests(&self, _: IncarnationId) -> Result<Vec<CancelRequest>, StoreError> {
+        unreachable!("group commit only commits")
+    }
     async fn execution(&self, _: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         unreachable!("group commit only commits")
     }

@@ -10,7 +10,7 @@ use super::support::{
     Shared, admission, admit, admitted, alive, bundle, claim_one, commit, cron, dead, deploy, end,
     keyed, live, running, with_triggers,
 };
-use crate::{Admission, TriggerRef, Write};
+use crate::{Admission, RerunOf, TriggerRef, Write};
 
 pub async fn fresh_admission_is_pending_and_shown(store: Shared, _: &dyn Fixture) {
     let deployment = live(&store, "orders").await;
@@ -126,7 +126,10 @@ pub async fn rerun_and_trigger_are_kept(store: Shared, _: &dyn Fixture) {
             kind: TriggerKind::Cron,
             id: Some((trigger.id, trigger.revision)),
         },
-        rerun_of: Some(original),
+        rerun_of: Some(RerunOf {
+            id: original,
+            version: 1,
+        }),
         traceparent: Some(traceparent.into()),
         ..admission(deployment.id)
     };
@@ -177,4 +180,24 @@ pub async fn large_batch_is_admitted_in_order(store: Shared, _: &dyn Fixture) {
     assert_eq!(last.input, "499");
     let held = running(&store, deployment.id, owner).await;
     end(&store, held.success()).await.unwrap();
+}
+
+pub async fn rerun_runs_the_version_of_its_original(store: Shared, _: &dyn Fixture) {
+    let first = live(&store, "orders").await;
+    deploy(&store, &bundle("orders", 2)).await.unwrap();
+    let original = ExecutionId::new();
+    let rerun = Admission {
+        rerun_of: Some(RerunOf {
+            id: original,
+            version: 1,
+        }),
+        ..admission(first.id)
+    };
+    let fresh = admission(first.id);
+    assert_eq!(admit(&store, &rerun).await.version, 1);
+    assert_eq!(admit(&store, &fresh).await.version, 2);
+    let shown = store.execution(rerun.id).await.unwrap().unwrap();
+    assert_eq!((shown.version, shown.rerun_of), (1, Some(original)));
+    let shown = store.execution(fresh.id).await.unwrap().unwrap();
+    assert_eq!((shown.version, shown.rerun_of), (2, None));
 }

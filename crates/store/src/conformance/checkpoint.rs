@@ -240,3 +240,62 @@ pub async fn fenced_write_leaves_neighbours_alone(store: Shared, _: &dyn Fixture
     checkpoint(&store, helds[0].checkpoint(2)).await.unwrap();
     checkpoint(&store, helds[1].checkpoint(1)).await.unwrap();
 }
+
+pub async fn what_is_deleted_and_set_at_once_is_set(store: Shared, _: &dyn Fixture) {
+    let held = one_running(&store).await;
+    let first = Checkpoint {
+        upsert_frames: vec![frame(1, "1")],
+        set_timers: vec![timer(1, ahead(HOUR))],
+        ..held.checkpoint(1)
+    };
+    checkpoint(&store, first).await.unwrap();
+    let both = Checkpoint {
+        upsert_frames: vec![frame(1, "2"), frame(7, "7")],
+        delete_frames: vec![1, 7],
+        set_timers: vec![timer(1, ago(HOUR)), timer(7, ago(HOUR))],
+        clear_timers: vec![1, 7],
+        ..held.checkpoint(2)
+    };
+    checkpoint(&store, both).await.unwrap();
+    let (_, stored) = reclaim(&store, held).await;
+    assert_eq!(stored.frames, vec![frame(1, "2"), frame(7, "7")]);
+    assert_eq!(stored.due_timers, vec![1, 7]);
+}
+
+pub async fn events_with_a_gap_or_a_repeat_are_refused_alone(store: Shared, _: &dyn Fixture) {
+    let held = one_running(&store).await;
+    let neighbour = store.execution(held.id).await.unwrap().unwrap();
+    let neighbour = running(&store, neighbour.deployment_id, held.owner).await;
+    let first = Checkpoint {
+        events: events(1, 2),
+        ..held.checkpoint(1)
+    };
+    checkpoint(&store, first).await.unwrap();
+    let mut doubled = events(3, 4);
+    doubled[1].seq = 3;
+    for (seq, wrong) in [(1, events(2, 3)), (2, events(4, 4)), (3, doubled)] {
+        let wrong = Checkpoint {
+            events: wrong,
+            ..held.checkpoint(2)
+        };
+        let good = Checkpoint {
+            events: events(seq, seq),
+            ..neighbour.checkpoint(seq)
+        };
+        let writes = [Write::Checkpoint(wrong), Write::Checkpoint(good)];
+        let outcomes = commit(&store, &writes).await.unwrap();
+        assert!(
+            matches!(outcomes[0], Err(WriteRefused::Rejected(_))),
+            "{outcomes:?}"
+        );
+        assert_eq!(outcomes[1], Ok(WriteDone::Checkpointed));
+    }
+    let next = Checkpoint {
+        events: events(3, 3),
+        ..held.checkpoint(2)
+    };
+    checkpoint(&store, next).await.unwrap();
+    let stored = store.execution_events(held.id, &page(10)).await.unwrap();
+    let seqs: Vec<_> = stored.unwrap().items.iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, [1, 2, 3]);
+}

@@ -142,3 +142,21 @@ pub async fn end_after_an_end_with_another_epoch_is_fenced(store: Shared, _: &dy
     let shown = store.execution(held.id).await.unwrap().unwrap();
     assert_eq!(shown.status, ExecutionStatus::Succeeded);
 }
+
+pub async fn events_with_a_gap_are_refused(store: Shared, _: &dyn Fixture) {
+    let held = one_running(&store).await;
+    let gap = Ending {
+        events: events(2, 2),
+        ..held.success()
+    };
+    let refused = end(&store, gap).await;
+    assert!(
+        matches!(refused, Err(WriteRefused::Rejected(_))),
+        "{refused:?}"
+    );
+    let good = Ending {
+        events: events(1, 2),
+        ..held.success()
+    };
+    end(&store, good).await.unwrap();
+}

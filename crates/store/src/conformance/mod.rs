@@ -13,6 +13,7 @@
 //! contract, for good reason, cannot.
 
 pub mod admit;
+pub mod cancel;
 pub mod checkpoint;
 pub mod claim;
 pub mod deploy;
@@ -97,6 +98,7 @@ macro_rules! conformance_tests {
                 dead_owner_leaves_it_pending
                 input_is_kept_byte_for_byte
                 rerun_and_trigger_are_kept
+                rerun_runs_the_version_of_its_original
                 admission_runs_the_version_that_is_live
                 large_batch_is_admitted_in_order
             }
@@ -124,6 +126,8 @@ macro_rules! conformance_tests {
             }
             checkpoint {
                 frames_are_upserted_and_deleted
+                what_is_deleted_and_set_at_once_is_set
+                events_with_a_gap_or_a_repeat_are_refused_alone
                 timers_are_set_moved_and_cleared
                 repeat_of_the_last_one_changes_nothing
                 repeat_of_a_park_changes_nothing
@@ -150,7 +154,18 @@ macro_rules! conformance_tests {
                 released_execution_is_due_at_once_with_a_raised_epoch
                 release_is_fenced
             }
+            cancel {
+                pending_execution_is_seized
+                waiting_execution_is_seized
+                owner_finds_the_request_and_the_first_reason_stays
+                request_survives_a_release_and_a_takeover
+                execution_parked_after_the_request_is_due_at_once
+                dead_canceller_leaves_it_due
+                request_for_an_ended_one_says_how_it_ended
+                request_for_an_unknown_one_is_none
+            }
             end {
+                events_with_a_gap_are_refused
                 ended_execution_keeps_its_facts
                 every_outcome_is_kept
                 ended_execution_is_never_claimed_nor_taken_over

@@ -1,9 +1,13 @@
 //! `/api/executions…`
 
+mod cancel;
 mod get;
 mod history;
 mod list;
+mod rerun;
 
+pub use cancel::cancel;
 pub use get::get;
 pub use history::history;
 pub use list::list;
+pub use rerun::rerun;
