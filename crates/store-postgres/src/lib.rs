@@ -30,6 +30,7 @@ mod execution;
 mod incarnation;
 mod migrate;
 mod partition;
+mod schedule;
 mod time;
 
 pub use config::PostgresConfig;

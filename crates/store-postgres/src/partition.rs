@@ -22,6 +22,7 @@ impl PostgresStore {
     pub(crate) async fn make_partitions(&self, class: Option<u16>) -> Result<i32, StoreError> {
         sqlx::query_scalar(
             "SELECT millrace_make_partitions(today, today + $1, $2) \
+                 + millrace_make_fires_partitions(today, today + $1) \
              FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t",
         )
         .bind(DAYS_AHEAD)
@@ -41,12 +42,15 @@ impl PostgresStore {
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
-        let dropped: Result<i32, _> = sqlx::query_scalar("SELECT millrace_drop_partitions($1, $2)")
-            .bind(DEFAULT_RETENTION_DAYS)
-            .bind(DROPPED_AT_ONCE)
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(store_error);
+        let dropped: Result<i32, _> = sqlx::query_scalar(
+            "SELECT greatest(millrace_drop_partitions($1, $2), \
+                             millrace_drop_fires_partitions($1, $2))",
+        )
+        .bind(DEFAULT_RETENTION_DAYS)
+        .bind(DROPPED_AT_ONCE)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(store_error);
         match dropped {
             Ok(dropped) => {
                 transaction.commit().await.map_err(store_error)?;

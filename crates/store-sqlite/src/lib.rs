@@ -37,6 +37,7 @@ mod open;
 mod plan;
 mod row;
 mod rows;
+mod schedule;
 
 pub use migrate::{MigrateError, Migration};
 pub use open::{OpenError, SqliteConfig, SqliteStore};

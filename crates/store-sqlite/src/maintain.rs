@@ -22,8 +22,9 @@ impl SqliteStore {
     pub(crate) async fn maintain_step(&self) -> Result<bool, StoreError> {
         let keys = self.delete_expired_keys().await?;
         let ended = self.delete_ended().await?;
+        let fires = self.delete_old_fires().await?;
         let free = self.give_back_pages().await?;
-        Ok(keys || ended || free)
+        Ok(keys || ended || fires || free)
     }
 
     async fn delete_expired_keys(&self) -> Result<bool, StoreError> {

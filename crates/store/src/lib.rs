@@ -31,6 +31,7 @@ pub mod error;
 pub mod execution;
 pub mod incarnation;
 pub mod page;
+pub mod schedule;
 
 pub use batch::{GroupCommit, GroupCommitConfig};
 pub use deployment::{
@@ -46,8 +47,12 @@ pub use execution::{
 };
 pub use incarnation::IncarnationStore;
 pub use page::{Page, PageRequest};
+pub use schedule::{
+    Decision, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, ScheduleRecord,
+    ScheduleStore, Verdict,
+};
 
 /// Everything that the runtime asks of its database.
-pub trait Store: DeploymentStore + ExecutionStore + IncarnationStore {}
+pub trait Store: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore {}
 
-impl<T: DeploymentStore + ExecutionStore + IncarnationStore> Store for T {}
+impl<T: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore> Store for T {}

@@ -7,6 +7,7 @@ use super::{read, routes};
 use crate::PostgresStore;
 use crate::convert::parsed;
 use crate::error::store_error;
+use crate::schedule;
 
 pub(super) async fn set(
     store: &PostgresStore,
@@ -51,6 +52,7 @@ pub(super) async fn set(
         if status == DeploymentStatus::Archived {
             routes::free(&mut transaction, id).await?;
         }
+        schedule::status_changed(&mut transaction, id, status).await?;
     }
     let record = read::deployment(&mut transaction, id).await?;
     transaction.commit().await.map_err(store_error)?;

@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection};
 
 use crate::convert::parsed;
 use crate::error::store_error;
+use crate::schedule;
 
 /// What tells each trigger of a bundle from the others.
 fn slots(triggers: &[NewTrigger]) -> Vec<String> {
@@ -113,9 +114,10 @@ pub(super) async fn replace(
         t.secrets.as_ref().map(|s| s.sealed.as_str())
     }))
     .bind(columns(bundle, fingerprint))
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .map_err(store_error)?;
+    schedule::sync(connection, deployment).await?;
     Ok(ids)
 }
 

@@ -87,6 +87,19 @@ pub(super) async fn commit(
     }
 }
 
+/// Admits one execution within a transaction that does more than that.
+pub(crate) async fn admit_one(
+    connection: &mut PgConnection,
+    admission: &Admission,
+) -> Result<Outcome, StoreError> {
+    let mut outcomes = Outcomes(vec![None]);
+    admit::admit(connection, &[(0, admission)], &mut outcomes).await?;
+    outcomes
+        .finish()?
+        .pop()
+        .ok_or_else(|| StoreError::Rejected("an admission was left without outcome".into()))
+}
+
 async fn transaction(
     store: &PostgresStore,
     sorted: &Sorted<'_>,

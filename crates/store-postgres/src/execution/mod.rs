@@ -24,8 +24,10 @@ use millrace_types::{ExecutionId, IncarnationId};
 
 use crate::PostgresStore;
 
+pub(crate) use commit::admit_one;
+
 /// What one write of a batch came to.
-type Outcome = Result<WriteDone, WriteRefused>;
+pub(crate) type Outcome = Result<WriteDone, WriteRefused>;
 
 #[async_trait]
 impl ExecutionStore for PostgresStore {

@@ -18,7 +18,8 @@ mod plans;
 
 use std::collections::HashSet;
 
-use millrace_store::{StoreError, Write, WriteDone, WriteRefused};
+use millrace_store::{Admission, StoreError, Write, WriteDone, WriteRefused};
+use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::error::store_error;
@@ -43,6 +44,23 @@ impl SqliteStore {
         transaction.commit().await.map_err(store_error)?;
         batch.outcomes()
     }
+}
+
+/// Admits one execution within a transaction that does more than that.
+pub async fn admit_one(
+    connection: &mut SqliteConnection,
+    admission: &Admission,
+    now: i64,
+) -> Result<Result<(), WriteRefused>, StoreError> {
+    let mut batch = Batch {
+        admissions: vec![(0, admission)],
+        checkpoints: Vec::new(),
+        endings: Vec::new(),
+        outcomes: vec![None],
+    };
+    admit::admit(connection, &mut batch, now).await?;
+    let outcome = batch.outcomes()?.pop();
+    Ok(outcome.map_or(Ok(()), |outcome| outcome.map(|_| ())))
 }
 
 /// The writes by kind, each with its place in the batch.

@@ -6,6 +6,7 @@ use millrace_types::{DeploymentId, DeploymentStatus};
 use super::record;
 use crate::SqliteStore;
 use crate::error::store_error;
+use crate::schedule;
 
 impl SqliteStore {
     pub(super) async fn change_status(
@@ -50,6 +51,7 @@ impl SqliteStore {
             .await
             .map_err(store_error)?;
         }
+        schedule::status_changed(&mut transaction, id, status, now).await?;
         let after = record::read(&mut transaction, id).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(after)

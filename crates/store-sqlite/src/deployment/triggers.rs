@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::json;
+use crate::schedule;
 
 const HOLDERS: &str = "
     SELECT r.shape, r.method, t.deployment_id
@@ -183,7 +184,7 @@ pub async fn replace(
             .map_err(store_error)?;
         insert_routes(connection, id, new).await?;
     }
-    Ok(())
+    schedule::sync(connection, deployment, now).await
 }
 
 async fn insert_routes(

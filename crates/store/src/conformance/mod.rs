@@ -27,6 +27,7 @@ pub mod maintain;
 pub mod paths;
 pub mod refusals;
 pub mod repeats;
+pub mod schedules;
 mod support;
 pub mod versions;
 
@@ -204,6 +205,20 @@ macro_rules! conformance_tests {
             group {
                 grouped_writes_get_their_own_outcomes
                 bad_bytes_never_fail_their_neighbours
+            }
+            schedules {
+                deploy_makes_a_schedule_that_is_due_at_once
+                claimed_schedule_comes_up_again_when_its_claimer_dies
+                concurrent_claims_of_schedules_are_disjoint
+                decision_advances_admits_and_enters_at_once
+                decision_at_another_step_changes_nothing
+                occurrence_in_the_ledger_is_never_started_again
+                overlap_is_skipped_until_the_run_before_has_ended
+                pausing_and_resuming_make_schedules_due
+                paused_deployment_starts_nothing
+                unchanged_trigger_keeps_its_schedule
+                ledger_is_paged_and_filtered_newest_first
+                ledger_beyond_its_retention_is_gone
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance

@@ -1,0 +1,82 @@
+//! The ledger.
+
+use millrace_store::schedule::fires_before;
+use millrace_store::{FireFilter, FireRecord, Page, PageRequest, StoreError};
+use millrace_types::TriggerId;
+use sqlx::{FromRow, QueryBuilder};
+
+use crate::PostgresStore;
+use crate::convert::{counter, parsed, parsed_option};
+use crate::error::store_error;
+use crate::time::PgTime;
+
+#[derive(FromRow)]
+struct Row {
+    trigger_id: String,
+    nominal_at: PgTime,
+    until_at: PgTime,
+    count: i64,
+    effective_at: PgTime,
+    outcome: String,
+    reason: String,
+    execution_id: Option<String>,
+}
+
+impl Row {
+    fn record(self) -> Result<FireRecord, StoreError> {
+        Ok(FireRecord {
+            trigger_id: parsed(&self.trigger_id)?,
+            nominal_at: self.nominal_at.0,
+            until_at: self.until_at.0,
+            count: counter(self.count),
+            effective_at: self.effective_at.0,
+            outcome: parsed(&self.outcome)?,
+            reason: self.reason,
+            execution_id: parsed_option(self.execution_id.as_deref())?,
+        })
+    }
+}
+
+pub(super) async fn page(
+    store: &PostgresStore,
+    id: TriggerId,
+    filter: &FireFilter,
+    page: &PageRequest,
+) -> Result<Page<FireRecord>, StoreError> {
+    let mut query = QueryBuilder::new(
+        "SELECT trigger_id, nominal_at, until_at, count, effective_at, outcome, reason, \
+             execution_id \
+         FROM fires WHERE trigger_id = ",
+    );
+    query.push_bind(id.to_string());
+    if let Some(from) = filter.from {
+        query
+            .push(" AND until_at >= ")
+            .push_bind(PgTime(from))
+            // Leaves out the partitions of the days before.
+            .push(" AND day >= (")
+            .push_bind(PgTime(from))
+            .push("::timestamptz AT TIME ZONE 'UTC')::date");
+    }
+    if let Some(to) = filter.to {
+        query.push(" AND nominal_at < ").push_bind(PgTime(to));
+    }
+    if let Some(before) = fires_before(page)? {
+        query.push(" AND nominal_at < ").push_bind(PgTime(before));
+    }
+    query
+        .push(" ORDER BY nominal_at DESC LIMIT ")
+        .push_bind(i64::from(page.limit) + 1);
+    let rows: Vec<Row> = query
+        .build_query_as()
+        .fetch_all(&store.pool)
+        .await
+        .map_err(store_error)?;
+    let records = rows
+        .into_iter()
+        .map(Row::record)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Page::from_rows(records, page.limit, |fire| {
+        fire.nominal_at.as_micros().to_string()
+    }))
+}

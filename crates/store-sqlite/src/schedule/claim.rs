@@ -1,0 +1,122 @@
+//! Which schedules are due.
+
+use std::time::Duration;
+
+use millrace_store::{DueSchedules, ScheduleRecord, StoreError};
+use millrace_types::{Timestamp, TriggerId};
+use sqlx::sqlite::SqliteRow;
+
+use crate::SqliteStore;
+use crate::error::store_error;
+use crate::row::Columns;
+use crate::rows::json;
+
+const DUE: &str = "
+    SELECT trigger_id FROM schedules WHERE due_at IS NOT NULL AND due_at <= ?1
+    ORDER BY due_at, trigger_id LIMIT ?2";
+
+const HOLD: &str = "
+    UPDATE schedules SET due_at = ?2 WHERE trigger_id IN (SELECT value FROM json_each(?1))";
+
+const READ: &str = "
+    SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
+        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step
+    FROM json_each(?1) r
+    CROSS JOIN schedules s ON s.trigger_id = r.value
+    CROSS JOIN triggers t ON t.id = s.trigger_id
+    CROSS JOIN workflows w ON w.deployment_id = s.deployment_id";
+
+const NEXT: &str = "
+    SELECT due_at FROM schedules WHERE due_at IS NOT NULL ORDER BY due_at, trigger_id LIMIT 1";
+
+impl SqliteStore {
+    pub(super) async fn due_schedules(
+        &self,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<DueSchedules, StoreError> {
+        // Most looks find nothing: they do not take the write lock.
+        if self.until_next_schedule().await? != Some(Duration::ZERO) {
+            return Ok(DueSchedules {
+                now: Timestamp::now(),
+                schedules: Vec::new(),
+            });
+        }
+        let (mut transaction, now) = self.write().await?;
+        let due: Vec<String> = sqlx::query_scalar(DUE)
+            .bind(now)
+            .bind(limit)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let ids = json(&due);
+        let rows = sqlx::query(READ)
+            .bind(&ids)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let now = Timestamp::from_micros(now);
+        sqlx::query(HOLD)
+            .bind(&ids)
+            .bind(now.saturating_add(hold).as_micros())
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        let schedules = rows.iter().map(record).collect::<Result<_, _>>()?;
+        Ok(DueSchedules { now, schedules })
+    }
+
+    pub(super) async fn until_next_schedule(&self) -> Result<Option<Duration>, StoreError> {
+        let mut connection = self.read().await?;
+        let due: Option<i64> = sqlx::query_scalar(NEXT)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
+    }
+
+    pub(super) async fn one_schedule(
+        &self,
+        id: TriggerId,
+    ) -> Result<Option<ScheduleRecord>, StoreError> {
+        let mut connection = self.read().await?;
+        let row = sqlx::query(READ)
+            .bind(json(&[id]))
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        row.as_ref().map(record).transpose()
+    }
+}
+
+fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
+    Ok(ScheduleRecord {
+        trigger_id: row.parsed("trigger_id")?,
+        kind: row.parsed("kind")?,
+        deployment_id: row.parsed("deployment_id")?,
+        workflow_id: row.parsed("workflow_id")?,
+        deployment_status: row.parsed("deployment_status")?,
+        spec_json: row.text("spec")?,
+        anchor_at: row.time("anchor_at")?,
+        decided_to: row.time("decided_to")?,
+        resumed_at: row.time_option("resumed_at")?,
+        next_nominal: row.time_option("next_nominal")?,
+        next_effective: row.time_option("next_effective")?,
+        step: row.number("step")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{assert_searches, plan};
+
+    #[tokio::test]
+    async fn a_tick_reads_only_what_is_due() {
+        assert_searches(&[DUE, HOLD, READ]).await;
+        let next = plan(NEXT).await;
+        assert!(next[0].contains("schedules_due_idx"), "{next:#?}");
+        assert_eq!(next.len(), 1, "{next:#?}");
+    }
+}

@@ -1,0 +1,87 @@
+//! The ledger.
+
+use millrace_store::schedule::fires_before;
+use millrace_store::{FireFilter, FireRecord, Page, PageRequest, StoreError};
+use millrace_types::TriggerId;
+use sqlx::QueryBuilder;
+
+use crate::SqliteStore;
+use crate::error::store_error;
+use crate::row::Columns;
+
+/// Rows of the ledger that one step deletes at most.
+const STEP: i64 = 2000;
+
+/// Days that the ledger is kept.
+const KEPT_DAYS: i64 = 30;
+
+impl SqliteStore {
+    pub(super) async fn fires_page(
+        &self,
+        id: TriggerId,
+        filter: &FireFilter,
+        page: &PageRequest,
+    ) -> Result<Page<FireRecord>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT trigger_id, nominal_at, until_at, count, effective_at, outcome, reason,
+                 execution_id
+             FROM fires WHERE trigger_id = ",
+        );
+        query.push_bind(id.to_string());
+        if let Some(from) = filter.from {
+            query.push(" AND until_at >= ").push_bind(from.as_micros());
+        }
+        if let Some(to) = filter.to {
+            query.push(" AND nominal_at < ").push_bind(to.as_micros());
+        }
+        if let Some(before) = fires_before(page)? {
+            query
+                .push(" AND nominal_at < ")
+                .push_bind(before.as_micros());
+        }
+        query
+            .push(" ORDER BY nominal_at DESC LIMIT ")
+            .push_bind(i64::from(page.limit) + 1);
+        let mut connection = self.read().await?;
+        let rows = query
+            .build()
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        let records = rows
+            .iter()
+            .map(|row| {
+                Ok(FireRecord {
+                    trigger_id: row.parsed("trigger_id")?,
+                    nominal_at: row.time("nominal_at")?,
+                    until_at: row.time("until_at")?,
+                    count: row.number("count")?,
+                    effective_at: row.time("effective_at")?,
+                    outcome: row.parsed("outcome")?,
+                    reason: row.raw("reason")?,
+                    execution_id: row.parsed_option("execution_id")?,
+                })
+            })
+            .collect::<Result<Vec<_>, StoreError>>()?;
+        Ok(Page::from_rows(records, page.limit, |fire| {
+            fire.nominal_at.as_micros().to_string()
+        }))
+    }
+
+    /// Deletes what retention lets go; answers whether more is left.
+    pub(crate) async fn delete_old_fires(&self) -> Result<bool, StoreError> {
+        let (mut transaction, now) = self.write().await?;
+        let today = millrace_types::Timestamp::from_micros(now).day();
+        let done = sqlx::query(
+            "DELETE FROM fires WHERE (trigger_id, nominal_at) IN (
+                 SELECT trigger_id, nominal_at FROM fires WHERE day < ?1 LIMIT ?2)",
+        )
+        .bind(today - KEPT_DAYS)
+        .bind(STEP)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(done.rows_affected() >= STEP.unsigned_abs())
+    }
+}
