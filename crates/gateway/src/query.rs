@@ -62,13 +62,17 @@ impl<'a> Query<'a> {
 
     /// `limit`, 1 to 1000; 50 when it is not given.
     pub fn limit(&mut self) -> Result<u32, Problem> {
-        const NAME: &str = "limit";
-        match self.text(NAME)?.map(|text| text.parse::<u32>()) {
+        self.amount("limit")
+    }
+
+    /// How many of something, 1 to 1000; 50 when it is not given.
+    pub fn amount(&mut self, name: &'static str) -> Result<u32, Problem> {
+        match self.text(name)?.map(|text| text.parse::<u32>()) {
             None => Ok(50),
-            Some(Ok(limit @ 1..=1000)) => Ok(limit),
+            Some(Ok(amount @ 1..=1000)) => Ok(amount),
             Some(_) => Err(Problem::parameter(
-                NAME,
-                "`limit` has to be an integer from 1 to 1000.",
+                name,
+                format!("`{name}` has to be an integer from 1 to 1000."),
             )),
         }
     }

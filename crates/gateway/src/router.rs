@@ -7,7 +7,7 @@ use millrace_service::trace_context::TraceLayer;
 
 use crate::Gateway;
 use crate::problem::Problem;
-use crate::routes::{deployments, executions, health};
+use crate::routes::{deployments, executions, health, triggers};
 use crate::webhooks;
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -35,6 +35,8 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/executions/{id}/history", get(executions::history))
         .route("/api/executions/{id}/cancel", post(executions::cancel))
         .route("/api/executions/{id}/rerun", post(executions::rerun))
+        .route("/api/triggers/{id}/fires", get(triggers::fires))
+        .route("/api/triggers/{id}/preview", get(triggers::preview))
         .route("/webhooks/{*path}", any(webhooks::receive))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))

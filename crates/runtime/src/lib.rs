@@ -13,6 +13,7 @@
 //!                                             │        ▲
 //!                                             ▼        │ checkpoints, end
 //!                                           execution/run ◀──▶ engine.Execute
+//!   clock ─▶ schedule ─▶ store.decide ─▶ PENDING ──▲ claimed
 //! ```
 //!
 //! Words: an *incarnation* is one life of this process, with one lease; a
@@ -26,6 +27,7 @@ mod grpc;
 mod jobs;
 mod monitoring;
 mod runtime;
+mod schedule;
 mod trigger;
 
 pub use config::RuntimeConfig;
@@ -34,4 +36,5 @@ pub use execution::{EngineClient, ExecutionCoordinator};
 pub use grpc::{MonitoringRpc, RuntimeRpc};
 pub use monitoring::{CacheProbe, MonitoringService};
 pub use runtime::{Runtime, StartError};
+pub use schedule::CronScheduler;
 pub use trigger::WebhookTriggerService;

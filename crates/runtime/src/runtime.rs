@@ -10,6 +10,7 @@ use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, Stor
 use crate::deployment::DeploymentService;
 use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim};
 use crate::monitoring::{CacheProbe, MonitoringService};
+use crate::schedule::{CronScheduler, schedule_loop};
 use crate::trigger::WebhookTriggerService;
 use crate::{MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
 
@@ -74,6 +75,16 @@ impl Runtime {
             jobs::run(periodic, stop)
         });
 
+        let schedules = Arc::new(CronScheduler {
+            poll: coordinator.config.poll,
+            coordinator: Arc::clone(&coordinator),
+        });
+        let firing = Arc::clone(&schedules);
+        tasks.spawn("schedules", OnFailure::StopService, |stop| async move {
+            schedule_loop(firing, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
+
         let deployments = Arc::new(DeploymentService {
             store: Arc::clone(&store),
             engine: Arc::clone(&engine),
@@ -85,6 +96,7 @@ impl Runtime {
         let runtime = RuntimeRpc {
             deployments,
             webhooks,
+            schedules,
             executions: Arc::clone(&coordinator),
         };
         let service = Arc::new(MonitoringService {

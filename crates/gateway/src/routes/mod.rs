@@ -3,13 +3,14 @@
 pub mod deployments;
 pub mod executions;
 pub mod health;
+pub mod triggers;
 
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
-use millrace_types::{DeploymentId, ExecutionId};
+use millrace_types::{DeploymentId, ExecutionId, TriggerId};
 
 use crate::problem::Problem;
 
@@ -31,6 +32,10 @@ impl Named for DeploymentId {
 
 impl Named for ExecutionId {
     const WHAT: &'static str = "execution";
+}
+
+impl Named for TriggerId {
+    const WHAT: &'static str = "trigger";
 }
 
 impl<S: Send + Sync, T: Named> FromRequestParts<S> for PathId<T> {

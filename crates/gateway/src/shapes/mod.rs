@@ -3,12 +3,14 @@
 
 mod deployment;
 mod execution;
+mod fire;
 mod history;
 mod page;
 mod version;
 
 pub use deployment::Deployment;
 pub use execution::{Execution, ExecutionSummary};
+pub use fire::Fire;
 pub use history::HistoryItem;
 pub use page::Page;
 pub use version::Version;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use millrace_proto::runtime::v1 as pb;
 use millrace_proto::{Failure, Finding};
 use millrace_store::{
-    DeploymentRecord, EventRecord, ExecutionRecord, PageRequest, StoreError, TriggerRecord,
-    VersionSummary, WriteRefused,
+    DeploymentRecord, EventRecord, ExecutionRecord, FireRecord, PageRequest, StoreError,
+    TriggerRecord, VersionSummary, WriteRefused,
 };
 use millrace_types::{ErrorKind, Timestamp};
 use tonic::Status;
@@ -79,20 +79,50 @@ pub(crate) fn named<T: FromStr>(what: &str, text: &str) -> Result<T, Failure> {
 }
 
 pub(crate) fn page(cursor: String, limit: u32) -> Result<PageRequest, Failure> {
-    let limit = match limit {
-        0 => 50,
-        1..=1000 => limit,
-        _ => {
-            return Err(invalid(
-                "limit",
-                format!("{limit} is not between 1 and 1000"),
-            ));
-        }
-    };
     Ok(PageRequest {
         cursor: Some(cursor).filter(|c| !c.is_empty()),
-        limit,
+        limit: amount("limit", limit)?,
     })
+}
+
+/// How many of something are wanted; 50 when nothing is said.
+pub(crate) fn amount(field: &str, amount: u32) -> Result<u32, Failure> {
+    match amount {
+        0 => Ok(50),
+        1..=1000 => Ok(amount),
+        _ => Err(invalid(
+            field,
+            format!("{amount} is not between 1 and 1000"),
+        )),
+    }
+}
+
+pub(crate) fn fire(record: FireRecord) -> pb::Fire {
+    pb::Fire {
+        trigger_id: record.trigger_id.to_string(),
+        nominal_at: record.nominal_at.to_string(),
+        effective_at: record.effective_at.to_string(),
+        outcome: record.outcome.to_string(),
+        reason: record.reason,
+        execution_id: record
+            .execution_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        until_at: record.until_at.to_string(),
+        count: record.count,
+    }
+}
+
+/// An occurrence to come: nominal and effective time.
+pub(crate) fn preview(trigger: &str, (nominal, effective): (Timestamp, Timestamp)) -> pb::Fire {
+    pb::Fire {
+        trigger_id: trigger.to_owned(),
+        nominal_at: nominal.to_string(),
+        effective_at: effective.to_string(),
+        until_at: nominal.to_string(),
+        count: 1,
+        ..pb::Fire::default()
+    }
 }
 
 pub(crate) fn time(at: Option<Timestamp>) -> String {

@@ -9,7 +9,7 @@ use millrace_proto::Failure;
 use millrace_proto::runtime::v1 as pb;
 use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeService;
 use millrace_service::trace_context;
-use millrace_store::{DeploymentFilter, ExecutionFilter};
+use millrace_store::{DeploymentFilter, ExecutionFilter, FireFilter};
 use millrace_types::{DeploymentStatus, ErrorKind, ExecutionId};
 use tonic::{Request, Response, Status};
 
@@ -17,6 +17,7 @@ use super::convert;
 use crate::deployment::DeploymentService;
 use crate::deployment::bundle::Posted;
 use crate::execution::ExecutionCoordinator;
+use crate::schedule::CronScheduler;
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::fire::{Fire, MAX_WAIT, fire};
 
@@ -25,6 +26,7 @@ use crate::trigger::fire::{Fire, MAX_WAIT, fire};
 pub struct RuntimeRpc {
     pub(crate) deployments: Arc<DeploymentService>,
     pub(crate) webhooks: Arc<WebhookTriggerService>,
+    pub(crate) schedules: Arc<CronScheduler>,
     pub(crate) executions: Arc<ExecutionCoordinator>,
 }
 
@@ -77,8 +79,6 @@ not_yet! {
     register_webhook(RegisterWebhookRequest) -> RegisterWebhookResponse = "RegisterWebhook";
     unregister_webhook(UnregisterWebhookRequest) -> UnregisterWebhookResponse = "UnregisterWebhook";
     publish_event(PublishEventRequest) -> PublishEventResponse = "PublishEvent";
-    list_fires(ListFiresRequest) -> ListFiresResponse = "ListFires";
-    preview_schedule(PreviewScheduleRequest) -> PreviewScheduleResponse = "PreviewSchedule";
     backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse = "BackfillSchedule";
 }
 
@@ -293,6 +293,48 @@ impl WorkflowRuntimeService for RuntimeRpc {
             answer.params_json = serde_json::to_string(&resolved.params).unwrap_or_default();
         }
         Ok(Response::new(answer))
+    }
+
+    async fn list_fires(
+        &self,
+        request: Request<pb::ListFiresRequest>,
+    ) -> Result<Response<pb::ListFiresResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("trigger", &request.trigger_id)?;
+        let filter = FireFilter {
+            from: convert::optional("from", &request.from)?,
+            to: convert::optional("to", &request.to)?,
+        };
+        let page = convert::page(request.cursor, request.limit)?;
+        let page = self
+            .schedules
+            .fires(id, &filter, &page)
+            .await
+            .map_err(Failure::from)?;
+        Ok(Response::new(pb::ListFiresResponse {
+            fires: page.items.into_iter().map(convert::fire).collect(),
+            next_cursor: page.next.unwrap_or_default(),
+        }))
+    }
+
+    async fn preview_schedule(
+        &self,
+        request: Request<pb::PreviewScheduleRequest>,
+    ) -> Result<Response<pb::PreviewScheduleResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("trigger", &request.trigger_id)?;
+        let count = convert::amount("count", request.count)?;
+        let ahead = self
+            .schedules
+            .preview(id, count)
+            .await
+            .map_err(Failure::from)?;
+        Ok(Response::new(pb::PreviewScheduleResponse {
+            fires: ahead
+                .into_iter()
+                .map(|preview| convert::preview(&request.trigger_id, preview))
+                .collect(),
+        }))
     }
 
     async fn get_execution(

@@ -1,6 +1,7 @@
 //! The triggers of a deployment, as its author writes them.
 
 use millrace_proto::Finding;
+use millrace_schedule::{OverlapPolicy, TriggerSchedule};
 use millrace_signature::{AuthSpec, Secret};
 use millrace_store::WebhookRoute;
 use millrace_types::TriggerKind;
@@ -92,6 +93,9 @@ fn read_one(item: &Value, at: &str, findings: &mut Vec<Finding>) -> Option<Trigg
     let enabled = fields.boolean("enabled", true);
     let spec = match kind? {
         TriggerKind::Webhook => webhook(&mut fields, name, enabled),
+        kind @ (TriggerKind::Cron | TriggerKind::Interval | TriggerKind::Once) => {
+            scheduled(&mut fields, item, kind, name, enabled)
+        }
         kind => {
             let message = format!("`{kind}` triggers are not supported yet");
             fields.fault("type", &message);
@@ -139,6 +143,38 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
             methods,
         }),
         secrets: auth.split().1,
+    })
+}
+
+fn scheduled(
+    fields: &mut Fields<'_>,
+    item: &Value,
+    kind: TriggerKind,
+    name: Option<String>,
+    enabled: bool,
+) -> Option<TriggerSpec> {
+    let trigger = match TriggerSchedule::parse(item, fields.at) {
+        Ok(trigger) => trigger,
+        Err(faults) => {
+            let faults = faults.into_iter();
+            fields
+                .findings
+                .extend(faults.map(|fault| finding(&fault.pointer, &fault.message)));
+            return None;
+        }
+    };
+    if let overlap @ (OverlapPolicy::Queue | OverlapPolicy::Cancel) = trigger.overlap {
+        let message = format!("overlap `{overlap}` is not supported yet; `skip` and `allow` are");
+        fields.fault("overlap", &message);
+        return None;
+    }
+    Some(TriggerSpec {
+        kind,
+        name,
+        enabled,
+        spec_json: trigger.to_json().to_string(),
+        route: None,
+        secrets: Vec::new(),
     })
 }
 
@@ -317,7 +353,7 @@ mod tests {
             {"type": "webhook", "path": "x", "method": "GET"},
             {"type": "webhook", "path": "y", "methods": ["BREW"]},
             {"type": "webhook", "path": "z", "respond": "maybe", "enabled": "yes"},
-            {"type": "cron", "cron": "* * * * *"},
+            {"type": "event", "filter": {}},
             {"type": "webhook", "path": "s", "auth": {"scheme": "github", "secret": "x", "key": 1}},
             7
         ]);
@@ -336,6 +372,45 @@ mod tests {
                 "/triggers/7/type",
                 "/triggers/8/auth/key",
                 "/triggers/9",
+            ]
+        );
+    }
+
+    #[test]
+    fn schedules_are_read_in_their_canonical_form() {
+        let value = json!([
+            {"type": "cron", "cron": "0 2 * * *", "name": "nightly"},
+            {"type": "interval", "every": "PT15M", "enabled": false},
+            {"type": "once", "at": "2026-12-01T09:00:00Z"},
+        ]);
+        let triggers = read_all(&value, "/triggers").unwrap();
+        let kinds: Vec<_> = triggers.iter().map(|t| t.kind).collect();
+        assert_eq!(
+            kinds,
+            [TriggerKind::Cron, TriggerKind::Interval, TriggerKind::Once]
+        );
+        assert_eq!(triggers[0].name.as_deref(), Some("nightly"));
+        assert!(!triggers[1].enabled);
+        assert!(triggers[0].spec_json.contains(r#""timezone":"UTC""#));
+    }
+
+    #[test]
+    fn faults_of_schedules_are_named_at_their_place() {
+        let value = json!([
+            {"type": "cron", "cron": "61 * * * *", "timezone": "Mars/Base"},
+            {"type": "interval"},
+            {"type": "cron", "cron": "@daily", "overlap": "queue"},
+            {"type": "once", "at": "2026-12-01T09:00:00Z", "overlap": "cancel"},
+        ]);
+        let places: Vec<String> = faults(&value).into_iter().map(|(p, _)| p).collect();
+        assert_eq!(
+            places,
+            [
+                "/triggers/0/cron",
+                "/triggers/0/timezone",
+                "/triggers/1/every",
+                "/triggers/2/overlap",
+                "/triggers/3/overlap",
             ]
         );
     }

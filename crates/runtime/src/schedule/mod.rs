@@ -1,0 +1,45 @@
+//! Schedules: which occurrence becomes an execution, and when.
+//!
+//! ```text
+//!  store.claim_schedules ──▶ plan (pure) ──▶ store.decide ──▶ PENDING executions
+//!        ▲                                        │
+//!        └── next due time, or the poll ◀─────────┘ ledger, next nominal time
+//! ```
+//!
+//! Any instance claims what is due and plans it; the plan depends on the row
+//! and on the database's time alone. [`ScheduleStore::decide`] compares and
+//! sets the row's step: of two instances that plan the same occurrence one
+//! advances the schedule, admits the execution and enters it in the ledger,
+//! all in one transaction, and the other changes nothing.
+//!
+//! [`ScheduleStore::decide`]: millrace_store::ScheduleStore::decide
+
+mod fires;
+mod plan;
+mod preview;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::execution::ExecutionCoordinator;
+
+pub(crate) use run::schedule_loop;
+
+/// Fires the schedules that are due, together with all other instances.
+pub struct CronScheduler {
+    pub(crate) coordinator: Arc<ExecutionCoordinator>,
+    /// How often to look for schedules that became due by a deploy or a pause
+    /// elsewhere; known due times are met without it.
+    pub(crate) poll: Duration,
+}
+
+impl std::fmt::Debug for CronScheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CronScheduler")
+            .field("poll", &self.poll)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! The loop that fires what is due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use millrace_schedule::TriggerSchedule;
+use millrace_store::{FireOutcome, FireRecord, ScheduleRecord, StoreError};
+use millrace_types::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::CronScheduler;
+use super::plan::Planner;
+
+/// Schedules claimed in one transaction.
+const BATCH: u32 = 100;
+
+/// Decisions under way at once: each is a transaction on a connection.
+const AT_ONCE: usize = 4;
+
+/// How long claimed schedules are held back from other instances. Longer than
+/// a batch takes; well below any sensible start deadline, since what a dead
+/// instance has claimed waits for its end.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// Fires until `stop`.
+pub(crate) async fn schedule_loop(scheduler: Arc<CronScheduler>, stop: CancellationToken) {
+    loop {
+        let ticked = tokio::select! {
+            () = stop.cancelled() => return,
+            ticked = scheduler.tick() => ticked,
+        };
+        let pause = match ticked {
+            Ok(pause) => pause.min(scheduler.poll),
+            Err(error) => {
+                warn!(%error, "due schedules could not be claimed");
+                scheduler.poll
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+impl CronScheduler {
+    /// Decides about all that is due; answers when to look again.
+    async fn tick(&self) -> Result<Duration, StoreError> {
+        let store = &self.coordinator.store;
+        loop {
+            let due = store.claim_schedules(BATCH, HOLD).await?;
+            let full = due.schedules.len() >= BATCH as usize;
+            let now = due.now;
+            futures::stream::iter(&due.schedules)
+                .for_each_concurrent(AT_ONCE, |record| self.decide(record, now))
+                .await;
+            if !full {
+                return Ok(store.next_schedule_due().await?.unwrap_or(self.poll));
+            }
+        }
+    }
+
+    /// What fails here comes up again when the hold ends.
+    async fn decide(&self, record: &ScheduleRecord, now: Timestamp) {
+        let id = record.trigger_id;
+        let trigger = match read(record) {
+            Ok(trigger) => trigger,
+            Err(why) => {
+                warn!(trigger.id = %id, "schedule {id} cannot be read: {why}");
+                return;
+            }
+        };
+        let decision = Planner::new(record, &trigger).decide(now);
+        match self.coordinator.store.decide(&decision).await {
+            Ok(Some(fires)) => {
+                if fires.iter().any(|fire| fire.execution_id.is_some()) {
+                    self.coordinator.due.notify_one();
+                }
+                fires.iter().for_each(log);
+            }
+            // Someone else has decided, or the trigger has changed.
+            Ok(None) => {}
+            Err(error) => {
+                warn!(trigger.id = %id, %error, "schedule {id} could not be advanced");
+            }
+        }
+    }
+}
+
+/// The stored trigger, which was checked when it was deployed.
+pub(super) fn read(record: &ScheduleRecord) -> Result<TriggerSchedule, String> {
+    let value = serde_json::from_str(&record.spec_json).map_err(|error| error.to_string())?;
+    TriggerSchedule::parse(&value, "").map_err(|findings| {
+        let texts: Vec<_> = findings
+            .into_iter()
+            .map(|finding| format!("{}: {}", finding.pointer, finding.message))
+            .collect();
+        texts.join("; ")
+    })
+}
+
+fn log(fire: &FireRecord) {
+    let (id, nominal) = (fire.trigger_id, fire.nominal_at);
+    match (fire.outcome, fire.execution_id) {
+        (FireOutcome::Fired, Some(execution)) => info!(
+            trigger.id = %id,
+            execution.id = %execution,
+            "schedule {id} fired for {nominal}"
+        ),
+        (outcome, _) => info!(
+            trigger.id = %id,
+            count = fire.count,
+            "schedule {id} did not run for {nominal}: {outcome}, {}", fire.reason
+        ),
+    }
+}
