@@ -109,8 +109,16 @@ impl Bench {
         }
     }
 
+    /// Tries again when someone was in the way for longer than the lock
+    /// timeout, as a group commit does.
     async fn end(&self, id: ExecutionId, retention_days: u16) {
-        let outcome = self.store.commit(&[self.ending(id, retention_days)]).await;
+        let ending = [self.ending(id, retention_days)];
+        let outcome = loop {
+            match self.store.commit(&ending).await {
+                Err(StoreError::Contended(_)) => {}
+                outcome => break outcome,
+            }
+        };
         assert_eq!(outcome.unwrap(), vec![Ok(WriteDone::Ended)]);
     }
 

@@ -17,10 +17,10 @@ use millrace_store::{
     Admission, AdmissionRefused, Admitted, Dedupe, StoreError, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, ExecutionStatus, IncarnationId};
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::admit_sql::{
-    ENDED, FREE_KEYS, FoundRow, HolderRow, INSERT, InsertRow, KEYS, KeyRow, LIVE, TAKE_KEYS,
+    FREE_KEYS, FoundRow, HolderRow, INSERT, InsertRow, KEYS, KeyRow, LIVE, TAKE_KEYS, ended,
 };
 use super::commit::Outcomes;
 use crate::convert::{counter, first_day, parsed, parsed_option, version};
@@ -366,10 +366,8 @@ async fn fetch_ended<'a>(
         first = first.min(first_day(id.minted_at()));
         texts.push(id.to_string());
     }
-    let rows = sqlx::query_as(ENDED)
+    let rows = sqlx::query_as(AssertSqlSafe(ended(first, last_day)))
         .bind(texts)
-        .bind(first)
-        .bind(last_day)
         .fetch_all(connection)
         .await?;
     all_known(rows)

@@ -120,10 +120,16 @@ pub(super) struct InsertRow {
     pub epoch: Option<i64>,
 }
 
-/// $1 ids, $2 the first day, $3 the last one: those of them that have ended.
-pub(super) const ENDED: &str = "SELECT id, workflow_id, version, status, created_at, NULL::text AS owner, epoch \
-     FROM executions_ended WHERE id = ANY($1) \
-       AND ended_day BETWEEN date '1970-01-01' + $2 AND date '1970-01-01' + $3";
+/// $1 ids: those of them that ended between two days, counted from
+/// 1970-01-01. The days are part of the text: a plan that is kept then knows
+/// its partitions, instead of locking all of them each time.
+pub(super) fn ended(first: i32, last: i32) -> String {
+    format!(
+        "SELECT id, workflow_id, version, status, created_at, NULL::text AS owner, epoch \
+         FROM executions_ended WHERE id = ANY($1) \
+           AND ended_day BETWEEN date '1970-01-01' + {first} AND date '1970-01-01' + {last}"
+    )
+}
 
 /// $1 ids: those of them that are live.
 pub(super) const LIVE: &str = "SELECT id, workflow_id, version, status, created_at, owner, epoch \

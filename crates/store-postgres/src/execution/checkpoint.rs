@@ -173,10 +173,10 @@ async fn write_parts(
     Ok(())
 }
 
-/// The executions themselves, once their timers are stored.
+/// The executions themselves, once their timers are stored. The rows are
+/// locked and their owners judged, so that the epoch suffices.
 async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Result<(), Failure> {
     let ids: Vec<String> = applied.iter().map(|c| c.id.to_string()).collect();
-    let owners: Vec<String> = applied.iter().map(|c| c.owner.to_string()).collect();
     let epochs: Vec<i64> = applied.iter().map(|c| c.epoch.cast_signed()).collect();
     let seqs: Vec<i64> = applied.iter().map(|c| c.seq.cast_signed()).collect();
     let next_events: Vec<i64> = applied
@@ -194,12 +194,11 @@ async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Resu
                  WHEN x.park AND e.cancel_reason IS NOT NULL THEN now() \
                  WHEN x.park THEN \
                      (SELECT min(t.due_at) FROM timers t WHERE t.execution_id = e.id) END \
-         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bool[]) \
-              AS x(id, owner, epoch, seq, next_event, park) \
-         WHERE e.id = x.id AND e.owner = x.owner AND e.epoch = x.epoch",
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bool[]) \
+              AS x(id, epoch, seq, next_event, park) \
+         WHERE e.id = x.id AND e.epoch = x.epoch",
     )
     .bind(ids)
-    .bind(owners)
     .bind(epochs)
     .bind(seqs)
     .bind(next_events)

@@ -43,9 +43,9 @@ pub(super) async fn end(
     Ok(())
 }
 
+/// The rows are locked and their owners judged, so that the epoch suffices.
 async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result<(), Failure> {
     let mut ids = Vec::with_capacity(applied.len());
-    let mut owners = Vec::with_capacity(applied.len());
     let mut epochs = Vec::with_capacity(applied.len());
     let mut classes = Vec::with_capacity(applied.len());
     let mut statuses = Vec::with_capacity(applied.len());
@@ -56,7 +56,6 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
         let id = ending.id.to_string();
         chunks.push(&id, &ending.events)?;
         ids.push(id);
-        owners.push(ending.owner.to_string());
         epochs.push(ending.epoch.cast_signed());
         classes.push(i32::from(ending.retention_days));
         statuses.push(ending.outcome.status().as_str());
@@ -72,10 +71,10 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
     let done = sqlx::query(
         "WITH gone AS ( \
              DELETE FROM executions e \
-             USING unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], \
-                          $6::bytea[], $7::bytea[]) \
-                   AS x(id, owner, epoch, class, outcome, output, error) \
-             WHERE e.id = x.id AND e.owner = x.owner AND e.epoch = x.epoch \
+             USING unnest($1::text[], $2::bigint[], $3::int[], $4::text[], \
+                          $5::bytea[], $6::bytea[]) \
+                   AS x(id, epoch, class, outcome, output, error) \
+             WHERE e.id = x.id AND e.epoch = x.epoch \
              RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, \
                        e.trigger_id, e.epoch, e.created_at, e.started_at, e.rerun_of, e.input, \
                        x.class, x.outcome, x.output, x.error), \
@@ -85,7 +84,7 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
              INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events) \
              SELECT x.execution_id, x.first_seq, x.last_seq, \
                     (now() AT TIME ZONE 'UTC')::date, now(), x.events \
-             FROM unnest($8::text[], $9::bigint[], $10::bigint[], $11::bytea[]) \
+             FROM unnest($7::text[], $8::bigint[], $9::bigint[], $10::bytea[]) \
                   AS x(execution_id, first_seq, last_seq, events)) \
          INSERT INTO executions_ended \
              (id, retention_days, ended_day, deployment_id, workflow_id, version, status, \
@@ -97,7 +96,6 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
          FROM gone",
     )
     .bind(ids)
-    .bind(owners)
     .bind(epochs)
     .bind(classes)
     .bind(statuses)
