@@ -11,6 +11,10 @@ pub enum Media {
     Yaml,
     /// `text/*` in UTF-8.
     Text,
+    /// `application/x-www-form-urlencoded`
+    Form,
+    /// `multipart/form-data`
+    Multipart,
     Other,
 }
 
@@ -40,10 +44,13 @@ impl Media {
             }
             _ => true,
         });
+        let is = |name: &str| essence.eq_ignore_ascii_case(name);
+        if is("multipart/form-data") {
+            return Self::Multipart;
+        }
         if !utf8 {
             return Self::Other;
         }
-        let is = |name: &str| essence.eq_ignore_ascii_case(name);
         let ends = |suffix: &str| {
             essence.len() > suffix.len()
                 && essence
@@ -54,6 +61,8 @@ impl Media {
             Self::Json
         } else if YAML.into_iter().any(is) || ends("+yaml") {
             Self::Yaml
+        } else if is("application/x-www-form-urlencoded") {
+            Self::Form
         } else if essence
             .get(..5)
             .is_some_and(|start| start.eq_ignore_ascii_case("text/"))
@@ -81,7 +90,9 @@ mod tests {
             ("text/plain", Media::Text),
             ("text/plain; charset=\"utf-8\"", Media::Text),
             ("text/plain; charset=latin1", Media::Other),
-            ("application/x-www-form-urlencoded", Media::Other),
+            ("application/x-www-form-urlencoded", Media::Form),
+            ("multipart/form-data; boundary=x", Media::Multipart),
+            ("multipart/mixed; boundary=x", Media::Other),
             ("ü", Media::Other),
             ("", Media::Other),
         ] {

@@ -224,3 +224,46 @@ async fn deliveries_of_one_id_make_one_execution_on_sqlite() {
 async fn deliveries_of_one_id_make_one_execution_on_postgres() {
     deliveries_of_one_id_make_one_execution(postgres(None, None).await).await;
 }
+
+/// One deployment with a guarded webhook, an open one, and starts by hand.
+async fn names_of_messages_are_apart(place: Place) {
+    let body = json!({"workflow": ECHO, "triggers": [
+        bearer(&["token"]),
+        {"type": "webhook", "path": "open"},
+    ]});
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let by_hand = format!(
+        "/api/deployments/{}/trigger",
+        deployment["id"].as_str().unwrap()
+    );
+    let mut ids = Vec::new();
+    for path in [
+        by_hand.as_str(),
+        "/webhooks/open",
+        "/webhooks/guarded",
+        "/webhooks/guarded",
+    ] {
+        let request = support::client()
+            .post(place.http.url(path))
+            .bearer_auth("token")
+            .header("Idempotency-Key", "message 1");
+        let (status, accepted) = answer(request).await;
+        assert_eq!(status, 202, "{accepted:#}");
+        ids.push(accepted["executionId"].clone());
+    }
+    assert_eq!(ids[2], ids[3]);
+    ids.dedup();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert_eq!(executions(&place).await, 3);
+}
+
+#[tokio::test]
+async fn names_of_messages_are_apart_on_sqlite() {
+    names_of_messages_are_apart(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_of_messages_are_apart_on_postgres() {
+    names_of_messages_are_apart(postgres(Some(KEY), Some(KEY)).await).await;
+}

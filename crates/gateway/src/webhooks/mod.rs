@@ -11,8 +11,9 @@
 
 mod authenticate;
 mod cache;
-pub mod input;
+mod input;
 mod path;
+pub mod payload;
 mod receive;
 mod route;
 

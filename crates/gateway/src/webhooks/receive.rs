@@ -13,7 +13,7 @@ use millrace_types::{ErrorKind, ExecutionId};
 
 use super::authenticate::authenticate;
 use super::route::{InputMode, RespondMode, Route};
-use super::{input, path};
+use super::{input, path, payload};
 use crate::admit::{Admission, dedupe_key};
 use crate::json::JsonText;
 use crate::problem::Problem;
@@ -52,7 +52,7 @@ pub async fn receive(
             Some(id) => id,
             None => dedupe_key(&parts.headers)?.to_owned(),
         };
-        let input = input_for(&route, &parts, &path, bytes.clone())?;
+        let input = input_for(&route, &parts, &path, bytes.clone()).await?;
         let admission = Admission {
             execution_id,
             deployment_id: &route.deployment_id,
@@ -123,9 +123,15 @@ async fn resolve(
     })
 }
 
-fn input_for(route: &Route, parts: &Parts, path: &str, bytes: Bytes) -> Result<JsonText, Problem> {
+async fn input_for(
+    route: &Route,
+    parts: &Parts,
+    path: &str,
+    bytes: Bytes,
+) -> Result<JsonText, Problem> {
+    let body = payload::read(&parts.headers, bytes).await?;
     match route.input {
-        InputMode::Body => input::of_body(&parts.headers, bytes),
+        InputMode::Body => Ok(body),
         InputMode::Request => input::of_request(
             &parts.method,
             &parts.uri,
@@ -133,7 +139,7 @@ fn input_for(route: &Route, parts: &Parts, path: &str, bytes: Bytes) -> Result<J
             &route.params,
             &parts.headers,
             route.auth.scheme().credential().as_ref(),
-            bytes,
+            &body,
         ),
     }
 }

@@ -97,20 +97,82 @@ async fn bodies_become_inputs_by_their_type() {
         );
         assert_eq!(input(&runtime), expected);
     }
-    for kind in [
-        "application/x-www-form-urlencoded",
-        "application/xml",
-        "text/plain; charset=latin1",
-    ] {
-        app.post_as(kind, "/webhooks/orders", "a=1")
-            .await
-            .problem(415);
-    }
     let bare = request(Method::POST, "/webhooks/orders")
         .body(Body::from("[2]"))
         .unwrap();
     assert_eq!(app.send(bare).await.status, 202);
     assert_eq!(input(&runtime), "[2]");
+}
+
+#[tokio::test]
+async fn forms_and_bytes_become_objects() {
+    let runtime = listening("{}");
+    let app = App::new(&runtime);
+    for (kind, body, expected) in [
+        (
+            "application/x-www-form-urlencoded; charset=utf-8",
+            "z=1&a=x%20y&z=2&empty&u=%C3%A9",
+            r#"{"z":["1","2"],"a":"x y","empty":"","u":"é"}"#,
+        ),
+        (
+            "application/octet-stream",
+            "\u{1}\u{2}",
+            r#"{"contentType":"application/octet-stream","base64":"AQI="}"#,
+        ),
+        (
+            "text/plain; charset=latin1",
+            "x",
+            r#"{"contentType":"text/plain; charset=latin1","base64":"eA=="}"#,
+        ),
+        (
+            "multipart/form-data; boundary=b",
+            "--b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\n\
+             Content-Type: image/png\r\n\r\n\u{1}\u{2}\r\n\
+             --b\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\n\r\n--b--\r\n",
+            r#"{"note":["hello",""],"file":{"filename":"a.bin","contentType":"image/png","base64":"AQI="}}"#,
+        ),
+    ] {
+        let answer = app.post_as(kind, "/webhooks/orders", body).await;
+        assert_eq!(answer.status, 202, "{kind}: {answer:?}");
+        assert_eq!(input(&runtime), expected);
+    }
+    let enough = "a&".repeat(100_000);
+    let kind = "application/x-www-form-urlencoded";
+    let answer = app.post_as(kind, "/webhooks/orders", &enough).await;
+    assert_eq!(answer.status, 202);
+}
+
+#[tokio::test]
+async fn a_broken_multipart_body_is_refused_and_starts_nothing() {
+    let runtime = listening("{}");
+    let app = App::new(&runtime);
+    let nameless = "--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n";
+    let part = "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n";
+    let many = format!("{}--b--\r\n", part.repeat(1001));
+    for (kind, body) in [
+        ("multipart/form-data", part),
+        ("multipart/form-data; boundary=b", part),
+        ("multipart/form-data; boundary=b", "no parts"),
+        ("multipart/form-data; boundary=b", nameless),
+        ("multipart/form-data; boundary=b", &many),
+    ] {
+        app.post_as(kind, "/webhooks/orders", body)
+            .await
+            .problem(400);
+    }
+    assert!(runtime.seen::<pb::TriggerWorkflowRequest>().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_carries_a_form_as_its_body() {
+    let runtime = listening(r#"{"input":"request"}"#);
+    let kind = "application/x-www-form-urlencoded";
+    App::new(&runtime)
+        .post_as(kind, "/webhooks/orders", "a=1&a=2")
+        .await;
+    let text = input(&runtime);
+    assert!(text.ends_with(r#""body":{"a":["1","2"]}}"#), "{text}");
 }
 
 #[tokio::test]

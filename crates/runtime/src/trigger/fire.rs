@@ -12,6 +12,7 @@ use millrace_store::{
 use millrace_types::{DeploymentId, ErrorKind, ExecutionId, TriggerId, TriggerKind};
 use serde::de::IgnoredAny;
 
+use super::dedupe;
 use crate::execution::ExecutionCoordinator;
 
 /// Longest that a caller may wait for the end.
@@ -81,7 +82,7 @@ pub(crate) async fn fire(
             return Err(FireError::DedupeKey);
         }
         Some(key) => Some(Dedupe {
-            key,
+            key: dedupe::key(fire.trigger.as_ref().map(|(id, _)| id), &key),
             keep: coordinator.config.dedupe_keep,
         }),
         None => None,

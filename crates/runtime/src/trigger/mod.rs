@@ -1,6 +1,7 @@
 //! What starts executions: the triggers of a deployment, webhook paths, and
 //! firing.
 
+pub(crate) mod dedupe;
 pub(crate) mod fire;
 pub(crate) mod path;
 pub(crate) mod seal;

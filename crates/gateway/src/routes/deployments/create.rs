@@ -24,7 +24,7 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
     let posted = match Media::of(&parts.headers) {
         Media::Json => Posted::bundle(&bytes)?,
         Media::Yaml => Posted::document(&bytes)?,
-        Media::Text | Media::Other => {
+        Media::Text | Media::Form | Media::Multipart | Media::Other => {
             return Err(Problem::media_type("application/json or application/yaml"));
         }
     };

@@ -8,7 +8,7 @@ use crate::admit::{Admission, dedupe_key};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::routes::PathId;
-use crate::webhooks::input;
+use crate::webhooks::payload;
 use crate::{Gateway, body};
 
 pub async fn trigger(
@@ -30,6 +30,6 @@ pub async fn trigger(
         dedupe_key,
         wait: wait.unwrap_or_default(),
     };
-    let input = input::of_body(&parts.headers, bytes)?;
+    let input = payload::plain(&parts.headers, bytes)?;
     admission.admit(&gateway, &input).await?.into_response()
 }
