@@ -1,6 +1,7 @@
 //! The gateway as one thing: what its handlers share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use millrace_service::Transport;
@@ -21,6 +22,8 @@ pub struct Shared {
     pub(crate) runtimes: Runtimes,
     pub(crate) orchestrator: Option<Transport>,
     pub(crate) webhooks: RouteCache,
+    /// Whether it is about to stop.
+    retiring: AtomicBool,
 }
 
 impl Gateway {
@@ -37,7 +40,18 @@ impl Gateway {
             orchestrator,
             webhooks,
             config,
+            retiring: AtomicBool::new(false),
         }))
+    }
+
+    /// From now on `/readyz` answers 503, and each answer asks its caller to
+    /// connect anew, which then reaches another gateway. All else goes on.
+    pub fn retire(&self) {
+        self.retiring.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed)
     }
 
     /// All routes, ready to be served.

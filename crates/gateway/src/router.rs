@@ -1,7 +1,10 @@
 //! The index of what the gateway answers.
 
 use axum::Router;
-use axum::http::Uri;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Uri, Version, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{any, get, post};
 use millrace_service::trace_context::TraceLayer;
 
@@ -44,7 +47,27 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(TraceLayer)
+        .layer(middleware::from_fn_with_state(
+            gateway.clone(),
+            part_when_retiring,
+        ))
         .with_state(gateway)
+}
+
+/// Asks the caller to connect anew when this gateway is about to stop. Over
+/// HTTP/2 that is said for a whole connection, when the listener closes.
+async fn part_when_retiring(
+    State(gateway): State<Gateway>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let http2 = request.version() == Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if gateway.is_retiring() && !http2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
 }
 
 async fn unknown_route(uri: Uri) -> Problem {

@@ -8,7 +8,7 @@ use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, StoreError};
 
 use crate::deployment::DeploymentService;
-use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim};
+use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine_client};
 use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, schedule_loop};
 use crate::trigger::WebhookTriggerService;
@@ -44,6 +44,11 @@ impl Runtime {
         tasks: &TaskGroup,
     ) -> Result<Self, StartError> {
         let engine = Arc::new(engine);
+        let following = Arc::clone(&engine);
+        tasks.spawn("engines", OnFailure::StopService, |stop| async move {
+            engine_client::follow(following, stop).await;
+            Ok::<_, std::convert::Infallible>(())
+        });
         let for_writes: Arc<dyn ExecutionStore> = Arc::clone(&store) as _;
         let (writes, committing) = GroupCommit::new(for_writes, commits);
         tasks.spawn("group-commit", OnFailure::StopService, |_| async move {

@@ -12,11 +12,12 @@ use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
 use crate::trace_context::TraceLayer;
+
+pub use tonic_health::ServingStatus;
 
 /// A client that is gone without a word is noticed after the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);

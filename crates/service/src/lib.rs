@@ -16,6 +16,7 @@
 //! - [`telemetry`]: logs on standard error, as JSON or for people.
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
 //!   the other side is a server in this process or one behind a network.
+//! - [`peer`]: servers behind one name, where instances come and go.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
 //! - [`http`]: serves plain HTTP.
 //! - [`admin`]: `/livez`, `/readyz` and `/metrics` in plain HTTP.
@@ -27,6 +28,7 @@ pub mod admin;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod peer;
 pub mod secret;
 pub mod signal;
 pub mod tasks;

@@ -10,7 +10,7 @@ use futures::future::Either;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt as _};
 
@@ -27,7 +27,7 @@ pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Bod
 pub struct TransportError(#[source] BoxError);
 
 /// How long a connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that is gone without a word is noticed after the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -96,6 +96,15 @@ pub struct InvalidAddress {
     reason: String,
 }
 
+impl InvalidAddress {
+    pub(crate) fn new(uri: &str, reason: &str) -> Self {
+        Self {
+            uri: uri.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
 /// Calls the server at `uri` (`http://host:port`). Connects when first used
 /// and again whenever the connection is lost; until then calls fail with
 /// UNAVAILABLE after two seconds at the latest. Must be called within a Tokio
@@ -103,16 +112,13 @@ pub struct InvalidAddress {
 ///
 /// Passes the current trace on.
 pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
-    let invalid = |reason: String| InvalidAddress {
-        uri: uri.to_owned(),
-        reason,
-    };
+    let invalid = |reason: &str| InvalidAddress::new(uri, reason);
     let endpoint =
-        Endpoint::from_shared(uri.to_owned()).map_err(|error| invalid(error.to_string()))?;
+        Endpoint::from_shared(uri.to_owned()).map_err(|error| invalid(&error.to_string()))?;
     match endpoint.uri().scheme_str() {
         Some("http") => {}
-        Some(other) => return Err(invalid(format!("{other} is not supported, only http"))),
-        None => return Err(invalid("it does not start with http://".to_owned())),
+        Some(other) => return Err(invalid(&format!("{other} is not supported, only http"))),
+        None => return Err(invalid("it does not start with http://")),
     }
     let channel = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -121,11 +127,16 @@ pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .connect_lazy();
+    Ok(traced(channel))
+}
+
+/// Passes the current trace on with every call.
+pub(crate) fn traced(channel: Channel) -> Transport {
     let traced = channel
         .map_request(|mut request: http::Request<Body>| {
             trace_context::inject(request.headers_mut());
             request
         })
         .map_err(|error| TransportError(error.into()));
-    Ok(BoxCloneSyncService::new(traced))
+    BoxCloneSyncService::new(traced)
 }

@@ -8,6 +8,7 @@
 //! acknowledged.
 
 mod convert;
+mod drain;
 mod driver;
 mod http;
 mod programs;
@@ -18,6 +19,7 @@ mod validate;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_proto::engine::v1 as pb;
 use millrace_proto::engine::v1::workflow_engine_service_server::{
@@ -31,6 +33,7 @@ use crate::interpreter::Limits;
 
 pub use responses::Responses;
 
+use drain::Drain;
 use programs::Programs;
 
 /// Bytes that one message may have: a checkpoint carries several frames, each
@@ -64,6 +67,7 @@ struct Shared {
     http: HttpCaller,
     limits: Limits,
     programs: Programs,
+    drain: Drain,
 }
 
 /// The built-in engine. Clones share one.
@@ -80,8 +84,16 @@ impl EngineService {
                 http: HttpCaller::new(config.http)?,
                 limits: config.limits,
                 programs: Programs::new(config.cached_workflows),
+                drain: Drain::default(),
             }),
         })
+    }
+
+    /// For the end of its process: takes no new executions, lets those under
+    /// way end or wait `within` this time, and hands the rest back to the
+    /// runtimes, which go on elsewhere from the last checkpoint.
+    pub async fn drain(&self, within: Duration) {
+        self.shared.drain.run(within).await;
     }
 
     /// As a tower service, for a server or an in-process transport.
@@ -108,10 +120,13 @@ impl WorkflowEngineService for EngineService {
         &self,
         request: Request<Streaming<pb::ExecuteRequest>>,
     ) -> Result<Response<Responses>, Status> {
+        let running = self.shared.drain.admit()?;
         let trace = trace_context::current();
         let requests = request.into_inner();
         let shared = Arc::clone(&self.shared);
-        Ok(Response::new(Responses::of(shared, requests, trace)))
+        Ok(Response::new(Responses::of(
+            shared, requests, trace, running,
+        )))
     }
 
     async fn get_capabilities(

@@ -11,6 +11,7 @@ use futures::stream::Stream;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::trace_context::TraceContext;
 use tokio::sync::mpsc;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
 use tracing::error;
 
@@ -24,6 +25,8 @@ type Answer = Result<pb::ExecuteResponse, Status>;
 pub struct Responses {
     work: Option<BoxFuture<'static, ()>>,
     answers: mpsc::Receiver<Answer>,
+    /// Says that the conversation is under way.
+    _running: TaskTrackerToken,
 }
 
 impl std::fmt::Debug for Responses {
@@ -39,6 +42,7 @@ impl Responses {
         shared: Arc<Shared>,
         requests: Streaming<pb::ExecuteRequest>,
         trace: Option<TraceContext>,
+        running: TaskTrackerToken,
     ) -> Self {
         // One: the driver goes on only when its answer is on its way.
         let (sender, answers) = mpsc::channel(1);
@@ -50,6 +54,7 @@ impl Responses {
         Self {
             work: Some(work),
             answers,
+            _running: running,
         }
     }
 }
@@ -61,8 +66,21 @@ async fn converse(
     trace: Option<TraceContext>,
 ) {
     let progress = Progress::default();
-    let driver = Driver::new(shared, requests, sender.clone(), trace, progress.clone());
-    guarded(driver.run(), sender, progress).await;
+    let driver = Driver::new(
+        Arc::clone(&shared),
+        requests,
+        sender.clone(),
+        trace,
+        progress.clone(),
+    );
+    let work = async {
+        tokio::select! {
+            biased;
+            done = driver.run() => done,
+            stopping = shared.drain.over() => Err(stopping),
+        }
+    };
+    guarded(work, sender, progress).await;
 }
 
 /// Does the work; what it fails with, or a panic in it, is the last answer of

@@ -215,6 +215,12 @@ pub async fn livez() -> impl IntoResponse {
 /// the database down no other gateway would do better, and a cache that hangs
 /// must not take gateways out of service.
 pub async fn readyz(State(gateway): State<Gateway>) -> Result<impl IntoResponse, Problem> {
+    if gateway.is_retiring() {
+        return Err(Problem::new(
+            ErrorKind::Unavailable,
+            "This gateway is stopping.",
+        ));
+    }
     match first_of(&gateway, takes_calls).await {
         Some(()) => Ok((uncached(), Json(Plain { status: "ok" }))),
         None => Err(Problem::new(ErrorKind::Unavailable, "No runtime answers.")),

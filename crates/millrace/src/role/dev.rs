@@ -45,8 +45,11 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         orchestrator: orchestrator_at,
     };
     announce(addresses, data_dir.path(), ready_json);
-    process.run(runtime::hand_over(runtime)).await?;
+    process
+        .run(std::future::ready(()), runtime::hand_over(runtime))
+        .await?;
     database.close().await;
+    tracing::info!("connections to the database are closed");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use millrace_engine::effects::http::{HttpConfig, HttpSetup};
 use millrace_engine::service::{EngineConfig, EngineService};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_service::config::{self, Config};
-use millrace_service::grpc::GrpcServer;
+use millrace_service::grpc::{GrpcServer, ServingStatus};
 use millrace_service::transport::in_process;
 use millrace_service::{OnFailure, Transport};
 
@@ -21,7 +21,8 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         .await?;
     let (listener, at) = bind("engine.listen", config.listen).await?;
     let engine = build(config)?;
-    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(engine.into_server());
+    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(engine.clone().into_server());
+    let health = server.health();
     process
         .listeners
         .spawn("engine-grpc", OnFailure::StopService, |stop| {
@@ -29,7 +30,14 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         });
     tracing::info!(%at, "the engine serves gRPC on {at}");
     announce_one("engine", at, ready_json);
-    process.run(std::future::ready(())).await
+    // While it still listens, so that runtimes hear that it takes no more.
+    let retire = async {
+        health
+            .set_service_status("", ServingStatus::NotServing)
+            .await;
+        engine.drain(config.drain).await;
+    };
+    process.run(retire, std::future::ready(())).await
 }
 
 /// Why the engine cannot be set up.
@@ -42,8 +50,8 @@ pub enum EngineError {
 }
 
 /// The built-in engine, called in this process.
-pub fn embedded(config: &config::EngineConfig) -> Result<Vec<Transport>, EngineError> {
-    Ok(vec![in_process(build(config)?.into_server())])
+pub fn embedded(config: &config::EngineConfig) -> Result<Transport, EngineError> {
+    Ok(in_process(build(config)?.into_server()))
 }
 
 fn build(config: &config::EngineConfig) -> Result<EngineService, EngineError> {

@@ -28,14 +28,19 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         .as_ref()
         .map(|peer| remote(peer.as_str()))
         .transpose()?;
-    serve(
-        listener,
-        &Gateway::new(settings, runtimes, orchestrator),
-        &process.listeners,
-    );
+    let gateway = Gateway::new(settings, runtimes, orchestrator);
+    serve(listener, &gateway, &process.listeners);
     tracing::info!(%at, "the gateway serves HTTP on {at}");
     announce_one("http", at, ready_json);
-    process.run(std::future::ready(())).await
+    let delay = config.stop_delay;
+    // Whoever routes to this process has to learn that it stops before it
+    // takes no more connections.
+    let retire = async {
+        gateway.retire();
+        tracing::info!("/readyz says that it stops; still serving for {delay:?}");
+        tokio::time::sleep(delay).await;
+    };
+    process.run(retire, std::future::ready(())).await
 }
 
 /// What the gateway is told of the configuration.

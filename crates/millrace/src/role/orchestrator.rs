@@ -25,7 +25,9 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     serve(listener, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
     announce_one("orchestrator", at, ready_json);
-    process.run(std::future::ready(())).await
+    process
+        .run(std::future::ready(()), std::future::ready(()))
+        .await
 }
 
 /// Serves the contract on `listener` until `tasks` stop.

@@ -56,10 +56,15 @@ impl Process {
         Ok(())
     }
 
-    /// Runs until a signal or a failure, then stops: the listeners, then what
-    /// `hand_over` does with work that still runs, then the workers. A second
-    /// signal ends it at once.
-    pub async fn run(mut self, hand_over: impl Future<Output = ()>) -> Result<(), RoleError> {
+    /// Runs until a signal or a failure, then stops: what `retire` does while
+    /// the listeners still listen, then the listeners, then what `hand_over`
+    /// does with work that still runs, then the workers. A second signal ends
+    /// it at once.
+    pub async fn run(
+        mut self,
+        retire: impl Future<Output = ()>,
+        hand_over: impl Future<Output = ()>,
+    ) -> Result<(), RoleError> {
         self.readiness.ready();
         let reason = tokio::select! {
             signal = self.signals.next() => {
@@ -71,7 +76,7 @@ impl Process {
         };
         self.readiness.not_ready("stopping");
         tokio::select! {
-            () = stop(&self.listeners, &self.workers, hand_over) => {}
+            () = stop(&self.listeners, &self.workers, retire, hand_over) => {}
             signal = self.signals.next() => {
                 tracing::warn!(signal, "{signal} again: not waiting any longer");
             }
@@ -83,13 +88,22 @@ impl Process {
     }
 }
 
-async fn stop(listeners: &TaskGroup, workers: &TaskGroup, hand_over: impl Future<Output = ()>) {
+async fn stop(
+    listeners: &TaskGroup,
+    workers: &TaskGroup,
+    retire: impl Future<Output = ()>,
+    hand_over: impl Future<Output = ()>,
+) {
+    retire.await;
+    tracing::info!("closing the listeners; requests under way have {LISTENERS_GRACE:?} to end");
     listeners.stop();
     let left = listeners.drain(LISTENERS_GRACE).await;
     if !left.is_empty() {
         tracing::warn!(tasks = ?left, "requests still run and are cut off");
     }
+    tracing::info!("the listeners are closed");
     hand_over.await;
+    tracing::info!("ending what runs in the background");
     workers.stop();
     let left = workers.drain(WORKERS_GRACE).await;
     if left.is_empty() {

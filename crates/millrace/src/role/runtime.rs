@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use millrace_locks::{DistributedLockManager as _, RedisLocks, RedisLocksConfig};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_runtime::{CacheProbe, EngineClient, Runtime, RuntimeConfig};
-use millrace_service::config::{Config, Loaded, RuntimeEngine};
+use millrace_service::config::{Config, Loaded, PeerAddress, RuntimeEngine};
 use millrace_service::grpc::GrpcServer;
-use millrace_service::transport::{InProcess, Transport, remote};
+use millrace_service::transport::{InProcess, Transport};
 use millrace_service::{OnFailure, TaskGroup};
 use tokio::net::TcpListener;
 
@@ -38,8 +38,11 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     serve(listener, &runtime, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
     announce_one("runtime", at, ready_json);
-    process.run(hand_over(runtime)).await?;
+    process
+        .run(std::future::ready(()), hand_over(runtime))
+        .await?;
     database.close().await;
+    tracing::info!("connections to the database are closed");
     Ok(())
 }
 
@@ -51,7 +54,7 @@ pub async fn start(
     workers: &TaskGroup,
 ) -> Result<Runtime, RoleError> {
     let redis = probe(config)?;
-    let engines = EngineClient::new(engines(config)?);
+    let engines = engines(config)?;
     let runtime = Runtime::start(
         settings(config)?,
         database.commits(),
@@ -102,13 +105,12 @@ fn settings(config: &Config) -> Result<RuntimeConfig, RoleError> {
 }
 
 /// The engines that `runtime.engine` names.
-fn engines(config: &Config) -> Result<Vec<Transport>, RoleError> {
+fn engines(config: &Config) -> Result<EngineClient, RoleError> {
     match &config.runtime.engine {
-        RuntimeEngine::Embedded => Ok(engine::embedded(&config.engine)?),
-        RuntimeEngine::Remote(peers) => Ok(peers
-            .iter()
-            .map(|peer| remote(peer.as_str()))
-            .collect::<Result<_, _>>()?),
+        RuntimeEngine::Embedded => Ok(EngineClient::embedded(engine::embedded(&config.engine)?)),
+        RuntimeEngine::Remote(peers) => {
+            Ok(EngineClient::remote(peers.iter().map(PeerAddress::as_str))?)
+        }
     }
 }
 

@@ -47,11 +47,16 @@ async fn claim_once(
     stop: &CancellationToken,
 ) -> Result<Duration, millrace_store::StoreError> {
     loop {
-        // At least one slot, so that a claim never takes what it cannot run.
+        // An engine and at least one slot, so that a claim never takes what it
+        // cannot run.
+        let first = async {
+            coordinator.engine.ready().await;
+            Arc::clone(&coordinator.slots).acquire_owned().await
+        };
         let first = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(coordinator.config.poll),
-            first = Arc::clone(&coordinator.slots).acquire_owned() => first,
+            first = first => first,
         };
         let Ok(first) = first else {
             return Ok(coordinator.config.poll);

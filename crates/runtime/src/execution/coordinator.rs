@@ -187,7 +187,8 @@ impl ExecutionCoordinator {
     }
 
     fn free_slot(&self) -> Option<OwnedSemaphorePermit> {
-        if self.draining.load(Ordering::Relaxed) {
+        // Without an engine it stays queued.
+        if self.draining.load(Ordering::Relaxed) || !self.engine.is_ready() {
             return None;
         }
         Arc::clone(&self.slots).try_acquire_owned().ok()

@@ -1,108 +1,235 @@
-//! The engines that this runtime hands executions to, in turn.
+//! The engines that this runtime hands executions to.
+//!
+//! Work goes to the engine that runs least of it, among those that say that
+//! they take work. How they are is asked by the standard health service
+//! ([`follow`]), and learnt from each conversation: an engine that drops one
+//! gets no work until it has answered again. An engine in this process is
+//! always there.
+
+mod conversation;
+mod follow;
+mod member;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use millrace_proto::engine::v1::workflow_engine_service_client::WorkflowEngineServiceClient;
 use millrace_proto::engine::v1::{
-    ExecuteRequest, ExecuteResponse, GetCapabilitiesRequest, ValidateRequest, ValidateResponse,
+    ExecuteRequest, GetCapabilitiesRequest, ValidateRequest, ValidateResponse,
 };
 use millrace_service::Transport;
+use millrace_service::peer::Peer;
+use millrace_service::transport::InvalidAddress;
+use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status};
+
+pub(crate) use conversation::{Conversation, EngineError};
+pub(crate) use follow::follow;
+
+use member::{Member, Seen, Turn, reason};
 
 /// A definition and its payloads travel in one message: 64 MiB leave room
 /// for a 1 MiB document with the largest frames.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
+/// How long a deploy waits for an engine, when there is none: long enough for
+/// one that starts at the same time, or takes over from another.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// One or several engines behind the engine contract.
 #[derive(Debug)]
 pub struct EngineClient {
-    engines: Vec<WorkflowEngineServiceClient<Transport>>,
+    /// Where to look for engines; empty for one in this process.
+    places: Vec<Peer>,
+    members: RwLock<Vec<Arc<Member>>>,
     next: AtomicUsize,
+    /// Whether any of them takes work.
+    ready: watch::Sender<bool>,
 }
 
 impl EngineClient {
-    /// `engines` must not be empty: without one nothing can be deployed.
-    pub fn new(engines: Vec<Transport>) -> Self {
-        let engines = engines
-            .into_iter()
-            .map(|transport| {
-                WorkflowEngineServiceClient::new(transport)
-                    .max_decoding_message_size(MAX_MESSAGE)
-                    .max_encoding_message_size(MAX_MESSAGE)
-            })
-            .collect();
+    /// The engine in this process.
+    pub fn embedded(engine: Transport) -> Self {
         Self {
-            engines,
+            places: Vec::new(),
+            members: RwLock::new(vec![Arc::new(Member::embedded(engine))]),
             next: AtomicUsize::new(0),
+            ready: watch::Sender::new(true),
         }
     }
 
-    /// Opens a conversation about one execution with the engine whose turn it
-    /// is.
+    /// Engines elsewhere, at `http://host:port` each; a name may stand for
+    /// several, which come and go. They are known once they are followed,
+    /// which a runtime does.
+    pub fn remote<'a>(
+        addresses: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidAddress> {
+        Ok(Self {
+            places: addresses
+                .into_iter()
+                .map(Peer::parse)
+                .collect::<Result<_, _>>()?,
+            members: RwLock::default(),
+            next: AtomicUsize::new(0),
+            ready: watch::Sender::new(false),
+        })
+    }
+
+    /// Whether there is an engine that takes work.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
+    /// Returns once there is an engine that takes work.
+    pub(crate) async fn ready(&self) {
+        // The sender lives as long as this does.
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Opens a conversation about one execution, with the engine that has the
+    /// fewest of those that take work.
     // Boxed: the compiler cannot prove the future of a client over a boxed
     // transport `Send` for every lifetime that a caller may hold across it.
     pub(crate) fn execute(
-        &self,
+        self: &Arc<Self>,
         requests: Request<ReceiverStream<ExecuteRequest>>,
-    ) -> BoxFuture<'static, Result<Streaming<ExecuteResponse>, Status>> {
-        match self.pick() {
-            Ok(mut engine) => Box::pin(async move {
-                engine
-                    .execute(requests)
-                    .await
-                    .map(tonic::Response::into_inner)
-            }),
-            Err(status) => Box::pin(std::future::ready(Err(status))),
-        }
-    }
-
-    fn pick(&self) -> Result<WorkflowEngineServiceClient<Transport>, Status> {
-        if self.engines.is_empty() {
-            return Err(Status::unavailable("no workflow engine is configured"));
-        }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(self.engines[turn % self.engines.len()].clone())
+    ) -> BoxFuture<'static, Result<Conversation, EngineError>> {
+        let client = Arc::clone(self);
+        let turn = self.pick();
+        Box::pin(async move {
+            let Some(turn) = turn else {
+                return Err(EngineError::gone(client.none().message(), false));
+            };
+            Conversation::open(client, turn, requests).await
+        })
     }
 
     /// Checks a document; the next engine is asked when one cannot be
     /// reached.
     pub(crate) async fn validate(&self, document: &str) -> Result<ValidateResponse, Status> {
-        let mut last = Status::unavailable("no workflow engine is configured");
-        for _ in 0..self.engines.len() {
-            match self.validate_once(document.to_owned()).await {
-                Ok(answer) => return Ok(answer),
-                Err(status) if status.code() == tonic::Code::Unavailable => last = status,
-                Err(status) => return Err(status),
+        let _ = tokio::time::timeout(PATIENCE, self.ready()).await;
+        // Each that cannot be reached is passed over from then on.
+        for _ in 0..self.count() {
+            let Some(turn) = self.pick() else { break };
+            match validate_at(&turn, document.to_owned()).await {
+                Err(status) if is_of_connection(&status) => self.dropped(&turn.0, &status),
+                done => return done,
             }
         }
-        Err(last)
-    }
-
-    fn validate_once(
-        &self,
-        document: String,
-    ) -> BoxFuture<'static, Result<ValidateResponse, Status>> {
-        let engine = self.pick();
-        Box::pin(async move {
-            let answer = engine?.validate(ValidateRequest { document }).await?;
-            Ok(answer.into_inner())
-        })
+        Err(self.none())
     }
 
     /// Whether an engine answers within `deadline`.
     pub(crate) fn ping(&self, deadline: Duration) -> BoxFuture<'static, Result<(), Status>> {
-        let engine = self.pick();
+        let Some(turn) = self.pick() else {
+            let status = self.none();
+            return Box::pin(std::future::ready(Err(status)));
+        };
         Box::pin(async move {
-            let call = async { engine?.get_capabilities(GetCapabilitiesRequest {}).await };
+            let member = &turn.0;
+            let mut engine = member.engine.clone();
+            let call = async {
+                match &member.at {
+                    Some(_) => match member.ask().await {
+                        Seen::Serving => Ok(()),
+                        _ => Err(Status::unavailable(format!(
+                            "engine {} takes no work",
+                            member.name
+                        ))),
+                    },
+                    None => engine
+                        .get_capabilities(GetCapabilitiesRequest {})
+                        .await
+                        .map(drop),
+                }
+            };
             match tokio::time::timeout(deadline, call).await {
-                Ok(answer) => answer.map(drop),
+                Ok(answer) => answer,
                 Err(_) => Err(Status::deadline_exceeded(format!(
                     "no answer within {deadline:?}"
                 ))),
             }
         })
+    }
+
+    /// The one with the fewest conversations, in turn among equals.
+    fn pick(&self) -> Option<Turn> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let count = members.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..count)
+            .map(|step| &members[first.wrapping_add(step) % count])
+            .filter(|member| member.takes_work())
+            .min_by_key(|member| member.running())
+            .map(|member| Turn::of(Arc::clone(member)))
+    }
+
+    fn count(&self) -> usize {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.len()
+    }
+
+    /// Why there is none that takes work.
+    fn none(&self) -> Status {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let reasons: Vec<String> = members
+            .iter()
+            // A message, not a list of a whole fleet.
+            .take(3)
+            .map(|member| format!("{}: {}", member.name, member.why()))
+            .collect();
+        let count = members.len();
+        Status::unavailable(match count {
+            0 => "no workflow engine is known yet; work stays queued".to_owned(),
+            _ => format!(
+                "none of {count} workflow engines takes work, so that it stays queued ({})",
+                reasons.join("; ")
+            ),
+        })
+    }
+
+    /// An engine did not do what it was asked: it gets no work until it has
+    /// said again that it takes some.
+    fn dropped(&self, member: &Member, status: &Status) {
+        member.saw(Seen::Dropped(reason(status)));
+        self.settle();
+    }
+
+    fn change_members(&self, change: impl FnOnce(&mut Vec<Arc<Member>>)) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut members);
+    }
+
+    /// Tells those that wait for an engine whether there is one.
+    fn settle(&self) {
+        self.ready.send_if_modified(|ready| {
+            let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+            let now = members.iter().any(|member| member.takes_work());
+            std::mem::replace(ready, now) != now
+        });
+    }
+}
+
+fn validate_at(
+    turn: &Turn,
+    document: String,
+) -> BoxFuture<'static, Result<ValidateResponse, Status>> {
+    let mut engine = turn.0.engine.clone();
+    Box::pin(async move {
+        let answer = engine.validate(ValidateRequest { document }).await?;
+        Ok(answer.into_inner())
+    })
+}
+
+/// Whether it is the connection that failed, or an engine that goes: another
+/// one would do better. Those of this project say what they mean by
+/// themselves in details, which broken connections have none of.
+fn is_of_connection(status: &Status) -> bool {
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => true,
+        Code::Internal | Code::DeadlineExceeded => status.details().is_empty(),
+        _ => false,
     }
 }

@@ -13,12 +13,12 @@ use millrace_store::{
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::cancel;
 use super::coordinator::ExecutionCoordinator;
 use super::definitions::Definition;
+use super::engine_client::EngineError;
 use super::job::Job;
 
 /// Why a run stopped without an end or a wait.
@@ -27,9 +27,9 @@ enum Stopped {
     /// Somebody else owns the execution by now: there is nothing to do.
     #[error("the execution was taken over")]
     Fenced,
-    /// The engine cannot go on for now; another try later may.
-    #[error("the engine stopped: {0}")]
-    Engine(Status),
+    /// The engine cannot go on for now; another one, or another try later, may.
+    #[error("{why}")]
+    Engine { why: String, elsewhere: bool },
     /// The database cannot take the write; another try later may.
     #[error("{0}")]
     Store(WriteRefused),
@@ -51,14 +51,12 @@ impl From<WriteRefused> for Stopped {
     }
 }
 
-impl From<Status> for Stopped {
-    fn from(status: Status) -> Self {
-        match status.code() {
-            // The engine says that it will never run this.
-            Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
-                Self::Broken(format!("the engine refused: {}", status.message()))
-            }
-            _ => Self::Engine(status),
+impl From<EngineError> for Stopped {
+    fn from(error: EngineError) -> Self {
+        let why = error.to_string();
+        match error {
+            EngineError::Refused(_) => Self::Broken(why),
+            EngineError::Gone { elsewhere, .. } => Self::Engine { why, elsewhere },
         }
     }
 }
@@ -102,9 +100,18 @@ pub(crate) async fn run(
                 let ending = ending(coordinator, id, owner, epoch, outcome, events);
                 end(coordinator, ending).await;
             }
-            Err(stopped @ (Stopped::Engine(_) | Stopped::Store(_))) => {
+            Err(stopped @ (Stopped::Engine { .. } | Stopped::Store(_))) => {
                 warn!("execution {id} is given back: {stopped}");
-                tokio::time::sleep(GIVE_BACK_AFTER).await;
+                // With another engine it goes on at once.
+                if !matches!(
+                    stopped,
+                    Stopped::Engine {
+                        elsewhere: true,
+                        ..
+                    }
+                ) {
+                    tokio::time::sleep(GIVE_BACK_AFTER).await;
+                }
                 if let Err(error) = coordinator.store.release(id, owner, epoch).await {
                     // The lease ends, or a claim by another goes on from here.
                     warn!(%error, "execution {id} could not be given back");
@@ -155,13 +162,12 @@ async fn converse(
                 let _ = to_engine.send(request(cancel)).await;
                 // It ends the stream when it has stopped; what it says until
                 // then counts no more.
-                let stopping = async { while let Ok(Some(_)) = answers.message().await {} };
+                let stopping = async { while answers.message().await.is_ok() {} };
                 let _ = tokio::time::timeout(STOP_WITHIN, stopping).await;
                 return Err(Stopped::Cancelled(reason));
             }
         };
         let message = message?
-            .ok_or_else(|| Stopped::Engine(Status::unavailable("the stream ended early")))?
             .message
             .ok_or_else(|| Stopped::Broken("the engine sent an empty message".into()))?;
         match message {

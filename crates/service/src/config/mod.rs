@@ -66,6 +66,9 @@ pub struct GatewayConfig {
     pub orchestrator: Option<PeerAddress>,
     /// Largest request body that is taken, in bytes.
     pub body_limit: u64,
+    /// How long a gateway that was asked to stop still serves, with `/readyz`
+    /// saying so: the time that load balancers need to notice.
+    pub stop_delay: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +95,9 @@ pub struct EngineConfig {
     pub listen: SocketAddr,
     pub admin_listen: Option<SocketAddr>,
     pub egress: EgressConfig,
+    /// How long a stop waits for executions to end or wait, before the rest
+    /// is handed back to the runtimes.
+    pub drain: Duration,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -161,6 +167,7 @@ impl Default for GatewayConfig {
             runtime: vec![PeerAddress::from(local(50051))],
             orchestrator: Some(PeerAddress::from(local(50052))),
             body_limit: 1024 * 1024,
+            stop_delay: Duration::from_secs(3),
         }
     }
 }
@@ -185,6 +192,7 @@ impl Default for EngineConfig {
             listen: local(50053),
             admin_listen: None,
             egress: EgressConfig::default(),
+            drain: Duration::from_secs(20),
         }
     }
 }

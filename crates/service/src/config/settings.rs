@@ -38,6 +38,7 @@ settings! {
     "gateway.runtime" => gateway.runtime;
     "gateway.orchestrator" => gateway.orchestrator;
     "gateway.body_limit" => gateway.body_limit;
+    "gateway.stop_delay" => gateway.stop_delay;
     "runtime.listen" => runtime.listen;
     "runtime.admin_listen" => runtime.admin_listen;
     "runtime.engine" => runtime.engine;
@@ -48,6 +49,7 @@ settings! {
     "engine.listen" => engine.listen;
     "engine.admin_listen" => engine.admin_listen;
     "engine.egress.allow" => engine.egress.allow;
+    "engine.drain" => engine.drain;
     "orchestrator.listen" => orchestrator.listen;
     "orchestrator.admin_listen" => orchestrator.admin_listen;
     "retention.days" => retention.days;
