@@ -121,37 +121,31 @@ impl EngineClient {
         Err(self.none())
     }
 
-    /// Whether an engine answers within `deadline`.
-    pub(crate) fn ping(&self, deadline: Duration) -> BoxFuture<'static, Result<(), Status>> {
-        let Some(turn) = self.pick() else {
-            let status = self.none();
-            return Box::pin(std::future::ready(Err(status)));
-        };
-        Box::pin(async move {
-            let member = &turn.0;
-            let mut engine = member.engine.clone();
-            let call = async {
-                match &member.at {
-                    Some(_) => match member.ask().await {
-                        Seen::Serving => Ok(()),
-                        _ => Err(Status::unavailable(format!(
-                            "engine {} takes no work",
-                            member.name
-                        ))),
-                    },
-                    None => engine
-                        .get_capabilities(GetCapabilitiesRequest {})
-                        .await
-                        .map(drop),
+    /// Whether there is an engine that answers within `deadline` that it takes
+    /// work.
+    pub(crate) async fn ping(&self, deadline: Duration) -> Result<(), Status> {
+        let asking = async {
+            // Each that does not is passed over from then on.
+            while let Some(turn) = self.pick() {
+                if turn.0.at.is_none() {
+                    return capabilities_of(&turn).await;
                 }
-            };
-            match tokio::time::timeout(deadline, call).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Status::deadline_exceeded(format!(
-                    "no answer within {deadline:?}"
-                ))),
+                let seen = turn.0.ask().await;
+                let serves = seen == Seen::Serving;
+                turn.0.saw(seen);
+                if serves {
+                    return Ok(());
+                }
+                self.settle();
             }
-        })
+            Err(self.none())
+        };
+        tokio::time::timeout(deadline, asking)
+            .await
+            .unwrap_or_else(|_| {
+                let late = format!("no answer within {deadline:?}");
+                Err(Status::deadline_exceeded(late))
+            })
     }
 
     /// The one with the fewest conversations, in turn among equals.
@@ -220,6 +214,14 @@ fn validate_at(
     Box::pin(async move {
         let answer = engine.validate(ValidateRequest { document }).await?;
         Ok(answer.into_inner())
+    })
+}
+
+fn capabilities_of(turn: &Turn) -> BoxFuture<'static, Result<(), Status>> {
+    let mut engine = turn.0.engine.clone();
+    Box::pin(async move {
+        let request = GetCapabilitiesRequest {};
+        engine.get_capabilities(request).await.map(drop)
     })
 }
 
