@@ -66,6 +66,7 @@ not_built! {
         delete_project: "DeleteProject", DeleteProjectRequest => DeleteProjectResponse;
         start_project: "StartProject", StartProjectRequest => StartProjectResponse;
         stop_project: "StopProject", StopProjectRequest => StopProjectResponse;
+        resolve_service: "ResolveService", ResolveServiceRequest => ResolveServiceResponse;
         list_services: "ListServices", ListServicesRequest => ListServicesResponse;
         create_workload: "CreateWorkload", CreateWorkloadRequest => CreateWorkloadResponse;
         start_workload: "StartWorkload", StartWorkloadRequest => StartWorkloadResponse;

@@ -13,5 +13,7 @@
 //! ```
 
 mod grpc;
+pub mod prepare;
+pub mod spec;
 
 pub use grpc::WorkloadOrchestratorRpc;

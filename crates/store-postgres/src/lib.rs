@@ -32,6 +32,7 @@ mod migrate;
 mod partition;
 mod schedule;
 mod time;
+mod workload;
 
 pub use config::PostgresConfig;
 pub use connect::PostgresStore;

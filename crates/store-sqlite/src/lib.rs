@@ -38,6 +38,7 @@ mod plan;
 mod row;
 mod rows;
 mod schedule;
+mod workload;
 
 pub use migrate::{MigrateError, Migration};
 pub use open::{OpenError, SqliteConfig, SqliteStore};

@@ -32,6 +32,7 @@ pub mod execution;
 pub mod incarnation;
 pub mod page;
 pub mod schedule;
+pub mod workload;
 
 pub use batch::{GroupCommit, GroupCommitConfig};
 pub use deployment::{
@@ -51,8 +52,19 @@ pub use schedule::{
     Decision, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, ScheduleRecord,
     ScheduleStore, Verdict,
 };
+pub use workload::{
+    CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord,
+    ProjectRecord, Saved, WorkloadFilter, WorkloadRecord, WorkloadSave, WorkloadState,
+    WorkloadStore,
+};
 
-/// Everything that the runtime asks of its database.
-pub trait Store: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore {}
+/// Everything that runtime and orchestrator ask of their database.
+pub trait Store:
+    DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
+{
+}
 
-impl<T: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore> Store for T {}
+impl<T> Store for T where
+    T: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
+{
+}

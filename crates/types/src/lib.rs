@@ -16,5 +16,7 @@ pub use id::{
     DeploymentId, ExecutionId, IncarnationId, InstanceId, InvalidId, ProjectId, TriggerId,
     WorkflowId, WorkloadId,
 };
-pub use state::{DeploymentStatus, ExecutionStatus, TriggerKind, UnknownName};
+pub use state::{
+    DeploymentStatus, DesiredState, ExecutionStatus, TriggerKind, UnknownName, WorkloadStage,
+};
 pub use time::Timestamp;

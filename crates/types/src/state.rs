@@ -110,9 +110,75 @@ names! {
     }
 }
 
+names! {
+    /// Where a workload stands.
+    WorkloadStage, "pending, validate, build, deploy, running, stopped, failed" {
+        /// Wanted, and not begun.
+        Pending = "pending",
+        /// Its service.json is read.
+        Validate = "validate",
+        /// What it needs is installed or compiled.
+        Build = "build",
+        /// Its process is started, and not ready yet.
+        Deploy = "deploy",
+        Running = "running",
+        Stopped = "stopped",
+        /// It could not be started, or ended too often.
+        Failed = "failed",
+    }
+}
+
+impl WorkloadStage {
+    /// Whether nothing is under way towards what is wanted.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Running | Self::Stopped | Self::Failed)
+    }
+
+    /// Whether a workload may go from this stage straight to `next`.
+    pub const fn may_become(self, next: Self) -> bool {
+        match next {
+            // A start, and a restart of one that runs.
+            Self::Pending => self.is_settled(),
+            Self::Validate => matches!(self, Self::Pending),
+            Self::Build => matches!(self, Self::Validate),
+            Self::Deploy => matches!(self, Self::Build),
+            Self::Running => matches!(self, Self::Deploy),
+            // A stop may come at any time; so may what goes wrong.
+            Self::Stopped => !matches!(self, Self::Stopped),
+            Self::Failed => !matches!(self, Self::Failed | Self::Stopped),
+        }
+    }
+}
+
+names! {
+    /// What is wanted of a workload, whatever it is.
+    DesiredState, "running, stopped" {
+        Running = "running",
+        Stopped = "stopped",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_workload_runs_only_after_each_stage_before() {
+        use WorkloadStage as S;
+        let path = [S::Pending, S::Validate, S::Build, S::Deploy, S::Running];
+        for pair in path.windows(2) {
+            assert!(pair[0].may_become(pair[1]));
+        }
+        for from in S::ALL {
+            assert_eq!(from.may_become(S::Running), *from == S::Deploy);
+            assert!(!from.may_become(*from), "{from} to itself");
+            assert_eq!(from.as_str().parse::<S>().unwrap(), *from);
+        }
+        assert!(
+            !S::Stopped.may_become(S::Failed),
+            "who stopped has not failed"
+        );
+    }
 
     #[test]
     fn names_are_read_back() {

@@ -30,6 +30,7 @@ pub mod repeats;
 pub mod schedules;
 mod support;
 pub mod versions;
+pub mod workloads;
 
 use async_trait::async_trait;
 
@@ -219,6 +220,17 @@ macro_rules! conformance_tests {
                 unchanged_trigger_keeps_its_schedule
                 ledger_is_paged_and_filtered_newest_first
                 ledger_beyond_its_retention_is_gone
+            }
+            workloads {
+                project_is_found_by_id_and_key_and_listed
+                key_of_a_project_is_taken_once
+                project_with_workloads_is_not_deleted
+                service_has_one_workload
+                transition_is_read_back_with_its_instances
+                transition_from_another_revision_changes_nothing
+                living_instances_of_a_node_share_no_port
+                only_the_last_ended_instances_are_kept
+                workloads_are_listed_newest_first_and_filtered
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance
