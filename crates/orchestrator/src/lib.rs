@@ -12,7 +12,9 @@
 //!   CLI ─────┘
 //! ```
 
+pub mod dataobject;
 mod grpc;
+pub mod node;
 pub mod prepare;
 pub mod spec;
 
