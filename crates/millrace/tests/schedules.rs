@@ -191,7 +191,7 @@ async fn what_is_wrong_with_a_schedule_is_said_with_its_place() {
     let millrace = Millrace::dev(data.path()).await;
     let body = json!({"workflow": DOCUMENT, "triggers": [
         {"type": "cron", "cron": "61 * * * *", "timezone": "Mars/Base"},
-        {"type": "interval", "every": "PT1S", "overlap": "queue"},
+        {"type": "interval", "every": "PT1S", "overlap": "wait"},
     ]});
     let (status, problem) = millrace.post("/api/deployments", &body).await;
     assert_eq!(status, 400, "{problem:#}");

@@ -49,8 +49,8 @@ pub use execution::{
 pub use incarnation::IncarnationStore;
 pub use page::{Page, PageRequest};
 pub use schedule::{
-    Decision, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, ScheduleRecord,
-    ScheduleStore, Verdict,
+    Decision, DriftRecord, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap,
+    ScheduleRecord, ScheduleStore, Verdict,
 };
 pub use workload::{
     CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord,

@@ -1,6 +1,8 @@
 //! Schedules: when each trigger is due next, and the ledger of what became of
 //! every occurrence.
 
+pub mod judge;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::{Page, PageRequest, StoreError};
 pub enum FireOutcome {
     /// It started an execution.
     Fired,
+    /// It waits for the end of an earlier run of the same schedule.
+    Queued,
     /// An earlier run of the same schedule was still going on.
     Skipped,
     /// It was not started in time, and its policy makes nothing up for it.
@@ -32,11 +36,26 @@ impl FireOutcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fired => "fired",
+            Self::Queued => "queued",
             Self::Skipped => "skipped",
             Self::Missed => "missed",
             Self::Paused => "paused",
             Self::Failed => "failed",
         }
+    }
+
+    /// How it is stored: what versions before waiting occurrences know, and
+    /// whether it waits.
+    pub const fn stored(self) -> (&'static str, bool) {
+        match self {
+            Self::Queued => (Self::Skipped.as_str(), true),
+            other => (other.as_str(), false),
+        }
+    }
+
+    /// Reads what [`FireOutcome::stored`] gave.
+    pub const fn or_waiting(self, waiting: bool) -> Self {
+        if waiting { Self::Queued } else { self }
     }
 }
 
@@ -48,7 +67,7 @@ impl fmt::Display for FireOutcome {
 
 /// A text that is no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not one of fired, skipped, missed, paused, failed")]
+#[error("`{0}` is not one of fired, queued, skipped, missed, paused, failed")]
 pub struct UnknownOutcome(String);
 
 impl FromStr for FireOutcome {
@@ -57,6 +76,7 @@ impl FromStr for FireOutcome {
     fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
         [
             Self::Fired,
+            Self::Queued,
             Self::Skipped,
             Self::Missed,
             Self::Paused,
@@ -139,8 +159,23 @@ pub struct Decision {
     pub next_effective: Option<Timestamp>,
     /// When to decide again; `None`: never, until the trigger changes.
     pub due_at: Option<Timestamp>,
-    /// An occurrence is skipped while the execution of the one before runs.
-    pub skip_overlap: bool,
+    pub overlap: Overlap,
+}
+
+/// What becomes of an occurrence that is to start while a run of the same
+/// schedule goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Overlap {
+    /// It starts.
+    Allow,
+    /// It is skipped.
+    Skip,
+    /// It starts when no run is left; one at a time waits, and those that
+    /// come meanwhile are skipped.
+    Queue,
+    /// Every run is asked to end, and it starts when none is left. It takes
+    /// the place of one that waits.
+    Cancel,
 }
 
 /// A row of the ledger.
@@ -152,9 +187,25 @@ pub struct FireRecord {
     pub until_at: Timestamp,
     pub count: u64,
     pub effective_at: Timestamp,
+    /// When it was entered, or last changed; of a start, when it started.
+    pub decided_at: Timestamp,
     pub outcome: FireOutcome,
     pub reason: String,
     pub execution_id: Option<ExecutionId>,
+    /// Whether someone asked for it afterwards.
+    pub backfilled: bool,
+}
+
+/// A schedule whose last interval strayed from its nominal one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriftRecord {
+    pub trigger_id: TriggerId,
+    pub deployment_id: DeploymentId,
+    /// When the last start was due, and when it was.
+    pub effective_at: Timestamp,
+    pub started_at: Timestamp,
+    /// See [`judge::drift`]; in microseconds.
+    pub drift: i64,
 }
 
 /// Which part of a trigger's ledger is wanted.
@@ -185,10 +236,16 @@ pub trait ScheduleStore: Send + Sync + 'static {
     /// enters all of them in the ledger, in one transaction; answers the rows
     /// entered. `None`, and nothing has changed, when the schedule is gone or
     /// at another step: someone else decided, or the trigger changed. An
-    /// occurrence that the ledger has already is passed over.
+    /// occurrence that the ledger has already is passed over. Overlap is
+    /// judged against all live executions of the trigger ([`judge`]); an
+    /// occurrence that waited and starts now is among the rows answered. One
+    /// whose schedule goes while it waits is skipped.
     async fn decide(&self, decision: &Decision) -> Result<Option<Vec<FireRecord>>, StoreError>;
 
     async fn schedule(&self, id: TriggerId) -> Result<Option<ScheduleRecord>, StoreError>;
+
+    /// Schedules whose last interval strayed, by id, up to `limit`.
+    async fn drifting(&self, limit: u32) -> Result<Vec<DriftRecord>, StoreError>;
 
     /// Newest first by nominal time. The cursor is the nominal time of the
     /// last one seen, in microseconds.

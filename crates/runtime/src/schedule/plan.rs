@@ -7,7 +7,7 @@ use millrace_schedule::{
     Jitter, MAX_SINGLE_MISSES, MisfirePolicy, OverlapPolicy, Schedule, TriggerSchedule,
     format_duration, plan_catch_up,
 };
-use millrace_store::{Decision, Occurrence, ScheduleRecord, Verdict};
+use millrace_store::{Decision, Occurrence, Overlap, ScheduleRecord, Verdict};
 use millrace_types::{DeploymentStatus, ExecutionId, Timestamp};
 use serde_json::json;
 
@@ -71,7 +71,7 @@ impl<'a> Planner<'a> {
             next_nominal,
             next_effective,
             due_at: next_effective.map(|at| at.max(not_before)),
-            skip_overlap: self.trigger.overlap == OverlapPolicy::Skip,
+            overlap: overlap(self.trigger.overlap),
         }
     }
 
@@ -188,6 +188,15 @@ impl<'a> Planner<'a> {
             "effectiveAt": effective.to_string(),
         }});
         Bytes::from(input.to_string())
+    }
+}
+
+fn overlap(policy: OverlapPolicy) -> Overlap {
+    match policy {
+        OverlapPolicy::Allow => Overlap::Allow,
+        OverlapPolicy::Skip => Overlap::Skip,
+        OverlapPolicy::Queue => Overlap::Queue,
+        OverlapPolicy::Cancel => Overlap::Cancel,
     }
 }
 

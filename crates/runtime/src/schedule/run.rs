@@ -75,7 +75,11 @@ impl CronScheduler {
         let decision = Planner::new(record, &trigger).decide(now);
         match self.coordinator.store.decide(&decision).await {
             Ok(Some(fires)) => {
-                if fires.iter().any(|fire| fire.execution_id.is_some()) {
+                // What starts is due, and so is what was asked to end.
+                let acts = |fire: &FireRecord| {
+                    matches!(fire.outcome, FireOutcome::Fired | FireOutcome::Queued)
+                };
+                if fires.iter().any(acts) {
                     self.coordinator.due.notify_one();
                 }
                 fires.iter().for_each(log);
@@ -102,15 +106,25 @@ pub(super) fn read(record: &ScheduleRecord) -> Result<TriggerSchedule, String> {
 }
 
 fn log(fire: &FireRecord) {
-    let (id, nominal) = (fire.trigger_id, fire.nominal_at);
+    let (id, nominal, effective) = (fire.trigger_id, fire.nominal_at, fire.effective_at);
     match (fire.outcome, fire.execution_id) {
         (FireOutcome::Fired, Some(execution)) => info!(
             trigger.id = %id,
+            fire.nominal_at = %nominal,
+            fire.effective_at = %effective,
             execution.id = %execution,
             "schedule {id} fired for {nominal}"
         ),
+        (FireOutcome::Queued, _) => info!(
+            trigger.id = %id,
+            fire.nominal_at = %nominal,
+            fire.effective_at = %effective,
+            "schedule {id} is to fire for {nominal}, and {}", fire.reason
+        ),
         (outcome, _) => info!(
             trigger.id = %id,
+            fire.nominal_at = %nominal,
+            fire.effective_at = %effective,
             count = fire.count,
             "schedule {id} did not run for {nominal}: {outcome}, {}", fire.reason
         ),

@@ -1,7 +1,7 @@
 //! The triggers of a deployment, as its author writes them.
 
 use millrace_proto::Finding;
-use millrace_schedule::{OverlapPolicy, TriggerSchedule};
+use millrace_schedule::TriggerSchedule;
 use millrace_signature::{AuthSpec, Secret};
 use millrace_store::WebhookRoute;
 use millrace_types::TriggerKind;
@@ -163,11 +163,6 @@ fn scheduled(
             return None;
         }
     };
-    if let overlap @ (OverlapPolicy::Queue | OverlapPolicy::Cancel) = trigger.overlap {
-        let message = format!("overlap `{overlap}` is not supported yet; `skip` and `allow` are");
-        fields.fault("overlap", &message);
-        return None;
-    }
     Some(TriggerSpec {
         kind,
         name,
@@ -399,8 +394,8 @@ mod tests {
         let value = json!([
             {"type": "cron", "cron": "61 * * * *", "timezone": "Mars/Base"},
             {"type": "interval"},
-            {"type": "cron", "cron": "@daily", "overlap": "queue"},
-            {"type": "once", "at": "2026-12-01T09:00:00Z", "overlap": "cancel"},
+            {"type": "cron", "cron": "@daily", "overlap": "wait"},
+            {"type": "once", "at": "2026-12-01T09:00:00Z", "overlap": 7},
         ]);
         let places: Vec<String> = faults(&value).into_iter().map(|(p, _)| p).collect();
         assert_eq!(

@@ -1,76 +1,90 @@
 //! One decision about one schedule.
 
-use millrace_store::{
-    Admission, AdmissionRefused, Decision, FireOutcome, FireRecord, Occurrence, StoreError,
-    TriggerRef, Verdict, WriteRefused,
-};
-use millrace_types::{DeploymentId, ExecutionId, TriggerKind};
+use millrace_store::schedule::judge::{Judged, Queued, Standing, Started};
+use millrace_store::{Admission, Decision, FireRecord, Occurrence, StoreError};
+use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::{FromRow, PgConnection};
 
 use crate::PostgresStore;
-use crate::convert::{counter, parsed, parsed_option};
+use crate::convert::{bytes, counter, parsed, parsed_option};
 use crate::error::store_error;
 use crate::execution::admit_one;
 use crate::time::PgTime;
-
-/// The schedule as it is at its step.
-struct Current {
-    kind: TriggerKind,
-    deployment_id: DeploymentId,
-    revision: u64,
-    last_execution: Option<ExecutionId>,
-}
 
 pub(super) async fn decide(
     store: &PostgresStore,
     decision: &Decision,
 ) -> Result<Option<Vec<FireRecord>>, StoreError> {
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
-    let Some(mut current) = lock(&mut transaction, decision).await? else {
+    let connection = &mut *transaction;
+    let Some(mut standing) = lock(connection, decision).await? else {
         return Ok(None);
     };
+    if standing.asks_for_runs(decision) {
+        standing.run = a_run(connection, decision.trigger_id).await?;
+    }
     let mut fires = Vec::with_capacity(decision.occurrences.len());
-    for occurrence in &decision.occurrences {
-        if is_entered(&mut transaction, decision, occurrence).await? {
-            continue;
+    if let Some((fire, admission)) = standing.turn(ExecutionId::new()) {
+        let fire = start(connection, &mut standing, fire, &admission).await?;
+        if !settle(connection, &fire).await? {
+            enter(connection, &fire).await?;
         }
-        let fire = settle(&mut transaction, decision, occurrence, &mut current).await?;
-        enter(&mut transaction, &fire).await?;
         fires.push(fire);
     }
-    sqlx::query(
-        "UPDATE schedules SET step = step + 1, decided_to = $2, next_nominal = $3, \
-             next_effective = $4, due_at = $5, last_execution = $6 \
-         WHERE trigger_id = $1",
-    )
-    .bind(decision.trigger_id.to_string())
-    .bind(PgTime(decision.decided_to))
-    .bind(decision.next_nominal.map(PgTime))
-    .bind(decision.next_effective.map(PgTime))
-    .bind(decision.due_at.map(PgTime))
-    .bind(current.last_execution.map(|id| id.to_string()))
-    .execute(&mut *transaction)
-    .await
-    .map_err(store_error)?;
+    for occurrence in &decision.occurrences {
+        if is_entered(connection, decision.trigger_id, occurrence).await? {
+            continue;
+        }
+        let fire = match standing.judge(decision.overlap, occurrence) {
+            Judged::Enter(fire) | Judged::Wait(fire) => fire,
+            Judged::Start(fire, admission) => {
+                start(connection, &mut standing, fire, &admission).await?
+            }
+            Judged::Supersede {
+                reason,
+                replaced,
+                fire,
+            } => {
+                cancel_runs(connection, decision.trigger_id, &reason).await?;
+                if let Some(replaced) = replaced {
+                    settle(connection, &replaced).await?;
+                    fires.push(replaced);
+                }
+                fire
+            }
+        };
+        enter(connection, &fire).await?;
+        fires.push(fire);
+    }
+    advance(connection, decision, &standing).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Some(fires))
 }
 
+/// The schedule, locked, if it is at the decision's step.
 async fn lock(
     connection: &mut PgConnection,
     decision: &Decision,
-) -> Result<Option<Current>, StoreError> {
+) -> Result<Option<Standing>, StoreError> {
     #[derive(FromRow)]
     struct Row {
         kind: String,
         deployment_id: String,
         revision: i64,
+        now: PgTime,
         last_execution: Option<String>,
+        queued_nominal: Option<PgTime>,
+        queued_effective: Option<PgTime>,
+        queued_at: Option<PgTime>,
+        queued_input: Option<Vec<u8>>,
+        last_effective: Option<PgTime>,
+        last_started: Option<PgTime>,
+        drift: Option<i64>,
     }
     // Locked first, and its trigger read by a statement of its own: a wait for
     // the lock would otherwise leave the trigger as it was before.
-    let locked: Option<Option<String>> = sqlx::query_scalar(
-        "SELECT last_execution FROM schedules WHERE trigger_id = $1 AND step = $2 FOR UPDATE",
+    let locked: Option<String> = sqlx::query_scalar(
+        "SELECT trigger_id FROM schedules WHERE trigger_id = $1 AND step = $2 FOR UPDATE",
     )
     .bind(decision.trigger_id.to_string())
     .bind(decision.step.cast_signed())
@@ -81,7 +95,9 @@ async fn lock(
         return Ok(None);
     }
     let row: Option<Row> = sqlx::query_as(
-        "SELECT t.kind, t.deployment_id, t.revision, s.last_execution \
+        "SELECT t.kind, t.deployment_id, t.revision, statement_timestamp() AS now, \
+             s.last_execution, s.queued_nominal, s.queued_effective, s.queued_at, \
+             s.queued_input, s.last_effective, s.last_started, s.drift \
          FROM schedules s JOIN triggers t ON t.id = s.trigger_id WHERE s.trigger_id = $1",
     )
     .bind(decision.trigger_id.to_string())
@@ -89,109 +105,113 @@ async fn lock(
     .await
     .map_err(store_error)?;
     row.map(|row| {
-        Ok(Current {
+        let queued = match (
+            row.queued_nominal,
+            row.queued_effective,
+            row.queued_at,
+            bytes(row.queued_input),
+        ) {
+            (Some(nominal), Some(effective), Some(queued), Some(input)) => Some(Queued {
+                nominal_at: nominal.0,
+                effective_at: effective.0,
+                queued_at: queued.0,
+                input,
+            }),
+            _ => None,
+        };
+        Ok(Standing {
+            trigger_id: decision.trigger_id,
             kind: parsed(&row.kind)?,
             deployment_id: parsed(&row.deployment_id)?,
             revision: counter(row.revision),
+            now: row.now.0,
+            run: None,
+            queued,
             last_execution: parsed_option(row.last_execution.as_deref())?,
+            last_start: row
+                .last_effective
+                .zip(row.last_started)
+                .map(|(effective, started)| Started {
+                    effective_at: effective.0,
+                    started_at: started.0,
+                }),
+            drift: row.drift,
         })
     })
     .transpose()
 }
 
+/// A live run of the schedule, the oldest.
+async fn a_run(
+    connection: &mut PgConnection,
+    trigger: TriggerId,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let id: Option<String> = sqlx::query_scalar(
+        "SELECT min(id) FROM executions \
+         WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once')",
+    )
+    .bind(trigger.to_string())
+    .fetch_one(connection)
+    .await
+    .map_err(store_error)?;
+    parsed_option(id.as_deref())
+}
+
+/// Asks every live run of the schedule to end. One that nobody owns is due at
+/// once, so that whoever claims it ends it.
+async fn cancel_runs(
+    connection: &mut PgConnection,
+    trigger: TriggerId,
+    reason: &str,
+) -> Result<(), StoreError> {
+    // Locked in the order in which everyone locks executions.
+    sqlx::query(
+        "WITH runs AS MATERIALIZED ( \
+             SELECT id FROM executions \
+             WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once') \
+             ORDER BY id FOR UPDATE) \
+         UPDATE executions e SET cancel_reason = coalesce(e.cancel_reason, $2), \
+             wake_at = CASE WHEN e.owner IS NULL THEN now() END \
+         FROM runs WHERE e.id = runs.id",
+    )
+    .bind(trigger.to_string())
+    .bind(reason)
+    .execute(connection)
+    .await
+    .map(|_| ())
+    .map_err(store_error)
+}
+
+async fn start(
+    connection: &mut PgConnection,
+    standing: &mut Standing,
+    fire: FireRecord,
+    admission: &Admission,
+) -> Result<FireRecord, StoreError> {
+    let admitted = admit_one(connection, admission).await?;
+    Ok(standing.started(fire, admission.id, admitted.as_ref().map(|_| ())))
+}
+
 async fn is_entered(
     connection: &mut PgConnection,
-    decision: &Decision,
+    trigger: TriggerId,
     occurrence: &Occurrence,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM fires WHERE trigger_id = $1 AND nominal_at = $2 \
              AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date)",
     )
-    .bind(decision.trigger_id.to_string())
+    .bind(trigger.to_string())
     .bind(PgTime(occurrence.nominal_at))
     .fetch_one(connection)
     .await
     .map_err(store_error)
 }
 
-/// Starts the execution where one is to start; answers what goes into the
-/// ledger.
-async fn settle(
+pub(super) async fn enter(
     connection: &mut PgConnection,
-    decision: &Decision,
-    occurrence: &Occurrence,
-    current: &mut Current,
-) -> Result<FireRecord, StoreError> {
-    let mut fire = FireRecord {
-        trigger_id: decision.trigger_id,
-        nominal_at: occurrence.nominal_at,
-        until_at: occurrence.until_at,
-        count: occurrence.count,
-        effective_at: occurrence.effective_at,
-        outcome: FireOutcome::Fired,
-        reason: occurrence.reason.clone(),
-        execution_id: None,
-    };
-    let (id, input) = match &occurrence.verdict {
-        Verdict::Missed => {
-            fire.outcome = FireOutcome::Missed;
-            return Ok(fire);
-        }
-        Verdict::Paused => {
-            fire.outcome = FireOutcome::Paused;
-            return Ok(fire);
-        }
-        Verdict::Start { id, input } => (*id, input),
-    };
-    if decision.skip_overlap
-        && let Some(last) = current.last_execution
-        && is_live(connection, last).await?
-    {
-        fire.outcome = FireOutcome::Skipped;
-        fire.reason = format!("execution {last} of this schedule was still running");
-        return Ok(fire);
-    }
-    let admission = Admission {
-        id,
-        deployment_id: current.deployment_id,
-        trigger: TriggerRef {
-            kind: current.kind,
-            id: Some((decision.trigger_id, current.revision)),
-        },
-        input: input.clone(),
-        dedupe: None,
-        owner: None,
-        traceparent: None,
-        rerun_of: None,
-    };
-    match admit_one(connection, &admission).await? {
-        Ok(_) => {
-            fire.execution_id = Some(id);
-            current.last_execution = Some(id);
-        }
-        Err(refused) => {
-            fire.outcome = match refused {
-                WriteRefused::Admission(AdmissionRefused::DeploymentNotLive(..)) => {
-                    FireOutcome::Paused
-                }
-                _ => FireOutcome::Failed,
-            };
-            fire.reason = refused.to_string();
-        }
-    }
-    Ok(fire)
-}
-
-async fn is_live(connection: &mut PgConnection, id: ExecutionId) -> Result<bool, StoreError> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT FROM executions WHERE id = $1)")
-        .bind(id.to_string())
-        .fetch_one(connection)
-        .await
-        .map_err(store_error)
-}
-
-async fn enter(connection: &mut PgConnection, fire: &FireRecord) -> Result<(), StoreError> {
+    fire: &FireRecord,
+) -> Result<(), StoreError> {
     // What was missed long ago may belong to a day without a partition.
     sqlx::query(
         "SELECT millrace_make_fires_partitions(day, day) \
@@ -201,20 +221,80 @@ async fn enter(connection: &mut PgConnection, fire: &FireRecord) -> Result<(), S
     .execute(&mut *connection)
     .await
     .map_err(store_error)?;
+    let (outcome, waiting) = fire.outcome.stored();
     sqlx::query(
         "INSERT INTO fires (trigger_id, nominal_at, until_at, count, effective_at, decided_at, \
-             day, outcome, reason, execution_id) \
-         VALUES ($1, $2, $3, $4, $5, now(), ($3::timestamptz AT TIME ZONE 'UTC')::date, \
-             $6, $7, $8)",
+             day, outcome, reason, execution_id, waiting, backfilled) \
+         VALUES ($1, $2, $3, $4, $5, $9, ($3::timestamptz AT TIME ZONE 'UTC')::date, \
+             $6, $7, $8, $10, $11)",
     )
     .bind(fire.trigger_id.to_string())
     .bind(PgTime(fire.nominal_at))
     .bind(PgTime(fire.until_at))
     .bind(i64::try_from(fire.count).unwrap_or(i64::MAX))
     .bind(PgTime(fire.effective_at))
-    .bind(fire.outcome.as_str())
+    .bind(outcome)
     .bind(&fire.reason)
     .bind(fire.execution_id.map(|id| id.to_string()))
+    .bind(PgTime(fire.decided_at))
+    .bind(waiting)
+    .bind(fire.backfilled)
+    .execute(connection)
+    .await
+    .map(|_| ())
+    .map_err(store_error)
+}
+
+/// Changes the row of an occurrence that waited. `false` when retention has
+/// taken it.
+async fn settle(connection: &mut PgConnection, fire: &FireRecord) -> Result<bool, StoreError> {
+    let (outcome, waiting) = fire.outcome.stored();
+    sqlx::query(
+        "UPDATE fires SET outcome = $3, reason = $4, execution_id = $5, decided_at = $6, \
+             waiting = $7 \
+         WHERE trigger_id = $1 AND nominal_at = $2 \
+           AND day = ($2::timestamptz AT TIME ZONE 'UTC')::date",
+    )
+    .bind(fire.trigger_id.to_string())
+    .bind(PgTime(fire.nominal_at))
+    .bind(outcome)
+    .bind(&fire.reason)
+    .bind(fire.execution_id.map(|id| id.to_string()))
+    .bind(PgTime(fire.decided_at))
+    .bind(waiting)
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected() > 0)
+    .map_err(store_error)
+}
+
+async fn advance(
+    connection: &mut PgConnection,
+    decision: &Decision,
+    standing: &Standing,
+) -> Result<(), StoreError> {
+    let time = |at: Option<Timestamp>| at.map(PgTime);
+    let queued = standing.queued.as_ref();
+    sqlx::query(
+        "UPDATE schedules SET step = step + 1, decided_to = $2, next_nominal = $3, \
+             next_effective = $4, due_at = $5, last_execution = $6, queued_nominal = $7, \
+             queued_effective = $8, queued_at = $9, queued_input = $10, last_effective = $11, \
+             last_started = $12, drift = $13 \
+         WHERE trigger_id = $1",
+    )
+    .bind(decision.trigger_id.to_string())
+    .bind(PgTime(decision.decided_to))
+    .bind(time(decision.next_nominal))
+    .bind(time(decision.next_effective))
+    .bind(time(standing.due_at(decision.due_at)))
+    .bind(standing.last_execution.map(|id| id.to_string()))
+    .bind(time(queued.map(|queued| queued.nominal_at)))
+    .bind(time(queued.map(|queued| queued.effective_at)))
+    .bind(time(queued.map(|queued| queued.queued_at)))
+    .bind(queued.map(|queued| queued.input.as_ref()))
+    .bind(time(standing.last_start.map(|start| start.effective_at)))
+    .bind(time(standing.last_start.map(|start| start.started_at)))
+    .bind(standing.drift)
     .execute(connection)
     .await
     .map(|_| ())

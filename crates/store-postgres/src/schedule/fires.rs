@@ -1,7 +1,9 @@
 //! The ledger.
 
 use millrace_store::schedule::fires_before;
-use millrace_store::{FireFilter, FireRecord, Page, PageRequest, StoreError};
+use millrace_store::{
+    DriftRecord, FireFilter, FireOutcome, FireRecord, Page, PageRequest, StoreError,
+};
 use millrace_types::TriggerId;
 use sqlx::{FromRow, QueryBuilder};
 
@@ -17,9 +19,12 @@ struct Row {
     until_at: PgTime,
     count: i64,
     effective_at: PgTime,
+    decided_at: PgTime,
     outcome: String,
     reason: String,
     execution_id: Option<String>,
+    waiting: bool,
+    backfilled: bool,
 }
 
 impl Row {
@@ -30,9 +35,11 @@ impl Row {
             until_at: self.until_at.0,
             count: counter(self.count),
             effective_at: self.effective_at.0,
-            outcome: parsed(&self.outcome)?,
+            decided_at: self.decided_at.0,
+            outcome: parsed::<FireOutcome>(&self.outcome)?.or_waiting(self.waiting),
             reason: self.reason,
             execution_id: parsed_option(self.execution_id.as_deref())?,
+            backfilled: self.backfilled,
         })
     }
 }
@@ -44,8 +51,8 @@ pub(super) async fn page(
     page: &PageRequest,
 ) -> Result<Page<FireRecord>, StoreError> {
     let mut query = QueryBuilder::new(
-        "SELECT trigger_id, nominal_at, until_at, count, effective_at, outcome, reason, \
-             execution_id \
+        "SELECT trigger_id, nominal_at, until_at, count, effective_at, decided_at, outcome, \
+             reason, execution_id, waiting, backfilled \
          FROM fires WHERE trigger_id = ",
     );
     query.push_bind(id.to_string());
@@ -79,4 +86,30 @@ pub(super) async fn page(
     Ok(Page::from_rows(records, page.limit, |fire| {
         fire.nominal_at.as_micros().to_string()
     }))
+}
+
+pub(super) async fn drifting(
+    store: &PostgresStore,
+    limit: u32,
+) -> Result<Vec<DriftRecord>, StoreError> {
+    let rows: Vec<(String, String, PgTime, PgTime, i64)> = sqlx::query_as(
+        "SELECT trigger_id, deployment_id, last_effective, last_started, drift FROM schedules \
+         WHERE drift IS NOT NULL AND last_effective IS NOT NULL AND last_started IS NOT NULL \
+         ORDER BY trigger_id LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await
+    .map_err(store_error)?;
+    rows.into_iter()
+        .map(|(trigger, deployment, effective, started, drift)| {
+            Ok(DriftRecord {
+                trigger_id: parsed(&trigger)?,
+                deployment_id: parsed(&deployment)?,
+                effective_at: effective.0,
+                started_at: started.0,
+                drift,
+            })
+        })
+        .collect()
 }

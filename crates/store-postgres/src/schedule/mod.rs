@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    Decision, DueSchedules, FireFilter, FireRecord, Page, PageRequest, ScheduleRecord,
+    Decision, DriftRecord, DueSchedules, FireFilter, FireRecord, Page, PageRequest, ScheduleRecord,
     ScheduleStore, StoreError,
 };
 use millrace_types::TriggerId;
@@ -38,6 +38,10 @@ impl ScheduleStore for PostgresStore {
 
     async fn schedule(&self, id: TriggerId) -> Result<Option<ScheduleRecord>, StoreError> {
         self.bounded(claim::find(self, id)).await
+    }
+
+    async fn drifting(&self, limit: u32) -> Result<Vec<DriftRecord>, StoreError> {
+        self.bounded(fires::drifting(self, limit)).await
     }
 
     async fn fires(

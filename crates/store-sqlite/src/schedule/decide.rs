@@ -1,10 +1,8 @@
 //! One decision about one schedule.
 
-use millrace_store::{
-    Admission, AdmissionRefused, Decision, FireOutcome, FireRecord, Occurrence, StoreError,
-    TriggerRef, Verdict, WriteRefused,
-};
-use millrace_types::{DeploymentId, ExecutionId, Timestamp, TriggerKind};
+use millrace_store::schedule::judge::{Judged, Queued, Standing, Started};
+use millrace_store::{Admission, Decision, FireRecord, Occurrence, StoreError};
+use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -12,13 +10,22 @@ use crate::commit;
 use crate::error::store_error;
 use crate::row::Columns;
 
-/// The schedule as it is at its step.
-struct Current {
-    kind: TriggerKind,
-    deployment_id: DeploymentId,
-    revision: u64,
-    last_execution: Option<ExecutionId>,
-}
+const CURRENT: &str = "
+    SELECT t.kind, t.deployment_id, t.revision, s.last_execution, s.queued_nominal,
+        s.queued_effective, s.queued_at, s.queued_input, s.last_effective, s.last_started,
+        s.drift
+    FROM schedules s CROSS JOIN triggers t ON t.id = s.trigger_id
+    WHERE s.trigger_id = ?1 AND s.step = ?2";
+
+const A_RUN: &str = "
+    SELECT min(id) FROM executions
+    WHERE trigger_id = ?1 AND trigger_kind IN ('cron', 'interval', 'once')";
+
+/// One that nobody owns is due at once, so that whoever claims it ends it.
+const CANCEL_RUNS: &str = "
+    UPDATE executions SET cancel_reason = coalesce(cancel_reason, ?2),
+        wake_at = CASE WHEN owner IS NULL THEN ?3 END
+    WHERE trigger_id = ?1 AND trigger_kind IN ('cron', 'interval', 'once')";
 
 impl SqliteStore {
     pub(super) async fn decide_schedule(
@@ -26,176 +33,255 @@ impl SqliteStore {
         decision: &Decision,
     ) -> Result<Option<Vec<FireRecord>>, StoreError> {
         let (mut transaction, now) = self.write().await?;
-        let Some(mut current) = current(&mut transaction, decision).await? else {
+        let connection = &mut *transaction;
+        let Some(mut standing) = current(connection, decision, now).await? else {
             return Ok(None);
         };
+        if standing.asks_for_runs(decision) {
+            standing.run = a_run(connection, decision.trigger_id).await?;
+        }
         let mut fires = Vec::with_capacity(decision.occurrences.len());
-        for occurrence in &decision.occurrences {
-            if is_entered(&mut transaction, decision, occurrence).await? {
-                continue;
+        if let Some((fire, admission)) = standing.turn(ExecutionId::new()) {
+            let fire = start(connection, &mut standing, fire, &admission).await?;
+            if !settle(connection, &fire).await? {
+                enter(connection, &fire).await?;
             }
-            let fire = settle(&mut transaction, decision, occurrence, &mut current, now).await?;
-            enter(&mut transaction, &fire, now).await?;
             fires.push(fire);
         }
-        sqlx::query(
-            "UPDATE schedules SET step = step + 1, decided_to = ?2, next_nominal = ?3,
-                 next_effective = ?4, due_at = ?5, last_execution = ?6
-             WHERE trigger_id = ?1",
-        )
-        .bind(decision.trigger_id.to_string())
-        .bind(decision.decided_to.as_micros())
-        .bind(decision.next_nominal.map(Timestamp::as_micros))
-        .bind(decision.next_effective.map(Timestamp::as_micros))
-        .bind(decision.due_at.map(Timestamp::as_micros))
-        .bind(current.last_execution.map(|id| id.to_string()))
-        .execute(&mut *transaction)
-        .await
-        .map_err(store_error)?;
+        for occurrence in &decision.occurrences {
+            if is_entered(connection, decision.trigger_id, occurrence).await? {
+                continue;
+            }
+            let fire = match standing.judge(decision.overlap, occurrence) {
+                Judged::Enter(fire) | Judged::Wait(fire) => fire,
+                Judged::Start(fire, admission) => {
+                    start(connection, &mut standing, fire, &admission).await?
+                }
+                Judged::Supersede {
+                    reason,
+                    replaced,
+                    fire,
+                } => {
+                    cancel_runs(connection, decision.trigger_id, &reason, now).await?;
+                    if let Some(replaced) = replaced {
+                        settle(connection, &replaced).await?;
+                        fires.push(replaced);
+                    }
+                    fire
+                }
+            };
+            enter(connection, &fire).await?;
+            fires.push(fire);
+        }
+        advance(connection, decision, &standing).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(Some(fires))
     }
 }
 
+/// The schedule, if it is at the decision's step.
 async fn current(
     connection: &mut SqliteConnection,
     decision: &Decision,
-) -> Result<Option<Current>, StoreError> {
-    let row = sqlx::query(
-        "SELECT t.kind, t.deployment_id, t.revision, s.last_execution
-         FROM schedules s JOIN triggers t ON t.id = s.trigger_id
-         WHERE s.trigger_id = ?1 AND s.step = ?2",
-    )
-    .bind(decision.trigger_id.to_string())
-    .bind(decision.step.cast_signed())
-    .fetch_optional(connection)
-    .await
-    .map_err(store_error)?;
+    now: i64,
+) -> Result<Option<Standing>, StoreError> {
+    let row = sqlx::query(CURRENT)
+        .bind(decision.trigger_id.to_string())
+        .bind(decision.step.cast_signed())
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
     row.map(|row| {
-        Ok(Current {
+        let queued = match (
+            row.time_option("queued_nominal")?,
+            row.time_option("queued_effective")?,
+            row.time_option("queued_at")?,
+            row.bytes_option("queued_input")?,
+        ) {
+            (Some(nominal_at), Some(effective_at), Some(queued_at), Some(input)) => Some(Queued {
+                nominal_at,
+                effective_at,
+                queued_at,
+                input,
+            }),
+            _ => None,
+        };
+        let last_start = row
+            .time_option("last_effective")?
+            .zip(row.time_option("last_started")?)
+            .map(|(effective_at, started_at)| Started {
+                effective_at,
+                started_at,
+            });
+        Ok(Standing {
+            trigger_id: decision.trigger_id,
             kind: row.parsed("kind")?,
             deployment_id: row.parsed("deployment_id")?,
             revision: row.number("revision")?,
+            now: Timestamp::from_micros(now),
+            run: None,
+            queued,
             last_execution: row.parsed_option("last_execution")?,
+            last_start,
+            drift: row.raw("drift")?,
         })
     })
     .transpose()
 }
 
+/// A live run of the schedule, the oldest.
+async fn a_run(
+    connection: &mut SqliteConnection,
+    trigger: TriggerId,
+) -> Result<Option<ExecutionId>, StoreError> {
+    let id: Option<String> = sqlx::query_scalar(A_RUN)
+        .bind(trigger.to_string())
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)?;
+    id.map(|id| {
+        id.parse()
+            .map_err(|_| crate::error::corrupt("executions.id", id))
+    })
+    .transpose()
+}
+
+async fn cancel_runs(
+    connection: &mut SqliteConnection,
+    trigger: TriggerId,
+    reason: &str,
+    now: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(CANCEL_RUNS)
+        .bind(trigger.to_string())
+        .bind(reason)
+        .bind(now)
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(store_error)
+}
+
+async fn start(
+    connection: &mut SqliteConnection,
+    standing: &mut Standing,
+    fire: FireRecord,
+    admission: &Admission,
+) -> Result<FireRecord, StoreError> {
+    let now = standing.now.as_micros();
+    let admitted = commit::admit_one(connection, admission, now).await?;
+    Ok(standing.started(fire, admission.id, admitted.as_ref().copied()))
+}
+
 async fn is_entered(
     connection: &mut SqliteConnection,
-    decision: &Decision,
+    trigger: TriggerId,
     occurrence: &Occurrence,
 ) -> Result<bool, StoreError> {
     sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM fires WHERE trigger_id = ?1 AND nominal_at = ?2)",
     )
-    .bind(decision.trigger_id.to_string())
+    .bind(trigger.to_string())
     .bind(occurrence.nominal_at.as_micros())
     .fetch_one(connection)
     .await
     .map_err(store_error)
 }
 
-/// Starts the execution where one is to start; answers what goes into the
-/// ledger.
-async fn settle(
-    connection: &mut SqliteConnection,
-    decision: &Decision,
-    occurrence: &Occurrence,
-    current: &mut Current,
-    now: i64,
-) -> Result<FireRecord, StoreError> {
-    let mut fire = FireRecord {
-        trigger_id: decision.trigger_id,
-        nominal_at: occurrence.nominal_at,
-        until_at: occurrence.until_at,
-        count: occurrence.count,
-        effective_at: occurrence.effective_at,
-        outcome: FireOutcome::Fired,
-        reason: occurrence.reason.clone(),
-        execution_id: None,
-    };
-    let (id, input) = match &occurrence.verdict {
-        Verdict::Missed => {
-            fire.outcome = FireOutcome::Missed;
-            return Ok(fire);
-        }
-        Verdict::Paused => {
-            fire.outcome = FireOutcome::Paused;
-            return Ok(fire);
-        }
-        Verdict::Start { id, input } => (*id, input),
-    };
-    if decision.skip_overlap
-        && let Some(last) = current.last_execution
-        && is_live(connection, last).await?
-    {
-        fire.outcome = FireOutcome::Skipped;
-        fire.reason = format!("execution {last} of this schedule was still running");
-        return Ok(fire);
-    }
-    let admission = Admission {
-        id,
-        deployment_id: current.deployment_id,
-        trigger: TriggerRef {
-            kind: current.kind,
-            id: Some((decision.trigger_id, current.revision)),
-        },
-        input: input.clone(),
-        dedupe: None,
-        owner: None,
-        traceparent: None,
-        rerun_of: None,
-    };
-    match commit::admit_one(connection, &admission, now).await? {
-        Ok(()) => {
-            fire.execution_id = Some(id);
-            current.last_execution = Some(id);
-        }
-        Err(refused) => {
-            fire.outcome = match refused {
-                WriteRefused::Admission(AdmissionRefused::DeploymentNotLive(..)) => {
-                    FireOutcome::Paused
-                }
-                _ => FireOutcome::Failed,
-            };
-            fire.reason = refused.to_string();
-        }
-    }
-    Ok(fire)
-}
-
-async fn is_live(connection: &mut SqliteConnection, id: ExecutionId) -> Result<bool, StoreError> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM executions WHERE id = ?1)")
-        .bind(id.to_string())
-        .fetch_one(connection)
-        .await
-        .map_err(store_error)
-}
-
-async fn enter(
+pub(super) async fn enter(
     connection: &mut SqliteConnection,
     fire: &FireRecord,
-    now: i64,
 ) -> Result<(), StoreError> {
+    let (outcome, waiting) = fire.outcome.stored();
     sqlx::query(
         "INSERT INTO fires (trigger_id, nominal_at, until_at, count, effective_at, decided_at,
-             day, outcome, reason, execution_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             day, outcome, reason, execution_id, waiting, backfilled)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )
     .bind(fire.trigger_id.to_string())
     .bind(fire.nominal_at.as_micros())
     .bind(fire.until_at.as_micros())
     .bind(i64::try_from(fire.count).unwrap_or(i64::MAX))
     .bind(fire.effective_at.as_micros())
-    .bind(now)
+    .bind(fire.decided_at.as_micros())
     .bind(fire.until_at.day())
-    .bind(fire.outcome.as_str())
+    .bind(outcome)
     .bind(&fire.reason)
     .bind(fire.execution_id.map(|id| id.to_string()))
+    .bind(waiting)
+    .bind(fire.backfilled)
     .execute(connection)
     .await
     .map(|_| ())
     .map_err(store_error)
+}
+
+/// Changes the row of an occurrence that waited. `false` when retention has
+/// taken it.
+async fn settle(connection: &mut SqliteConnection, fire: &FireRecord) -> Result<bool, StoreError> {
+    let (outcome, waiting) = fire.outcome.stored();
+    sqlx::query(
+        "UPDATE fires SET outcome = ?3, reason = ?4, execution_id = ?5, decided_at = ?6,
+             waiting = ?7
+         WHERE trigger_id = ?1 AND nominal_at = ?2",
+    )
+    .bind(fire.trigger_id.to_string())
+    .bind(fire.nominal_at.as_micros())
+    .bind(outcome)
+    .bind(&fire.reason)
+    .bind(fire.execution_id.map(|id| id.to_string()))
+    .bind(fire.decided_at.as_micros())
+    .bind(waiting)
+    .execute(connection)
+    .await
+    .map(|done| done.rows_affected() > 0)
+    .map_err(store_error)
+}
+
+async fn advance(
+    connection: &mut SqliteConnection,
+    decision: &Decision,
+    standing: &Standing,
+) -> Result<(), StoreError> {
+    let time = |at: Option<Timestamp>| at.map(Timestamp::as_micros);
+    let queued = standing.queued.as_ref();
+    sqlx::query(
+        "UPDATE schedules SET step = step + 1, decided_to = ?2, next_nominal = ?3,
+             next_effective = ?4, due_at = ?5, last_execution = ?6, queued_nominal = ?7,
+             queued_effective = ?8, queued_at = ?9, queued_input = ?10, last_effective = ?11,
+             last_started = ?12, drift = ?13
+         WHERE trigger_id = ?1",
+    )
+    .bind(decision.trigger_id.to_string())
+    .bind(decision.decided_to.as_micros())
+    .bind(time(decision.next_nominal))
+    .bind(time(decision.next_effective))
+    .bind(time(standing.due_at(decision.due_at)))
+    .bind(standing.last_execution.map(|id| id.to_string()))
+    .bind(time(queued.map(|queued| queued.nominal_at)))
+    .bind(time(queued.map(|queued| queued.effective_at)))
+    .bind(time(queued.map(|queued| queued.queued_at)))
+    .bind(queued.map(|queued| queued.input.as_ref()))
+    .bind(time(standing.last_start.map(|start| start.effective_at)))
+    .bind(time(standing.last_start.map(|start| start.started_at)))
+    .bind(standing.drift)
+    .execute(connection)
+    .await
+    .map(|_| ())
+    .map_err(store_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{assert_searches, plan};
+
+    #[tokio::test]
+    async fn the_runs_of_a_schedule_are_found_without_a_look_at_others() {
+        assert_searches(&[CURRENT]).await;
+        for statement in [A_RUN, CANCEL_RUNS] {
+            let steps = plan(statement).await;
+            assert!(steps[0].contains("executions_schedule_idx"), "{steps:#?}");
+        }
+    }
 }

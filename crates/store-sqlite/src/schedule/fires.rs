@@ -1,7 +1,9 @@
 //! The ledger.
 
 use millrace_store::schedule::fires_before;
-use millrace_store::{FireFilter, FireRecord, Page, PageRequest, StoreError};
+use millrace_store::{
+    DriftRecord, FireFilter, FireOutcome, FireRecord, Page, PageRequest, StoreError,
+};
 use millrace_types::TriggerId;
 use sqlx::QueryBuilder;
 
@@ -23,8 +25,8 @@ impl SqliteStore {
         page: &PageRequest,
     ) -> Result<Page<FireRecord>, StoreError> {
         let mut query = QueryBuilder::new(
-            "SELECT trigger_id, nominal_at, until_at, count, effective_at, outcome, reason,
-                 execution_id
+            "SELECT trigger_id, nominal_at, until_at, count, effective_at, decided_at, outcome,
+                 reason, execution_id, waiting, backfilled
              FROM fires WHERE trigger_id = ",
         );
         query.push_bind(id.to_string());
@@ -57,15 +59,46 @@ impl SqliteStore {
                     until_at: row.time("until_at")?,
                     count: row.number("count")?,
                     effective_at: row.time("effective_at")?,
-                    outcome: row.parsed("outcome")?,
+                    decided_at: row.time("decided_at")?,
+                    outcome: row
+                        .parsed::<FireOutcome>("outcome")?
+                        .or_waiting(row.raw("waiting")?),
                     reason: row.raw("reason")?,
                     execution_id: row.parsed_option("execution_id")?,
+                    backfilled: row.raw("backfilled")?,
                 })
             })
             .collect::<Result<Vec<_>, StoreError>>()?;
         Ok(Page::from_rows(records, page.limit, |fire| {
             fire.nominal_at.as_micros().to_string()
         }))
+    }
+
+    pub(super) async fn drifting_schedules(
+        &self,
+        limit: u32,
+    ) -> Result<Vec<DriftRecord>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(
+            "SELECT trigger_id, deployment_id, last_effective, last_started, drift FROM schedules
+             WHERE drift IS NOT NULL AND last_effective IS NOT NULL AND last_started IS NOT NULL
+             ORDER BY trigger_id LIMIT ?1",
+        )
+        .bind(limit)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(DriftRecord {
+                    trigger_id: row.parsed("trigger_id")?,
+                    deployment_id: row.parsed("deployment_id")?,
+                    effective_at: row.time("last_effective")?,
+                    started_at: row.time("last_started")?,
+                    drift: row.raw("drift")?,
+                })
+            })
+            .collect()
     }
 
     /// Deletes what retention lets go; answers whether more is left.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    Decision, DueSchedules, FireFilter, FireRecord, Page, PageRequest, ScheduleRecord,
+    Decision, DriftRecord, DueSchedules, FireFilter, FireRecord, Page, PageRequest, ScheduleRecord,
     ScheduleStore, StoreError,
 };
 use millrace_types::TriggerId;
@@ -38,6 +38,10 @@ impl ScheduleStore for SqliteStore {
 
     async fn schedule(&self, id: TriggerId) -> Result<Option<ScheduleRecord>, StoreError> {
         self.one_schedule(id).await
+    }
+
+    async fn drifting(&self, limit: u32) -> Result<Vec<DriftRecord>, StoreError> {
+        self.drifting_schedules(limit).await
     }
 
     async fn fires(

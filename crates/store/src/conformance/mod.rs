@@ -24,6 +24,7 @@ pub mod executions;
 pub mod group;
 pub mod incarnations;
 pub mod maintain;
+pub mod overlap;
 pub mod paths;
 pub mod refusals;
 pub mod repeats;
@@ -231,6 +232,16 @@ macro_rules! conformance_tests {
                 living_instances_of_a_node_share_no_port
                 only_the_last_ended_instances_are_kept
                 workloads_are_listed_newest_first_and_filtered
+            }
+            overlap {
+                skip_looks_at_every_live_run
+                queued_occurrence_starts_when_no_run_is_left
+                one_occurrence_waits_and_the_next_is_skipped
+                cancel_asks_every_run_to_end_and_waits_for_it
+                cancel_replaces_the_occurrence_that_waits
+                what_waited_is_settled_when_its_schedule_goes
+                what_waited_is_paused_with_its_deployment
+                interval_that_strays_is_listed_until_it_does_not
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance

@@ -11,8 +11,8 @@ use super::support::{
     webhook, with_triggers,
 };
 use crate::{
-    Decision, DeploymentRecord, FireFilter, FireOutcome, FireRecord, Occurrence, PageRequest,
-    ScheduleRecord, Verdict,
+    Decision, DeploymentRecord, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap,
+    PageRequest, ScheduleRecord, Verdict,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -65,7 +65,7 @@ fn decision(schedule: &ScheduleRecord, occurrences: Vec<Occurrence>) -> Decision
         next_nominal: Some(at(schedule, 90)),
         next_effective: Some(at(schedule, 91)),
         due_at: Some(schedule.anchor_at.saturating_add(HOUR)),
-        skip_overlap: false,
+        overlap: Overlap::Allow,
     }
 }
 
@@ -211,7 +211,7 @@ pub async fn overlap_is_skipped_until_the_run_before_has_ended(store: Shared, _:
     for minute in 1..=3 {
         let now = schedule(&store, id).await;
         let decision = Decision {
-            skip_overlap: true,
+            overlap: Overlap::Skip,
             ..decision(&now, vec![start(&now, minute)])
         };
         let fires = store.decide(&decision).await.unwrap().unwrap();

@@ -1,0 +1,262 @@
+//! Occurrences that come while a run of their schedule goes on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_types::{DeploymentStatus, ExecutionId, IncarnationId, Timestamp, TriggerId};
+
+use super::Fixture;
+use super::support::{
+    Held, Shared, alive, bundle, claim_one, cron, deploy, end, page, with_triggers,
+};
+use crate::{
+    CancelRequest, Decision, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap, Verdict,
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A deployment with one schedule, and an instance that runs what it starts.
+struct Scene {
+    store: Shared,
+    trigger: TriggerId,
+    owner: IncarnationId,
+}
+
+impl Scene {
+    async fn new(store: Shared) -> Self {
+        let bundle = with_triggers(bundle("nightly", 1), vec![cron(None, "0 2 * * *")]);
+        let deployment = deploy(&store, &bundle).await.unwrap().deployment;
+        let owner = alive(&store).await;
+        Self {
+            trigger: deployment.triggers[0].id,
+            store,
+            owner,
+        }
+    }
+
+    /// The occurrence of this minute comes, this much later than it should.
+    async fn comes_late(&self, minute: u32, late: Duration, overlap: Overlap) -> Vec<FireRecord> {
+        let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
+        let at = now.anchor_at.saturating_add(MINUTE * minute);
+        let micros = i64::try_from(late.as_micros()).unwrap();
+        let decision = Decision {
+            trigger_id: self.trigger,
+            step: now.step,
+            occurrences: vec![Occurrence {
+                nominal_at: at,
+                until_at: at,
+                count: 1,
+                effective_at: Timestamp::from_micros(Timestamp::now().as_micros() - micros),
+                verdict: Verdict::Start {
+                    id: ExecutionId::new(),
+                    input: Bytes::from(format!("{minute}")),
+                },
+                reason: String::new(),
+            }],
+            decided_to: at,
+            next_nominal: None,
+            next_effective: None,
+            due_at: None,
+            overlap,
+        };
+        self.store.decide(&decision).await.unwrap().unwrap()
+    }
+
+    async fn comes(&self, minute: u32, overlap: Overlap) -> Vec<FireRecord> {
+        self.comes_late(minute, Duration::ZERO, overlap).await
+    }
+
+    /// Looks again without any new occurrence.
+    async fn looks_again(&self) -> Vec<FireRecord> {
+        let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
+        let decision = Decision {
+            trigger_id: self.trigger,
+            step: now.step,
+            occurrences: vec![],
+            decided_to: now.decided_to,
+            next_nominal: None,
+            next_effective: None,
+            due_at: None,
+            overlap: Overlap::Queue,
+        };
+        self.store.decide(&decision).await.unwrap().unwrap()
+    }
+
+    async fn claimed(&self) -> Held {
+        Held::of(&claim_one(&self.store, self.owner).await, self.owner)
+    }
+
+    /// Newest first.
+    async fn ledger(&self) -> Vec<FireRecord> {
+        let all = FireFilter::default();
+        let found = self.store.fires(self.trigger, &all, &page(100)).await;
+        found.unwrap().items
+    }
+}
+
+fn outcomes(fires: &[FireRecord]) -> Vec<FireOutcome> {
+    fires.iter().map(|fire| fire.outcome).collect()
+}
+
+pub async fn skip_looks_at_every_live_run(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Allow).await;
+    let first = scene.claimed().await;
+    scene.comes(2, Overlap::Allow).await;
+    let second = scene.claimed().await;
+    end(&scene.store, second.success()).await.unwrap();
+    // The one that fired last has ended; the one before it has not.
+    let fires = scene.comes(3, Overlap::Skip).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Skipped]);
+    assert!(
+        fires[0].reason.contains(&first.id.to_string()),
+        "{fires:?}"
+    );
+    end(&scene.store, first.success()).await.unwrap();
+    let fires = scene.comes(4, Overlap::Skip).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Fired]);
+}
+
+pub async fn queued_occurrence_starts_when_no_run_is_left(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Queue).await;
+    let first = scene.claimed().await;
+    let fires = scene.comes(2, Overlap::Queue).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Queued]);
+    assert!(
+        fires[0].reason.contains(&first.id.to_string()),
+        "{fires:?}"
+    );
+    // It is due to look again, though its trigger has no further occurrence.
+    assert!(scene.store.next_schedule_due().await.unwrap().is_some());
+    assert_eq!(scene.looks_again().await, []);
+    assert_eq!(scene.ledger().await[0].outcome, FireOutcome::Queued);
+
+    end(&scene.store, first.success()).await.unwrap();
+    let fires = scene.looks_again().await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Fired]);
+    let ledger = scene.ledger().await;
+    assert_eq!(ledger[0], fires[0]);
+    assert_eq!(outcomes(&ledger), [FireOutcome::Fired, FireOutcome::Fired]);
+    let started = claim_one(&scene.store, scene.owner).await;
+    assert_eq!(Some(started.id), fires[0].execution_id);
+    assert_eq!(&started.input[..], b"2");
+    assert_eq!(scene.looks_again().await, []);
+    assert_eq!(scene.store.next_schedule_due().await.unwrap(), None);
+}
+
+pub async fn one_occurrence_waits_and_the_next_is_skipped(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Queue).await;
+    let first = scene.claimed().await;
+    scene.comes(2, Overlap::Queue).await;
+    let third = scene.comes(3, Overlap::Queue).await;
+    assert_eq!(outcomes(&third), [FireOutcome::Skipped]);
+    end(&scene.store, first.success()).await.unwrap();
+    // The one that waited goes first; the one that comes then waits for it.
+    let fires = scene.comes(4, Overlap::Queue).await;
+    assert_eq!(
+        outcomes(&fires),
+        [FireOutcome::Fired, FireOutcome::Queued],
+        "{fires:?}"
+    );
+    assert!(fires[0].nominal_at < fires[1].nominal_at);
+}
+
+pub async fn cancel_asks_every_run_to_end_and_waits_for_it(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Allow).await;
+    let running = scene.claimed().await;
+    // This one stays PENDING, owned by nobody.
+    scene.comes(2, Overlap::Allow).await;
+    let fires = scene.comes(3, Overlap::Cancel).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Queued]);
+    let requests = scene.store.cancel_requests(scene.owner).await.unwrap();
+    let [CancelRequest { id, epoch, reason }] = requests.as_slice() else {
+        panic!("{requests:?}")
+    };
+    assert_eq!((*id, *epoch), (running.id, running.epoch));
+    assert!(reason.contains("its schedule"), "{reason}");
+    let pending = claim_one(&scene.store, scene.owner).await;
+    assert_eq!(pending.cancel.as_ref(), Some(reason));
+    end(&scene.store, running.success()).await.unwrap();
+    assert_eq!(scene.looks_again().await, []);
+    let pending = Held::of(&pending, scene.owner);
+    end(&scene.store, pending.success()).await.unwrap();
+    let fires = scene.looks_again().await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Fired]);
+    let started = claim_one(&scene.store, scene.owner).await;
+    assert_eq!((started.cancel, &started.input[..]), (None, &b"3"[..]));
+}
+
+pub async fn cancel_replaces_the_occurrence_that_waits(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    for minute in 1..=3 {
+        scene.comes(minute, Overlap::Cancel).await;
+    }
+    let ledger = scene.ledger().await;
+    assert_eq!(
+        outcomes(&ledger),
+        [
+            FireOutcome::Queued,
+            FireOutcome::Skipped,
+            FireOutcome::Fired
+        ]
+    );
+    assert!(!ledger[1].reason.is_empty());
+    let first = scene.claimed().await;
+    end(&scene.store, first.success()).await.unwrap();
+    scene.looks_again().await;
+    let started = claim_one(&scene.store, scene.owner).await;
+    assert_eq!(&started.input[..], b"3");
+}
+
+pub async fn what_waited_is_settled_when_its_schedule_goes(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Queue).await;
+    scene.comes(2, Overlap::Queue).await;
+    let changed = with_triggers(bundle("nightly", 2), vec![cron(None, "0 3 * * *")]);
+    deploy(&scene.store, &changed).await.unwrap();
+    // The trigger is another one, and what waited waits on.
+    assert_eq!(scene.ledger().await[0].outcome, FireOutcome::Queued);
+    deploy(&scene.store, &bundle("nightly", 3)).await.unwrap();
+    let ledger = scene.ledger().await;
+    assert_eq!(
+        outcomes(&ledger),
+        [FireOutcome::Skipped, FireOutcome::Fired]
+    );
+    assert!(ledger[0].reason.contains("removed"), "{ledger:?}");
+}
+
+pub async fn what_waited_is_paused_with_its_deployment(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Queue).await;
+    let first = scene.claimed().await;
+    scene.comes(2, Overlap::Queue).await;
+    let shown = scene.store.execution(first.id).await.unwrap().unwrap();
+    scene
+        .store
+        .set_deployment_status(shown.deployment_id, DeploymentStatus::Paused)
+        .await
+        .unwrap();
+    end(&scene.store, first.success()).await.unwrap();
+    let fires = scene.looks_again().await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Paused]);
+    assert_eq!(scene.ledger().await[0], fires[0]);
+}
+
+pub async fn interval_that_strays_is_listed_until_it_does_not(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    scene.comes(1, Overlap::Allow).await;
+    assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+    let late = Duration::from_mins(10);
+    scene.comes_late(2, late, Overlap::Allow).await;
+    let drifting = scene.store.drifting(10).await.unwrap();
+    assert_eq!(drifting.len(), 1, "{drifting:?}");
+    assert_eq!(drifting[0].trigger_id, scene.trigger);
+    let off = Duration::from_micros(drifting[0].drift.unsigned_abs());
+    assert!(drifting[0].drift > 0 && off >= late - MINUTE, "{off:?}");
+    // As late as the one before: the interval is as it should be.
+    scene.comes_late(3, late, Overlap::Allow).await;
+    assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+}

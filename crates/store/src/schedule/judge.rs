@@ -1,0 +1,357 @@
+//! What becomes of an occurrence when its turn has come: the judgement that
+//! all stores share. They read a [`Standing`], ask it, and write what it says.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_types::{DeploymentId, ExecutionId, Timestamp, TriggerId, TriggerKind};
+
+use super::{Decision, FireOutcome, FireRecord, Occurrence, Overlap, Verdict};
+use crate::{Admission, AdmissionRefused, TriggerRef, WriteRefused};
+
+/// A schedule looks again whether its waiting occurrence can start: at first
+/// this often, later after a tenth of the time that it has waited.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// The longest time between two such looks.
+const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
+
+/// Real intervals within this of their nominal ones never count as drifting.
+const DRIFT_FLOOR: i64 = 2_000_000;
+
+/// The one occurrence of a schedule that waits for the run before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    pub nominal_at: Timestamp,
+    pub effective_at: Timestamp,
+    pub queued_at: Timestamp,
+    pub input: Bytes,
+}
+
+/// A start as it was to be, and as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    pub effective_at: Timestamp,
+    pub started_at: Timestamp,
+}
+
+/// A schedule at the step that a decision names, under the transaction's lock.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    pub trigger_id: TriggerId,
+    pub kind: TriggerKind,
+    pub deployment_id: DeploymentId,
+    pub revision: u64,
+    /// By the database's clock.
+    pub now: Timestamp,
+    /// A run of this schedule that has not ended. Only looked up when
+    /// [`Standing::asks_for_runs`].
+    pub run: Option<ExecutionId>,
+    pub queued: Option<Queued>,
+    /// The execution of the last occurrence that fired.
+    pub last_execution: Option<ExecutionId>,
+    pub last_start: Option<Started>,
+    /// See [`drift`].
+    pub drift: Option<i64>,
+}
+
+/// What a store does about an occurrence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// Enters it in the ledger as it is.
+    Enter(FireRecord),
+    /// Admits the execution, and enters what [`Standing::started`] answers.
+    Start(FireRecord, Admission),
+    /// Enters it as waiting.
+    Wait(FireRecord),
+    /// Asks every run of this schedule to end, with this reason; settles the
+    /// occurrence that waited before, if any, in the ledger; and enters this
+    /// one as waiting.
+    Supersede {
+        reason: String,
+        replaced: Option<FireRecord>,
+        fire: FireRecord,
+    },
+}
+
+impl Standing {
+    /// Whether judging this decision takes a look at the runs of the schedule.
+    pub fn asks_for_runs(&self, decision: &Decision) -> bool {
+        let starts = |o: &Occurrence| matches!(o.verdict, Verdict::Start { .. });
+        self.queued.is_some()
+            || (decision.overlap != Overlap::Allow && decision.occurrences.iter().any(starts))
+    }
+
+    /// The occurrence that waited, when nothing stands in its way any more:
+    /// to be admitted as `id`, and settled in the ledger as
+    /// [`Standing::started`] answers. It waits no longer, whatever comes of it.
+    pub fn turn(&mut self, id: ExecutionId) -> Option<(FireRecord, Admission)> {
+        if self.run.is_some() {
+            return None;
+        }
+        let queued = self.queued.take()?;
+        let waited = self.now.saturating_since(queued.queued_at);
+        let fire = FireRecord {
+            reason: format!(
+                "waited {:.1} s for the run before it",
+                waited.as_secs_f64()
+            ),
+            ..self.fire(queued.nominal_at, queued.effective_at)
+        };
+        Some((fire, self.admission(id, queued.input)))
+    }
+
+    /// Judges an occurrence that the ledger does not have.
+    pub fn judge(&mut self, overlap: Overlap, occurrence: &Occurrence) -> Judged {
+        let fire = FireRecord {
+            until_at: occurrence.until_at,
+            count: occurrence.count,
+            reason: occurrence.reason.clone(),
+            ..self.fire(occurrence.nominal_at, occurrence.effective_at)
+        };
+        let as_outcome = |outcome| Judged::Enter(FireRecord {
+            outcome,
+            ..fire.clone()
+        });
+        let (id, input) = match &occurrence.verdict {
+            Verdict::Missed => return as_outcome(FireOutcome::Missed),
+            Verdict::Paused => return as_outcome(FireOutcome::Paused),
+            Verdict::Start { id, input } => (*id, input.clone()),
+        };
+        let Some(run) = self.run.filter(|_| overlap != Overlap::Allow) else {
+            let admission = self.admission(id, input);
+            return Judged::Start(fire, admission);
+        };
+        let waiting = FireRecord {
+            outcome: FireOutcome::Queued,
+            reason: format!("waits for the end of execution {run}"),
+            ..fire.clone()
+        };
+        let skipped = |reason: String| FireRecord {
+            outcome: FireOutcome::Skipped,
+            reason,
+            ..fire.clone()
+        };
+        let next = Queued {
+            nominal_at: fire.nominal_at,
+            effective_at: fire.effective_at,
+            queued_at: self.now,
+            input,
+        };
+        match (overlap, &self.queued) {
+            (Overlap::Queue, Some(queued)) => Judged::Enter(skipped(format!(
+                "execution {run} of this schedule was still running, and the occurrence of {} \
+                 waited already",
+                queued.nominal_at
+            ))),
+            (Overlap::Queue, None) => {
+                self.queued = Some(next);
+                Judged::Wait(waiting)
+            }
+            (Overlap::Cancel, _) => {
+                let replaced = self.queued.replace(next).map(|old| FireRecord {
+                    outcome: FireOutcome::Skipped,
+                    reason: format!("the occurrence of {} took its place", fire.nominal_at),
+                    ..self.fire(old.nominal_at, old.effective_at)
+                });
+                Judged::Supersede {
+                    reason: format!("the occurrence of {} of its schedule came", fire.nominal_at),
+                    replaced,
+                    fire: waiting,
+                }
+            }
+            (Overlap::Skip | Overlap::Allow, _) => Judged::Enter(skipped(format!(
+                "execution {run} of this schedule was still running"
+            ))),
+        }
+    }
+
+    /// The ledger's row of a start, by what came of the admission.
+    pub fn started(
+        &mut self,
+        mut fire: FireRecord,
+        id: ExecutionId,
+        admitted: Result<(), &WriteRefused>,
+    ) -> FireRecord {
+        match admitted {
+            Ok(()) => {
+                fire.outcome = FireOutcome::Fired;
+                fire.execution_id = Some(id);
+                self.run = Some(id);
+                self.last_execution = Some(id);
+                let start = Started {
+                    effective_at: fire.effective_at,
+                    started_at: self.now,
+                };
+                self.drift = self.last_start.and_then(|before| drift(before, start));
+                self.last_start = Some(start);
+            }
+            Err(refused) => {
+                fire.outcome = match refused {
+                    WriteRefused::Admission(AdmissionRefused::DeploymentNotLive(..)) => {
+                        FireOutcome::Paused
+                    }
+                    _ => FireOutcome::Failed,
+                };
+                fire.reason = refused.to_string();
+            }
+        }
+        fire
+    }
+
+    /// When the schedule is due again, if `decided` is when its next
+    /// occurrence is.
+    pub fn due_at(&self, decided: Option<Timestamp>) -> Option<Timestamp> {
+        let Some(queued) = &self.queued else {
+            return decided;
+        };
+        let waited = self.now.saturating_since(queued.queued_at);
+        let pause = (waited / 10).clamp(LOOK_AGAIN, LOOK_AGAIN_AT_LAST);
+        let look = self.now.saturating_add(pause);
+        Some(decided.map_or(look, |decided| decided.min(look)))
+    }
+
+    fn fire(&self, nominal_at: Timestamp, effective_at: Timestamp) -> FireRecord {
+        FireRecord {
+            trigger_id: self.trigger_id,
+            nominal_at,
+            until_at: nominal_at,
+            count: 1,
+            effective_at,
+            decided_at: self.now,
+            outcome: FireOutcome::Fired,
+            reason: String::new(),
+            execution_id: None,
+            backfilled: false,
+        }
+    }
+
+    pub(crate) fn admission(&self, id: ExecutionId, input: Bytes) -> Admission {
+        Admission {
+            id,
+            deployment_id: self.deployment_id,
+            trigger: TriggerRef {
+                kind: self.kind,
+                id: Some((self.trigger_id, self.revision)),
+            },
+            input,
+            dedupe: None,
+            owner: None,
+            traceparent: None,
+            rerun_of: None,
+        }
+    }
+}
+
+/// How far the time between two starts was off the time between their
+/// effective times, in microseconds; positive when it was longer. `None`
+/// within 10 % of that time, or two seconds where that is more.
+pub fn drift(before: Started, now: Started) -> Option<i64> {
+    let apart = |a: Timestamp, b: Timestamp| b.as_micros().saturating_sub(a.as_micros());
+    let due = apart(before.effective_at, now.effective_at);
+    let off = apart(before.started_at, now.started_at).saturating_sub(due);
+    (off.abs() > (due / 10).max(DRIFT_FLOOR)).then_some(off)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros(second * 1_000_000)
+    }
+
+    fn start(effective: i64, started: i64) -> Started {
+        Started {
+            effective_at: at(effective),
+            started_at: at(started),
+        }
+    }
+
+    fn standing() -> Standing {
+        Standing {
+            trigger_id: TriggerId::new(),
+            kind: TriggerKind::Cron,
+            deployment_id: DeploymentId::new(),
+            revision: 1,
+            now: at(1000),
+            run: Some(ExecutionId::new()),
+            queued: None,
+            last_execution: None,
+            last_start: None,
+            drift: None,
+        }
+    }
+
+    fn occurrence(second: i64) -> Occurrence {
+        Occurrence {
+            nominal_at: at(second),
+            until_at: at(second),
+            count: 1,
+            effective_at: at(second),
+            verdict: Verdict::Start {
+                id: ExecutionId::new(),
+                input: Bytes::new(),
+            },
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn an_interval_that_strays_is_told_with_its_length() {
+        // Late by as much each time: the intervals are as they should be.
+        assert_eq!(drift(start(0, 5), start(60, 65)), None);
+        // One minute became 54 and 66 seconds: just within ten percent.
+        assert_eq!(drift(start(0, 6), start(60, 60)), None);
+        assert_eq!(drift(start(0, 0), start(60, 66)), None);
+        assert_eq!(drift(start(0, 0), start(60, 67)), Some(7_000_000));
+        assert_eq!(drift(start(0, 7), start(60, 60)), Some(-7_000_000));
+        // Short intervals have two seconds.
+        assert_eq!(drift(start(0, 0), start(1, 3)), None);
+        assert_eq!(drift(start(0, 0), start(1, 4)), Some(3_000_000));
+    }
+
+    #[test]
+    fn one_occurrence_waits_and_the_next_are_skipped() {
+        let mut standing = standing();
+        let first = standing.judge(Overlap::Queue, &occurrence(1));
+        assert!(matches!(first, Judged::Wait(_)), "{first:?}");
+        let second = standing.judge(Overlap::Queue, &occurrence(2));
+        let Judged::Enter(fire) = second else {
+            panic!("{second:?}")
+        };
+        assert_eq!(fire.outcome, FireOutcome::Skipped);
+        assert!(fire.reason.contains("waited already"), "{fire:?}");
+        assert_eq!(standing.queued.unwrap().nominal_at, at(1));
+    }
+
+    #[test]
+    fn the_newest_occurrence_is_the_one_that_a_cancel_is_for() {
+        let mut standing = standing();
+        standing.judge(Overlap::Cancel, &occurrence(1));
+        let second = standing.judge(Overlap::Cancel, &occurrence(2));
+        let Judged::Supersede { replaced, fire, .. } = second else {
+            panic!("{second:?}")
+        };
+        assert_eq!(replaced.unwrap().nominal_at, at(1));
+        assert_eq!(fire.outcome, FireOutcome::Queued);
+        assert_eq!(standing.queued.unwrap().nominal_at, at(2));
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_ever_more_rarely() {
+        let mut standing = standing();
+        standing.judge(Overlap::Queue, &occurrence(1));
+        let due = |standing: &Standing, decided| standing.due_at(decided).unwrap();
+        let soon = standing.now.saturating_add(LOOK_AGAIN);
+        assert_eq!(due(&standing, None), soon);
+        assert_eq!(due(&standing, Some(at(1000))), at(1000));
+        standing.now = at(1100);
+        assert_eq!(due(&standing, None), at(1110));
+        standing.now = at(5000);
+        assert_eq!(due(&standing, Some(at(9000))), at(5030));
+        standing.run = None;
+        assert!(standing.turn(ExecutionId::new()).is_some());
+        assert_eq!(standing.due_at(None), None);
+    }
+}
