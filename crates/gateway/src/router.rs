@@ -19,6 +19,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             "/api/deployments",
             post(deployments::create).get(deployments::list),
         )
+        .route("/api/deployments/plan", post(deployments::plan))
         .route(
             "/api/deployments/{id}",
             get(deployments::get)

@@ -198,6 +198,8 @@ impl RoleCommand {
 pub enum ClientCommand {
     /// Make a workflow live
     Deploy(DeployArgs),
+    /// Say what a deploy would change, and change nothing
+    Plan(DeployArgs),
     /// Start an execution
     Trigger(TriggerArgs),
     /// List deployments

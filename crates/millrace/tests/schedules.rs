@@ -273,3 +273,184 @@ async fn three_runtimes_one_killed_fire_every_nominal_time_once() {
     }
     assert_one_run_each(&gateway, executions).await;
 }
+
+/// Deploys a workflow of one task under a schedule of each second.
+async fn deploy_overlapping(millrace: &Millrace, task: &Value, overlap: &str) -> String {
+    let mut trigger = every_second("tick");
+    trigger["overlap"] = overlap.into();
+    let workflow = json!({
+        "document": {"dsl": "1.0.3", "namespace": "test", "name": overlap, "version": "1.0.0"},
+        "do": [{"task": task}],
+    });
+    let body = json!({"workflow": workflow, "triggers": [trigger]});
+    let (status, deployment) = millrace.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    deployment["triggers"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// Asserts that of the executions of one schedule each started after the one
+/// before had ended. Answers them, oldest first.
+async fn assert_one_at_a_time(millrace: &Millrace) -> Vec<Value> {
+    let mut runs = all(millrace, "/api/executions?trigger=cron&").await;
+    runs.reverse();
+    for pair in runs.windows(2) {
+        let ended = time(&pair[0]["endedAt"]);
+        assert!(time(&pair[1]["createdAt"]) >= ended, "{pair:#?}");
+    }
+    runs
+}
+
+#[tokio::test]
+async fn a_queued_occurrence_runs_when_the_one_before_has_ended() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let trigger = deploy_overlapping(&millrace, &json!({"wait": "PT2.5S"}), "queue").await;
+    let fires = until_fired(&millrace, &trigger, 3).await;
+    assert_gapless(&fires);
+    let has = |outcome: &str| fires.iter().any(|fire| fire["outcome"] == outcome);
+    assert!(has("skipped"), "{fires:#?}");
+    let waited = |fire: &&Value| {
+        fire["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("waited")
+    };
+    let fired: Vec<_> = fires.iter().filter(|f| f["outcome"] == "fired").collect();
+    assert!(fired[1..].iter().all(waited), "{fired:#?}");
+    let runs = assert_one_at_a_time(&millrace).await;
+    assert!(runs.len() >= 3);
+}
+
+#[tokio::test]
+async fn a_run_that_is_in_the_way_is_cancelled_for_the_next() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let trigger = deploy_overlapping(&millrace, &json!({"wait": "PT1H"}), "cancel").await;
+    until_fired(&millrace, &trigger, 3).await;
+    let runs = assert_one_at_a_time(&millrace).await;
+    assert_eq!(runs[0]["status"], "CANCELLED", "{runs:#?}");
+    assert_eq!(runs[1]["status"], "CANCELLED", "{runs:#?}");
+}
+
+#[tokio::test]
+async fn the_schedule_of_a_document_fires_unless_the_deployment_has_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let document = DOCUMENT.replace("do:\n", "schedule: {cron: '0 3 * * *', every: PT1S}\ndo:\n");
+    let (status, deployment) = millrace
+        .post_text("/api/deployments", "application/yaml", document.clone())
+        .await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let triggers = deployment["triggers"].as_array().unwrap();
+    let names: Vec<_> = triggers.iter().map(|t| t["name"].as_str()).collect();
+    assert_eq!(names, [Some("schedule.cron"), Some("schedule.every")]);
+    let own = json!([{"type": "cron", "cron": "0 4 * * *", "name": "own"}]);
+    let body = json!({"workflow": document, "triggers": own});
+    let (status, deployment) = millrace.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    assert_eq!(deployment["triggers"].as_array().unwrap().len(), 1);
+    assert_eq!(deployment["triggers"][0]["name"], "own");
+
+    let refused = DOCUMENT.replace("do:\n", "schedule: {after: PT1M}\ndo:\n");
+    let (status, problem) = millrace
+        .post_text("/api/deployments", "application/yaml", refused)
+        .await;
+    assert_eq!(status, 400, "{problem:#}");
+    assert_eq!(problem["errors"][0]["pointer"], "/schedule/after");
+    assert_eq!(problem["errors"][0]["line"], 2);
+}
+
+#[tokio::test]
+async fn a_one_shot_of_the_past_is_refused_unless_it_was_there_before() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(2);
+    let once = json!({"type": "once", "at": at.to_string(), "name": "soon"});
+    let body = json!({"workflow": DOCUMENT, "triggers": [once]});
+    let (status, deployment) = millrace.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let trigger = deployment["triggers"][0]["id"].as_str().unwrap();
+    until_fired(&millrace, trigger, 1).await;
+
+    let (status, again) = millrace.post("/api/deployments", &body).await;
+    assert_eq!(status, 200, "{again:#}");
+    let warning = &again["warnings"][0];
+    assert_eq!(warning["pointer"], "/triggers/0/at", "{again:#}");
+    let mut other = body.clone();
+    other["config"] = json!({"labels": {"a": "b"}});
+    let (status, changed) = millrace.post("/api/deployments", &other).await;
+    assert_eq!(status, 201, "{changed:#}");
+    other["triggers"][0]["at"] = "2020-01-01T00:00:00Z".into();
+    let (status, problem) = millrace.post("/api/deployments", &other).await;
+    assert_eq!(status, 400, "{problem:#}");
+    assert_eq!(problem["errors"][0]["pointer"], "/triggers/0/at");
+}
+
+#[tokio::test]
+async fn a_plan_says_what_would_change_and_changes_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let nightly =
+        |hour: &str| json!({"type": "cron", "cron": format!("0 {hour} * * *"), "name": "n"});
+    let body = |hour: &str| json!({"workflow": DOCUMENT, "triggers": [nightly(hour)]});
+    let plan = async |body: &Value| {
+        let (status, plan) = millrace.post("/api/deployments/plan", body).await;
+        assert_eq!(status, 200, "{plan:#}");
+        plan
+    };
+    let new = plan(&body("2")).await;
+    assert_eq!(
+        (&new["valid"], &new["plan"]["action"]),
+        (&json!(true), &json!("create"))
+    );
+    assert!(all(&millrace, "/api/deployments?").await.is_empty());
+
+    deploy(&millrace, &json!([nightly("2")])).await;
+    let same = plan(&body("2")).await;
+    assert_eq!(same["plan"]["action"], "none", "{same:#}");
+    assert_eq!(same["plan"]["changes"], json!([]));
+    assert_eq!(same["plan"]["fires"][0]["change"], "kept");
+
+    let moved = plan(&body("2,3")).await;
+    assert_eq!(moved["plan"]["action"], "update", "{moved:#}");
+    let change = &moved["plan"]["changes"][0];
+    assert_eq!(change["pointer"], "/triggers/n/cron", "{moved:#}");
+    assert_eq!(
+        (&change["before"], &change["after"]),
+        (&json!("0 2 * * *"), &json!("0 2,3 * * *"))
+    );
+    let fires = moved["plan"]["fires"].as_array().unwrap();
+    let count = |change: &str| fires.iter().filter(|f| f["change"] == change).count();
+    assert!(
+        count("kept") >= 4 && count("added") >= 4 && count("lost") == 0,
+        "{fires:#?}"
+    );
+
+    let mut bad = body("61");
+    bad["config"] = json!({"lables": {}});
+    let refused = plan(&bad).await;
+    assert_eq!(
+        (&refused["valid"], &refused["plan"]),
+        (&json!(false), &Value::Null)
+    );
+    let findings = refused["diagnostics"].as_array().unwrap();
+    let places: Vec<_> = findings
+        .iter()
+        .map(|f| f["pointer"].as_str().unwrap())
+        .collect();
+    assert_eq!(places, ["/triggers/0/cron", "/config/lables"]);
+    assert!(findings.iter().all(|f| f["line"] == 1), "{refused:#}");
+    let live = all(&millrace, "/api/deployments?").await;
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0]["version"], 1);
+
+    let file = data.path().join("workflow.yaml");
+    std::fs::write(&file, DOCUMENT).unwrap();
+    let server = millrace.url("");
+    let arguments = ["plan", file.to_str().unwrap(), "--server", &server];
+    let output = command(&arguments, &[]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.contains("update: a new version"), "{said}");
+    assert!(said.contains("- /triggers/n"), "{said}");
+}

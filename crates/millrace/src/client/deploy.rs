@@ -5,33 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::server::Server;
+use super::server::{Answer, Server};
 use super::table::{cell, printable};
 use super::{ClientError, read_text};
 use crate::cli::DeployArgs;
 
 pub async fn run(args: DeployArgs) -> Result<(), ClientError> {
     let server = Server::new(&args.server.server)?;
-    let workflow = read_text(&args.file)?;
-    let webhooks = args
-        .webhook
-        .iter()
-        .map(|path| json!({"type": "webhook", "path": path}));
-    let crons = args
-        .cron
-        .iter()
-        .map(|expression| json!({"type": "cron", "cron": expression}));
-    let triggers: Vec<Value> = webhooks.chain(crons).collect();
-    let body = json!({"workflow": workflow, "triggers": triggers}).to_string();
-    let answer = server
-        .post(&["api", "deployments"], &[], body, Duration::ZERO)
-        .await
-        .map_err(|error| match error {
-            ClientError::Refused(problem) => {
-                ClientError::Refused(problem.about(args.file.display().to_string()))
-            }
-            other => other,
-        })?;
+    let answer = post(&server, &["api", "deployments"], &args).await?;
 
     let mut out = stdout().lock();
     if args.server.json {
@@ -58,4 +39,32 @@ pub async fn run(args: DeployArgs) -> Result<(), ClientError> {
         }
     }
     Ok(())
+}
+
+/// Posts what the arguments say is to be live.
+pub(super) async fn post(
+    server: &Server,
+    path: &[&str],
+    args: &DeployArgs,
+) -> Result<Answer, ClientError> {
+    let workflow = read_text(&args.file)?;
+    let webhooks = args
+        .webhook
+        .iter()
+        .map(|path| json!({"type": "webhook", "path": path}));
+    let crons = args
+        .cron
+        .iter()
+        .map(|expression| json!({"type": "cron", "cron": expression}));
+    let triggers: Vec<Value> = webhooks.chain(crons).collect();
+    let body = json!({"workflow": workflow, "triggers": triggers}).to_string();
+    server
+        .post(path, &[], body, Duration::ZERO)
+        .await
+        .map_err(|error| match error {
+            ClientError::Refused(problem) => {
+                ClientError::Refused(problem.about(args.file.display().to_string()))
+            }
+            other => other,
+        })
 }

@@ -5,6 +5,7 @@ mod deploy;
 mod deployments;
 mod execution;
 mod executions;
+mod plan;
 mod problem;
 mod server;
 mod table;
@@ -75,6 +76,7 @@ pub fn main(command: ClientCommand) -> ExitCode {
 async fn run(command: ClientCommand) -> Result<(), ClientError> {
     match command {
         ClientCommand::Deploy(args) => deploy::run(args).await,
+        ClientCommand::Plan(args) => plan::run(args).await,
         ClientCommand::Trigger(args) => trigger::run(args).await,
         ClientCommand::Deployments(args) => deployments::run(args).await,
         ClientCommand::Executions(args) => executions::run(args).await,

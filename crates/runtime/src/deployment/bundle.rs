@@ -6,7 +6,7 @@ use millrace_signature::SealingKeys;
 use millrace_store::{NewDeployment, NewTrigger};
 use serde_json::Value;
 
-use super::{digest, settings};
+use super::{digest, imported, settings};
 use crate::trigger::{seal, spec};
 
 /// What a caller wants live, as it was posted.
@@ -46,6 +46,14 @@ pub(crate) fn check(
                 .map_err(|f| findings.extend(f))
                 .ok()
         });
+    let imported = imported::triggers(&checked.definition_json, &posted.document_pointer);
+    let triggers = match imported {
+        Ok(imported) => triggers.map(|own| imported::merged(own, imported)),
+        Err(faults) => {
+            findings.extend(faults);
+            None
+        }
+    };
     let config = read_json(&posted.config_json, "{}", "/config", &mut findings);
     let settings = config.as_ref().and_then(|value| {
         settings::read(value, "/config")

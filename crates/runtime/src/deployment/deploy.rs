@@ -75,8 +75,13 @@ impl DeploymentService {
             .validate(&posted.document)
             .await
             .map_err(DeployError::Engine)?;
-        let (bundle, warnings) =
+        let (bundle, mut warnings) =
             bundle::check(&posted, checked, self.sealing.as_ref()).map_err(DeployError::Faults)?;
+        let passed = self.passed(&bundle).await?;
+        if !passed.faults.is_empty() {
+            return Err(DeployError::Faults(passed.faults));
+        }
+        warnings.extend(passed.warnings);
         let deployed = self.store.deploy(&bundle).await?;
         log(&deployed);
         Ok((deployed, warnings))

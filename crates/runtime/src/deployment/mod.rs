@@ -8,7 +8,10 @@
 pub(crate) mod bundle;
 pub(crate) mod deploy;
 pub(crate) mod digest;
+pub(crate) mod imported;
 pub(crate) mod merge_patch;
+mod passed;
+pub(crate) mod plan;
 pub(crate) mod rollback;
 pub(crate) mod settings;
 pub(crate) mod status;

@@ -9,7 +9,7 @@ use super::bundle::{self, Posted};
 use super::deploy::{DeployError, log};
 use super::rollback::ATTEMPTS;
 use super::settings::{escape, finding};
-use super::{DeploymentService, merge_patch, settings};
+use super::{DeploymentService, imported, merge_patch, settings};
 use crate::trigger::{seal, spec};
 
 /// What a patch may name.
@@ -77,7 +77,12 @@ impl DeploymentService {
             let live = self.live(id).await?;
             let bundle = self.store.bundle(live.workflow_id, live.version).await?;
             let bundle = bundle.ok_or(DeployError::NotKept(live.version))?;
-            let (patched, warnings) = self.patched(bundle, patch.clone()).await?;
+            let (patched, mut warnings) = self.patched(bundle, patch.clone()).await?;
+            let passed = self.passed(&patched).await?;
+            if !passed.faults.is_empty() {
+                return Err(DeployError::Faults(passed.faults));
+            }
+            warnings.extend(passed.warnings);
             match self.store.redeploy(&patched, live.version).await {
                 // Somebody else was faster: the patch goes onto what is live now.
                 Err(DeployRefused::Moved) => {}
@@ -99,6 +104,9 @@ impl DeploymentService {
         patch: Patch,
     ) -> Result<(NewDeployment, Vec<Finding>), DeployError> {
         let mut findings = Vec::new();
+        // Triggers that the document brought go and come with it.
+        let mut own = (patch.triggers.is_some() || patch.workflow.is_some())
+            .then(|| imported::own(bundle.triggers.clone(), &bundle.definition_json));
         if let Some(triggers) = patch.triggers {
             // Null takes all away, as it does with any member.
             let triggers = if triggers.is_null() {
@@ -109,7 +117,7 @@ impl DeploymentService {
             let read = spec::read_all(&triggers, "/triggers")
                 .and_then(|specs| seal::all(specs, self.sealing.as_ref(), "/triggers"));
             match read {
-                Ok(read) => bundle.triggers = read,
+                Ok(read) => own = Some(read),
                 Err(faults) => findings.extend(faults),
             }
         }
@@ -136,6 +144,12 @@ impl DeploymentService {
                     bundle.definition_json = document.definition_json;
                     bundle.source = document.source;
                 }
+                Err(faults) => findings.extend(faults),
+            }
+        }
+        if let Some(own) = own {
+            match imported::triggers(&bundle.definition_json, "/workflow") {
+                Ok(document) => bundle.triggers = imported::merged(own, document),
                 Err(faults) => findings.extend(faults),
             }
         }

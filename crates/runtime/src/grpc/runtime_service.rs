@@ -75,7 +75,6 @@ macro_rules! not_yet {
 }
 
 not_yet! {
-    plan_deployment(PlanDeploymentRequest) -> PlanDeploymentResponse = "PlanDeployment";
     register_webhook(RegisterWebhookRequest) -> RegisterWebhookResponse = "RegisterWebhook";
     unregister_webhook(UnregisterWebhookRequest) -> UnregisterWebhookResponse = "UnregisterWebhook";
     publish_event(PublishEventRequest) -> PublishEventResponse = "PublishEvent";
@@ -116,6 +115,26 @@ impl WorkflowRuntimeService for RuntimeRpc {
             deployment: Some(convert::deployment(deployed.deployment)),
             changed: deployed.changed,
             warnings: warnings.into_iter().map(convert::violation).collect(),
+        }))
+    }
+
+    async fn plan_deployment(
+        &self,
+        request: Request<pb::PlanDeploymentRequest>,
+    ) -> Result<Response<pb::PlanDeploymentResponse>, Status> {
+        let request = request.into_inner();
+        let posted = Posted {
+            document: request.document,
+            triggers_json: request.triggers_json,
+            config_json: request.config_json,
+            document_pointer: request.document_pointer,
+        };
+        let plan = self.deployments.plan(posted).await.map_err(Failure::from)?;
+        let violations = |findings: Vec<_>| findings.into_iter().map(convert::violation).collect();
+        Ok(Response::new(pb::PlanDeploymentResponse {
+            diagnostics: violations(plan.diagnostics),
+            changes_json: plan.changes_json,
+            warnings: violations(plan.warnings),
         }))
     }
 

@@ -16,7 +16,7 @@
 
 mod fires;
 mod plan;
-mod preview;
+pub(crate) mod preview;
 mod run;
 #[cfg(test)]
 mod tests;

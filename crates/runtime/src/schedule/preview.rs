@@ -1,6 +1,7 @@
 //! When a schedule will fire next.
 
 use millrace_proto::Failure;
+use millrace_schedule::{Jitter, Schedule};
 use millrace_store::{ScheduleRecord, StoreError};
 use millrace_types::{ErrorKind, Timestamp, TriggerId};
 
@@ -53,19 +54,26 @@ pub(super) fn ahead(
 ) -> Result<Vec<Preview>, String> {
     let trigger = read(record)?;
     let planner = Planner::new(record, &trigger);
+    let decided_to = record.decided_to;
+    Ok(
+        upcoming(&planner.schedule, &planner.jitter, decided_to, now)
+            .take(count as usize)
+            .collect(),
+    )
+}
+
+/// The occurrences after `after` that start after `now`.
+pub(crate) fn upcoming<'a>(
+    schedule: &'a Schedule,
+    jitter: &'a Jitter,
+    after: Timestamp,
+    now: Timestamp,
+) -> impl Iterator<Item = Preview> + use<'a> {
     // Jitter may still keep back the newest nominal time up to now.
-    let newest = planner.schedule.previous_at_or_before(now).unwrap_or(now);
-    let after = Timestamp::from_micros(newest.as_micros() - 1).max(record.decided_to);
-    Ok(planner
-        .schedule
+    let newest = schedule.previous_at_or_before(now).unwrap_or(now);
+    let after = Timestamp::from_micros(newest.as_micros() - 1).max(after);
+    schedule
         .occurrences_after(after)
-        .map(|nominal| {
-            (
-                nominal,
-                planner.jitter.effective(&planner.schedule, nominal),
-            )
-        })
-        .filter(|(_, effective)| *effective > now)
-        .take(count as usize)
-        .collect())
+        .map(|nominal| (nominal, jitter.effective(schedule, nominal)))
+        .filter(move |(_, effective)| *effective > now)
 }

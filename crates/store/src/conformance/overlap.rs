@@ -108,10 +108,7 @@ pub async fn skip_looks_at_every_live_run(store: Shared, _: &dyn Fixture) {
     // The one that fired last has ended; the one before it has not.
     let fires = scene.comes(3, Overlap::Skip).await;
     assert_eq!(outcomes(&fires), [FireOutcome::Skipped]);
-    assert!(
-        fires[0].reason.contains(&first.id.to_string()),
-        "{fires:?}"
-    );
+    assert!(fires[0].reason.contains(&first.id.to_string()), "{fires:?}");
     end(&scene.store, first.success()).await.unwrap();
     let fires = scene.comes(4, Overlap::Skip).await;
     assert_eq!(outcomes(&fires), [FireOutcome::Fired]);
@@ -123,10 +120,7 @@ pub async fn queued_occurrence_starts_when_no_run_is_left(store: Shared, _: &dyn
     let first = scene.claimed().await;
     let fires = scene.comes(2, Overlap::Queue).await;
     assert_eq!(outcomes(&fires), [FireOutcome::Queued]);
-    assert!(
-        fires[0].reason.contains(&first.id.to_string()),
-        "{fires:?}"
-    );
+    assert!(fires[0].reason.contains(&first.id.to_string()), "{fires:?}");
     // It is due to look again, though its trigger has no further occurrence.
     assert!(scene.store.next_schedule_due().await.unwrap().is_some());
     assert_eq!(scene.looks_again().await, []);

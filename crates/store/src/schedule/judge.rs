@@ -92,10 +92,7 @@ impl Standing {
         let queued = self.queued.take()?;
         let waited = self.now.saturating_since(queued.queued_at);
         let fire = FireRecord {
-            reason: format!(
-                "waited {:.1} s for the run before it",
-                waited.as_secs_f64()
-            ),
+            reason: format!("waited {:.1} s for the run before it", waited.as_secs_f64()),
             ..self.fire(queued.nominal_at, queued.effective_at)
         };
         Some((fire, self.admission(id, queued.input)))
@@ -109,10 +106,12 @@ impl Standing {
             reason: occurrence.reason.clone(),
             ..self.fire(occurrence.nominal_at, occurrence.effective_at)
         };
-        let as_outcome = |outcome| Judged::Enter(FireRecord {
-            outcome,
-            ..fire.clone()
-        });
+        let as_outcome = |outcome| {
+            Judged::Enter(FireRecord {
+                outcome,
+                ..fire.clone()
+            })
+        };
         let (id, input) = match &occurrence.verdict {
             Verdict::Missed => return as_outcome(FireOutcome::Missed),
             Verdict::Paused => return as_outcome(FireOutcome::Paused),

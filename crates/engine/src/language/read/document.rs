@@ -1,10 +1,15 @@
 //! The outermost parts of a document.
 
+use std::time::Duration;
+
 use super::reuse::Section;
 use super::{Place, Reader, Scope};
 use crate::language::duration::DurationSource;
 use crate::language::model::{DocumentInfo, Export, Input, Output, Workflow};
 use crate::language::schema::Schema;
+
+/// The shortest interval of a schedule.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 impl<'d> Reader<'d> {
     pub(super) fn workflow(&mut self, place: &Place<'d>) -> Option<Workflow> {
@@ -26,7 +31,9 @@ impl<'d> Reader<'d> {
         if let Some(place) = fields.take("evaluate") {
             self.evaluate(&place);
         }
-        fields.refuse(self, "schedule", "give the deployment a trigger");
+        if let Some(place) = fields.take("schedule") {
+            self.schedule(&place, &scope);
+        }
         let do_ = fields
             .require(self, "do")
             .and_then(|place| self.task_list(&place, &scope));
@@ -40,6 +47,41 @@ impl<'d> Reader<'d> {
             timeout: timeout.flatten(),
             do_: do_?,
         })
+    }
+
+    /// When the workflow starts by itself. Whoever deploys it makes triggers
+    /// of this; here it is checked, and nothing else.
+    fn schedule(&mut self, place: &Place<'d>, scope: &Scope) {
+        let Some(mut fields) = self.fields(place) else {
+            return;
+        };
+        if fields.is_empty() {
+            self.error(place, "`schedule` needs `cron` or `every`".to_owned());
+        }
+        if let Some(place) = fields.take("cron")
+            && let Some(text) = self.text(&place)
+            && let Err(error) = text.text.parse::<millrace_schedule::Cron>()
+        {
+            self.error(&place, error.to_string());
+        }
+        if let Some(place) = fields.take("every") {
+            match self.duration(&place, scope) {
+                Some(DurationSource::Fixed(every)) if every < SHORTEST => {
+                    self.error(
+                        &place,
+                        "an interval is at least one second, `PT1S`".to_owned(),
+                    );
+                }
+                Some(DurationSource::Expression(_)) => {
+                    let message = "an interval has to be known before the workflow starts";
+                    self.error(&place, message.to_owned());
+                }
+                Some(DurationSource::Fixed(_)) | None => {}
+            }
+        }
+        fields.refuse(self, "after", "write `cron` or `every`");
+        fields.refuse(self, "on", "write `cron` or `every`");
+        fields.finish(self);
     }
 
     fn info(&mut self, place: &Place<'d>) -> Option<DocumentInfo> {

@@ -58,7 +58,7 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
     Ok((status, Json(deployment)).into_response())
 }
 
-fn finding(violation: Violation) -> Finding {
+pub(super) fn finding(violation: Violation) -> Finding {
     Finding {
         pointer: violation.pointer,
         line: violation.line,

@@ -1,0 +1,126 @@
+//! One-shot triggers whose time has passed: they would never fire.
+
+use millrace_proto::Finding;
+use millrace_schedule::{TriggerSchedule, TriggerTiming};
+use millrace_store::{
+    DeploymentFilter, DeploymentRecord, NewDeployment, NewTrigger, PageRequest, StoreError,
+};
+use millrace_types::{DeploymentStatus, Timestamp, TriggerKind};
+
+use super::DeploymentService;
+use super::settings::finding;
+
+/// What is to be said of a bundle's triggers that come too late.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// New ones.
+    pub faults: Vec<Finding>,
+    /// Those that were deployed before, and may have fired.
+    pub warnings: Vec<Finding>,
+}
+
+impl DeploymentService {
+    /// The workflow's deployment, archived or not.
+    pub(super) async fn named(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<DeploymentRecord>, StoreError> {
+        let one = PageRequest {
+            cursor: None,
+            limit: 1,
+        };
+        for status in [None, Some(DeploymentStatus::Archived)] {
+            let filter = DeploymentFilter {
+                status,
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                label: None,
+            };
+            let found = self.store.list_deployments(&filter, &one).await?;
+            if let Some(record) = found.items.into_iter().next() {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Judges the one-shot triggers of a bundle. What was deployed before
+    /// stays deployable: a version, or a trigger that is live.
+    pub(super) async fn passed(&self, bundle: &NewDeployment) -> Result<Passed, StoreError> {
+        let late = late(&bundle.triggers, Timestamp::now());
+        if late.is_empty() {
+            return Ok(Passed::default());
+        }
+        let before = self.named(&bundle.namespace, &bundle.name).await?;
+        let known = match &before {
+            Some(record) => self
+                .store
+                .version_by_digest(record.workflow_id, &bundle.digest)
+                .await?
+                .is_some(),
+            None => false,
+        };
+        let mut passed = Passed::default();
+        for (index, at) in late {
+            let spec = &bundle.triggers[index].spec_json;
+            let stays = before
+                .as_ref()
+                .is_some_and(|record| record.triggers.iter().any(|t| t.spec_json == *spec));
+            let message = format!("{at} has passed: this trigger will not fire");
+            let finding = finding(&format!("/triggers/{index}/at"), &message);
+            if known || stays {
+                passed.warnings.push(finding);
+            } else {
+                passed.faults.push(finding);
+            }
+        }
+        Ok(passed)
+    }
+}
+
+/// The places of enabled one-shot triggers that come too late, with their
+/// times.
+fn late(triggers: &[NewTrigger], now: Timestamp) -> Vec<(usize, Timestamp)> {
+    let mut late = Vec::new();
+    for (index, trigger) in triggers.iter().enumerate() {
+        if trigger.kind != TriggerKind::Once || !trigger.enabled {
+            continue;
+        }
+        let spec = serde_json::from_str(&trigger.spec_json).unwrap_or_default();
+        if let Ok(TriggerSchedule {
+            timing: TriggerTiming::Once { at },
+            ..
+        }) = TriggerSchedule::parse(&spec, "")
+            && at <= now
+        {
+            late.push((index, at));
+        }
+    }
+    late
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_enabled_one_shots_of_the_past_are_late() {
+        let once = |at: &str, enabled| NewTrigger {
+            kind: TriggerKind::Once,
+            name: None,
+            enabled,
+            spec_json: format!(r#"{{"type":"once","at":"{at}"}}"#),
+            route: None,
+            secrets: None,
+        };
+        let triggers = [
+            once("2026-03-01T08:00:00Z", true),
+            once("2026-03-01T08:00:00Z", false),
+            once("2026-03-01T10:00:00Z", true),
+        ];
+        let now = "2026-03-01T09:00:00Z".parse().unwrap();
+        let found: Vec<_> = late(&triggers, now).into_iter().map(|(i, _)| i).collect();
+        assert_eq!(found, [0]);
+    }
+}
