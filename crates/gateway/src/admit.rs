@@ -6,8 +6,10 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
-use millrace_proto::runtime::v1::{TriggerWorkflowRequest, TriggerWorkflowResponse};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use millrace_proto::runtime::v1::{
+    self as pb, TriggerWorkflowRequest, TriggerWorkflowResponse, WebhookAnswer, webhook_answer,
+};
 use millrace_types::ExecutionId;
 
 use crate::Gateway;
@@ -28,6 +30,8 @@ pub struct Admission<'a> {
     pub trigger: Option<(&'a str, u64)>,
     /// Empty for none.
     pub dedupe_key: &'a str,
+    /// The whole delivery, for a webhook with expressions over it.
+    pub request: Option<&'a JsonText>,
     /// How long to wait for the execution's end.
     pub wait: Duration,
 }
@@ -51,6 +55,7 @@ impl Admission<'_> {
                     trigger_revision,
                     trigger_data_json: input.to_text(),
                     dedupe_key: self.dedupe_key.to_owned(),
+                    request_json: self.request.map(JsonText::to_text).unwrap_or_default(),
                     wait_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                 };
                 async move { client.trigger_workflow(request).await }
@@ -61,8 +66,14 @@ impl Admission<'_> {
 }
 
 impl Admitted {
-    /// 200 with the ended execution, or 202.
+    /// 200 with the ended execution, what the webhook makes of it, or 202.
     pub fn into_response(self) -> Result<Response, Problem> {
+        if self.0.answer_failed {
+            return Err(Problem::answer_failed(&self.0.execution_id));
+        }
+        if let Some(answer) = self.0.answer {
+            return mapped(answer, self.0.execution);
+        }
         if let Some(execution) = self.0.execution {
             return Ok(Json(Execution::try_from(execution)?).into_response());
         }
@@ -74,6 +85,32 @@ impl Admitted {
         let json = [(CONTENT_TYPE, "application/json")];
         Ok((StatusCode::ACCEPTED, json, text).into_response())
     }
+}
+
+/// The answer as the webhook's author makes it. A type that its headers name
+/// goes before that of the body.
+fn mapped(answer: WebhookAnswer, execution: Option<pb::Execution>) -> Result<Response, Problem> {
+    let status = u16::try_from(answer.status).map_err(|error| Problem::internal(&error))?;
+    let mut response = match answer.body {
+        None => ().into_response(),
+        Some(webhook_answer::Body::Text(text)) => text.into_response(),
+        Some(webhook_answer::Body::Json(json)) => {
+            ([(CONTENT_TYPE, "application/json")], json).into_response()
+        }
+        Some(webhook_answer::Body::Execution(_)) => {
+            Json(Execution::answered(execution)?).into_response()
+        }
+    };
+    *response.status_mut() =
+        StatusCode::from_u16(status).map_err(|error| Problem::internal(&error))?;
+    for header in answer.headers {
+        let name = header.name.parse::<HeaderName>();
+        let name = name.map_err(|error| Problem::internal(&error))?;
+        let value = header.value.parse::<HeaderValue>();
+        let value = value.map_err(|error| Problem::internal(&error))?;
+        response.headers_mut().insert(name, value);
+    }
+    Ok(response)
 }
 
 /// The `Idempotency-Key`; empty when there is none.

@@ -1,8 +1,12 @@
 //! What can be set about the gateway. Every default is safe for production.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use millrace_signature::SealingKeys;
+
+use crate::webhooks::SharedRates;
 
 /// Limits and patience of the gateway.
 #[derive(Debug, Clone)]
@@ -30,7 +34,13 @@ pub struct GatewayConfig {
     /// same keys as the runtimes'. Without them, only webhooks that anyone
     /// may call are served.
     pub sealing_keys: Option<SealingKeys>,
-    /// How long a webhook with `"respond": "result"` waits for the end.
+    /// Who is believed about where a request comes from.
+    pub proxies: Proxies,
+    /// Counts the rates of webhooks together with other gateways. Without it
+    /// each gateway counts for itself.
+    pub shared_rates: Option<Arc<dyn SharedRates>>,
+    /// How long a webhook that responds with its result waits for the end,
+    /// unless it says so itself.
     pub respond_wait: Duration,
     /// How long a health check may take. Longer than the 2 s that a runtime
     /// gives its own dependencies, so that a cache that hangs is reported as
@@ -49,8 +59,29 @@ impl Default for GatewayConfig {
             webhook_cache_ttl: Duration::from_secs(2),
             webhook_cache_size: 10_000,
             sealing_keys: None,
+            proxies: Proxies::default(),
+            shared_rates: None,
             respond_wait: Duration::from_secs(30),
             health_timeout: Duration::from_secs(3),
         }
     }
+}
+
+/// The proxies in front of the gateway. None by default: then a request comes
+/// from the other end of its connection, whatever its headers say.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// Whose word counts.
+    pub trusted: Vec<IpNet>,
+    pub header: ForwardedHeader,
+}
+
+/// Where a proxy says whom it speaks for. Only one counts: a proxy that
+/// writes the one may pass on the other as the sender made it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedHeader {
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
 }

@@ -9,7 +9,7 @@ use millrace_service::Transport;
 use crate::GatewayConfig;
 use crate::router;
 use crate::runtimes::Runtimes;
-use crate::webhooks::RouteCache;
+use crate::webhooks::{Rates, RouteCache};
 
 /// HTTP in front of the runtimes. Clones are cheap and share everything.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ pub struct Shared {
     pub(crate) webhooks: RouteCache,
     /// Whether it is about to stop.
     retiring: AtomicBool,
+    pub(crate) rates: Rates,
 }
 
 impl Gateway {
@@ -39,6 +40,7 @@ impl Gateway {
             runtimes: Runtimes::new(runtimes, config.clone()),
             orchestrator,
             webhooks,
+            rates: Rates::new(config.shared_rates.clone()),
             config,
             retiring: AtomicBool::new(false),
         }))

@@ -35,5 +35,6 @@ mod runtimes;
 mod shapes;
 mod webhooks;
 
-pub use config::GatewayConfig;
+pub use config::{ForwardedHeader, GatewayConfig, Proxies};
 pub use gateway::Gateway;
+pub use webhooks::{Rate, SharedRates};

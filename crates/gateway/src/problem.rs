@@ -1,6 +1,8 @@
 //! Errors as the caller sees them: problem details (RFC 9457), and the one
 //! table that maps [`ErrorKind`] to HTTP.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -29,7 +31,7 @@ pub const fn http(kind: ErrorKind) -> (StatusCode, &'static str) {
 }
 
 /// When a caller that got 503 or 429 may come again, in seconds.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// All that a caller learns of a fault of ours.
 const INTERNAL: &str = "Something went wrong inside; the log has it under the trace id.";
@@ -49,6 +51,8 @@ struct Parts {
     errors: Vec<ProblemError>,
     allow: Option<HeaderValue>,
     challenge: Option<&'static str>,
+    /// In seconds; with 503 and 429 only.
+    retry_after: u64,
 }
 
 /// One finding: where, and what is wrong there.
@@ -94,6 +98,7 @@ impl Problem {
             errors: Vec::new(),
             allow: None,
             challenge: None,
+            retry_after: RETRY_AFTER_SECONDS,
         }))
     }
 
@@ -155,6 +160,24 @@ impl Problem {
         problem
     }
 
+    /// 403; `detail` says what is not allowed.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Forbidden, detail)
+    }
+
+    /// 429: the next request is taken after `wait`.
+    pub fn too_often(wait: Duration) -> Self {
+        let mut problem = Self::new(
+            ErrorKind::Exhausted,
+            "This webhook is called more often than it allows.",
+        );
+        // Rounded up: whoever waits as long as told is let in.
+        problem.0.retry_after = u64::try_from(wait.as_micros().div_ceil(1_000_000))
+            .unwrap_or(u64::MAX)
+            .max(1);
+        problem
+    }
+
     /// 413; `limit` in bytes.
     pub fn too_large(limit: usize) -> Self {
         Self::bare(
@@ -172,6 +195,17 @@ impl Problem {
             "unsupported-media-type",
             "Unsupported media type",
             format!("The Content-Type has to be {taken}."),
+        )
+    }
+
+    /// 500: the execution has ended, but the webhook's answer cannot be made
+    /// of it. Why is in the runtime's log.
+    pub fn answer_failed(execution_id: &str) -> Self {
+        Self::new(
+            ErrorKind::Internal,
+            format!(
+                "Execution {execution_id} has ended, but the webhook's answer could not be made."
+            ),
         )
     }
 
@@ -251,7 +285,7 @@ impl IntoResponse for Problem {
             parts.status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
         ) {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            headers.insert(RETRY_AFTER, parts.retry_after.into());
         }
         response
     }

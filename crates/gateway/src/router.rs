@@ -42,6 +42,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/triggers/{id}/fires", get(triggers::fires))
         .route("/api/triggers/{id}/preview", get(triggers::preview))
         .route("/webhooks/{*path}", any(webhooks::receive))
+        .route("/webhooks-test/{*path}", any(webhooks::try_out))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

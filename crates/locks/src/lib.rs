@@ -52,5 +52,5 @@ pub use in_process::InProcessLocks;
 pub use key::{InvalidLockKey, LockKey};
 pub use lease::{InvalidTtl, Lease, LeaseTtl};
 pub use manager::DistributedLockManager;
-pub use redis::{InvalidRedisConfig, RedisLocks, RedisLocksConfig};
+pub use redis::{InvalidRedisConfig, RedisLocks, RedisLocksConfig, RedisRates};
 pub use token::FencingToken;

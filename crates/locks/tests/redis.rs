@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use millrace_locks::conformance::Subject;
-use millrace_locks::{DistributedLockManager, Lease, RedisLocks, RedisLocksConfig};
+use millrace_locks::{DistributedLockManager, Lease, RedisLocks, RedisLocksConfig, RedisRates};
 use millrace_testkit::{eventually_eq, redis_url};
 
 /// Two managers on the shared server, with a prefix of their own.
@@ -66,3 +66,24 @@ impl Subject for OnRedis {
 }
 
 millrace_locks::conformance_suite!(OnRedis::new());
+
+#[tokio::test]
+async fn two_processes_take_from_one_rate() {
+    let config = OnRedis::new().config;
+    let rates = [(); 2].map(|()| RedisRates::new(&config).unwrap());
+    let hour = Duration::from_hours(1);
+    for n in 0..4 {
+        let taken = rates[n % 2].take("a", hour, 4).await.unwrap();
+        assert_eq!(taken, None, "{n}");
+    }
+    let wait = rates[0].take("a", hour, 4).await.unwrap().unwrap();
+    assert!(wait <= hour && wait > hour / 2, "{wait:?}");
+    assert!(rates[1].take("a", hour, 4).await.unwrap().is_some());
+    // A larger burst has room left, and another key has all of it.
+    assert_eq!(rates[1].take("a", hour, 5).await.unwrap(), None);
+    assert_eq!(rates[1].take("b", hour, 1).await.unwrap(), None);
+    let moment = Duration::from_micros(1);
+    for _ in 0..3 {
+        assert_eq!(rates[0].take("c", moment, 1).await.unwrap(), None);
+    }
+}

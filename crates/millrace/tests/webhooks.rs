@@ -267,3 +267,120 @@ async fn names_of_messages_are_apart_on_sqlite() {
 async fn names_of_messages_are_apart_on_postgres() {
     names_of_messages_are_apart(postgres(Some(KEY), Some(KEY)).await).await;
 }
+
+const MAPPED: &str = "document: {dsl: 1.0.3, namespace: test, name: mapped, version: 1.0.0}\n\
+    do:\n- keep:\n    set: {order: \"${ $input.id }\"}\n";
+
+async fn send_json(place: &Place, path: &str, body: &Value) -> reqwest::Response {
+    let url = place.http.url(path);
+    let request = support::post_json(&support::client(), &url, body);
+    request.send().await.unwrap()
+}
+
+/// What its author says of a webhook, from its check to its effect.
+async fn authors_shape_their_webhooks(place: Place) {
+    let trigger = json!({
+        "type": "webhook", "path": "shaped/{region}",
+        "dedupe": {"expression": "[.params.region, .body.id]", "keep": "PT1H"},
+        "bodyLimit": 64,
+        "respond": {
+            "status": "${ if .status == \"SUCCEEDED\" then 201 else 500 end }",
+            "headers": {"X-Order": "${ .output.order }"},
+            "body": {"order": "${ .output.order }", "region": "${ $request.params.region }"},
+            "wait": "PT1M",
+        },
+    });
+    let body = json!({"workflow": MAPPED, "triggers": [trigger]});
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+
+    let tried = send_json(&place, "/webhooks-test/shaped/eu", &json!({"id": 7})).await;
+    assert_eq!(tried.status(), 200);
+    let tried: Value = serde_json::from_str(&tried.text().await.unwrap()).unwrap();
+    assert_eq!(tried["input"], json!({"id": 7}));
+    assert_eq!(tried["dedupeKey"], r#"["eu",7]"#);
+    assert_eq!(tried["trigger"]["id"], deployment["triggers"][0]["id"]);
+    assert_eq!(executions(&place).await, 0);
+
+    for (region, made) in [("eu", 1), ("eu", 1), ("us", 2)] {
+        let path = format!("/webhooks/shaped/{region}");
+        let answer = send_json(&place, &path, &json!({"id": 7})).await;
+        assert_eq!(answer.status(), 201);
+        assert_eq!(answer.headers()["x-order"], "7");
+        let text = answer.text().await.unwrap();
+        assert_eq!(text, format!(r#"{{"order":7,"region":"{region}"}}"#));
+        assert_eq!(executions(&place).await, made);
+    }
+    let long = json!({"id": "x".repeat(64)});
+    assert_eq!(
+        send_json(&place, "/webhooks/shaped/eu", &long)
+            .await
+            .status(),
+        413
+    );
+    // The expression cannot look into a number.
+    let odd = send_json(&place, "/webhooks/shaped/eu", &json!(1)).await;
+    assert_eq!(odd.status(), 400);
+    let pause = format!(
+        "/api/deployments/{}/pause",
+        deployment["id"].as_str().unwrap()
+    );
+    place.http.post(&pause, &Value::Null).await;
+    let paused = send_json(&place, "/webhooks-test/shaped/eu", &json!({"id": 7})).await;
+    assert_eq!(paused.status(), 409);
+
+    let broken = json!({"type": "webhook", "path": "broken", "dedupe": {"expression": ".a b"},
+        "respond": {"body": "${ .output | }"}});
+    let (status, problem) = deploy(&place, broken).await;
+    assert_eq!(status, 400);
+    let places: Vec<_> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    let expected = ["/triggers/0/respond/body", "/triggers/0/dedupe/expression"];
+    assert_eq!(places, expected);
+}
+
+#[tokio::test]
+async fn authors_shape_their_webhooks_on_sqlite() {
+    authors_shape_their_webhooks(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authors_shape_their_webhooks_on_postgres() {
+    authors_shape_their_webhooks(postgres(None, None).await).await;
+}
+
+#[tokio::test]
+async fn addresses_and_rates_are_limited_behind_a_trusted_proxy() {
+    let data = tempfile::tempdir().unwrap();
+    let settings = [
+        ("MILLRACE_GATEWAY__TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("MILLRACE_GATEWAY__FORWARDED_HEADER", "forwarded"),
+    ];
+    let place = Place {
+        http: Millrace::dev_with(data.path(), &settings).await,
+        _runtimes: Vec::new(),
+        _database: None,
+        _data: Some(data),
+    };
+    let trigger = json!({"type": "webhook", "path": "limited", "allow": ["192.0.2.0/24"],
+        "rateLimit": {"limit": 1, "per": "PT1H", "burst": 2}});
+    let (status, deployment) = deploy(&place, trigger).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let url = place.http.url("/webhooks/limited");
+    for (from, status) in [
+        ("for=198.51.100.1", 403),
+        ("for=192.0.2.1", 202),
+        ("for=198.51.100.1, for=192.0.2.1", 202),
+        ("for=192.0.2.1, for=198.51.100.1", 403),
+        ("for=192.0.2.1", 429),
+    ] {
+        let request = support::client().post(&url).header("forwarded", from);
+        assert_eq!(answer(request).await.0, status, "{from}");
+    }
+    let direct = support::client().post(&url);
+    assert_eq!(answer(direct).await.0, 403);
+}

@@ -12,6 +12,7 @@ use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine
 use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, schedule_loop};
 use crate::trigger::WebhookTriggerService;
+use crate::trigger::webhook::rules::RulesCache;
 use crate::{MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
 
 /// Inputs up to the gateway's largest body, with room for escapes.
@@ -97,6 +98,7 @@ impl Runtime {
         });
         let webhooks = Arc::new(WebhookTriggerService {
             store: Arc::clone(&store),
+            rules: RulesCache::default(),
         });
         let runtime = RuntimeRpc {
             deployments,

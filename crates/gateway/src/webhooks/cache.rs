@@ -106,7 +106,7 @@ fn make_room(entries: &mut HashMap<Box<str>, Vec<Entry>>, size: usize, now: Inst
 mod tests {
     use millrace_signature::AuthSpec;
 
-    use super::super::route::{InputMode, RespondMode};
+    use super::super::route::{InputMode, Respond};
     use super::*;
 
     fn route(revision: u64) -> Arc<Route> {
@@ -117,7 +117,12 @@ mod tests {
             params: Box::default(),
             auth: AuthSpec::none(),
             input: InputMode::Body,
-            respond: RespondMode::Accepted,
+            respond: Respond::Accepted,
+            path: String::new(),
+            allow: None,
+            rate: None,
+            body_limit: None,
+            expressions: false,
         })
     }
 

@@ -6,13 +6,11 @@ use http::Uri;
 
 use crate::problem::Problem;
 
-const PREFIX: &str = "/webhooks/";
-
-/// What follows `/webhooks/`, percent-decoded. An encoded slash stays encoded:
+/// What follows `prefix`, percent-decoded. An encoded slash stays encoded:
 /// it belongs to a segment and separates none.
-pub fn of(uri: &Uri) -> Result<Cow<'_, str>, Problem> {
+pub fn of<'a>(uri: &'a Uri, prefix: &str) -> Result<Cow<'a, str>, Problem> {
     let path = uri.path();
-    let path = path.strip_prefix(PREFIX).unwrap_or(path);
+    let path = path.strip_prefix(prefix).unwrap_or(path);
     if !path.contains('%') {
         return Ok(Cow::Borrowed(path));
     }
@@ -51,7 +49,7 @@ mod tests {
 
     #[test]
     fn paths_are_decoded_but_for_slashes() {
-        let read = |path: &str| of(&path.parse().unwrap()).map(Cow::into_owned);
+        let read = |path: &str| of(&path.parse().unwrap(), "/webhooks/").map(Cow::into_owned);
         assert_eq!(read("/webhooks/orders/eu?x=1").unwrap(), "orders/eu");
         assert_eq!(read("/webhooks/a%20b/%C3%A9").unwrap(), "a b/é");
         assert_eq!(read("/webhooks/a%2fb").unwrap(), "a%2Fb");

@@ -1,5 +1,8 @@
 //! A webhook path that was resolved: which trigger takes it, and how.
 
+use std::time::Duration;
+
+use ipnet::IpNet;
 use millrace_proto::runtime::v1::ResolveWebhookResponse;
 use millrace_signature::{AuthSpec, Scheme, SealingKeys};
 use millrace_types::ErrorKind;
@@ -7,6 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::rate::Rate;
+use crate::GatewayConfig;
 use crate::problem::Problem;
 
 /// What the gateway needs to know of a webhook trigger.
@@ -20,7 +25,15 @@ pub struct Route {
     /// How senders prove themselves, with the secrets.
     pub auth: AuthSpec,
     pub input: InputMode,
-    pub respond: RespondMode,
+    pub respond: Respond,
+    /// The path as it was deployed, `orders/{region}`.
+    pub path: String,
+    /// Where requests may come from; `None`: from anywhere.
+    pub allow: Option<Vec<IpNet>>,
+    pub rate: Option<Rate>,
+    body_limit: Option<u64>,
+    /// Whether the runtime evaluates expressions over the whole request.
+    pub expressions: bool,
 }
 
 /// What becomes the execution's input.
@@ -33,25 +46,110 @@ pub enum InputMode {
     Request,
 }
 
-/// When the caller is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RespondMode {
+/// When the caller is answered, and with what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Respond {
     /// Once the execution is durable.
     #[default]
     Accepted,
-    /// When it has ended, within limits.
+    /// With the execution when it has ended, within limits.
     Result,
+    /// With what the runtime makes of its result, when it has ended within
+    /// this time, or the gateway's.
+    Mapped(Option<Duration>),
 }
 
-/// The members of a trigger's specification that the gateway acts on.
+impl Respond {
+    pub fn wait(self, config: &GatewayConfig) -> Duration {
+        match self {
+            Self::Accepted => Duration::ZERO,
+            Self::Result => config.respond_wait,
+            Self::Mapped(wait) => wait.unwrap_or(config.respond_wait),
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Result => "result",
+            Self::Mapped(_) => "mapped",
+        }
+    }
+}
+
+/// A trigger's specification. What is not known here must not be passed over:
+/// it may be a limit.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Spec {
+    #[serde(rename = "type")]
+    _type: Option<String>,
+    #[serde(default)]
+    path: String,
+    #[serde(rename = "methods")]
+    _methods: Option<Vec<String>>,
     #[serde(default)]
     input: InputMode,
     #[serde(default)]
-    respond: RespondMode,
+    respond: RespondSpec,
     auth: Option<Value>,
+    body_limit: Option<u64>,
+    rate_limit: Option<RateSpec>,
+    allow: Option<Vec<String>>,
+    /// The runtime's matter.
+    dedupe: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RespondSpec {
+    Named(RespondName),
+    Mapped { wait: Option<String> },
+}
+
+impl Default for RespondSpec {
+    fn default() -> Self {
+        Self::Named(RespondName::Accepted)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RespondName {
+    Accepted,
+    Result,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateSpec {
+    limit: u32,
+    per: String,
+    burst: u32,
+}
+
+impl RespondSpec {
+    fn read(self) -> Result<Respond, jiff::Error> {
+        Ok(match self {
+            Self::Named(RespondName::Accepted) => Respond::Accepted,
+            Self::Named(RespondName::Result) => Respond::Result,
+            Self::Mapped { wait } => Respond::Mapped(wait.as_deref().map(duration).transpose()?),
+        })
+    }
+}
+
+impl RateSpec {
+    fn read(self) -> Result<Rate, jiff::Error> {
+        Ok(Rate {
+            interval: duration(&self.per)? / self.limit.max(1),
+            burst: self.burst,
+        })
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, jiff::Error> {
+    text.parse::<jiff::SignedDuration>()
+        .and_then(Duration::try_from)
 }
 
 impl Route {
@@ -65,6 +163,16 @@ impl Route {
             text => serde_json::from_str(text),
         }
         .map_err(|error| not_known(&answer.trigger_id, &error))?;
+        let unknown = |error: jiff::Error| not_known(&answer.trigger_id, &error);
+        let respond = spec.respond.read().map_err(unknown)?;
+        let rate = spec.rate_limit.map(RateSpec::read);
+        let rate = rate.transpose().map_err(unknown)?;
+        let allow = spec
+            .allow
+            .map(|networks| networks.iter().map(|text| text.parse()).collect());
+        let allow = allow
+            .transpose()
+            .map_err(|error: ipnet::AddrParseError| not_known(&answer.trigger_id, &error))?;
         let auth = auth(spec.auth, &answer, keys)?;
         let params = if answer.params_json.is_empty() {
             "{}".into()
@@ -78,8 +186,20 @@ impl Route {
             deployment_id: answer.deployment_id,
             auth,
             input: spec.input,
-            respond: spec.respond,
+            path: spec.path,
+            allow,
+            rate,
+            body_limit: spec.body_limit,
+            expressions: spec.dedupe.is_some() || matches!(respond, Respond::Mapped(_)),
+            respond,
         })
+    }
+
+    /// Largest body in bytes: what the webhook says, within the gateway's.
+    pub fn body_limit(&self, config: &GatewayConfig) -> usize {
+        self.body_limit
+            .and_then(|limit| usize::try_from(limit).ok())
+            .map_or(config.body_limit, |limit| limit.min(config.body_limit))
     }
 }
 

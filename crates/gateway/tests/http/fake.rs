@@ -150,6 +150,7 @@ impl WorkflowRuntimeService for FakeRuntime {
         register_webhook RegisterWebhookRequest RegisterWebhookResponse,
         unregister_webhook UnregisterWebhookRequest UnregisterWebhookResponse,
         resolve_webhook ResolveWebhookRequest ResolveWebhookResponse,
+        test_webhook TestWebhookRequest TestWebhookResponse,
         publish_event PublishEventRequest PublishEventResponse,
         list_fires ListFiresRequest ListFiresResponse,
         preview_schedule PreviewScheduleRequest PreviewScheduleResponse,

@@ -20,8 +20,8 @@ fn starting(status: &'static str) -> FakeRuntime {
         Ok(pb::TriggerWorkflowResponse {
             execution_id: request.execution_id,
             status: "PENDING".into(),
-            duplicate: false,
             execution,
+            ..pb::TriggerWorkflowResponse::default()
         })
     })
 }

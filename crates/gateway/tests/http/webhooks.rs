@@ -12,7 +12,7 @@ use tonic::Status;
 use crate::fake::FakeRuntime;
 use crate::harness::{App, DEP, request};
 
-fn resolved(spec: &str) -> pb::ResolveWebhookResponse {
+pub fn resolved(spec: &str) -> pb::ResolveWebhookResponse {
     pb::ResolveWebhookResponse {
         trigger_id: "trg_1".into(),
         trigger_revision: 7,
@@ -27,7 +27,7 @@ fn resolved(spec: &str) -> pb::ResolveWebhookResponse {
     }
 }
 
-fn accepted(request: pb::TriggerWorkflowRequest) -> pb::TriggerWorkflowResponse {
+pub fn accepted(request: pb::TriggerWorkflowRequest) -> pb::TriggerWorkflowResponse {
     pb::TriggerWorkflowResponse {
         execution_id: request.execution_id,
         status: "PENDING".into(),
@@ -36,13 +36,13 @@ fn accepted(request: pb::TriggerWorkflowRequest) -> pb::TriggerWorkflowResponse 
 }
 
 /// A runtime with one webhook of this specification, at any path.
-fn listening(spec: &'static str) -> FakeRuntime {
+pub fn listening(spec: &'static str) -> FakeRuntime {
     FakeRuntime::default()
         .on(move |_: pb::ResolveWebhookRequest| Ok(resolved(spec)))
         .on(|request: pb::TriggerWorkflowRequest| Ok(accepted(request)))
 }
 
-fn input(runtime: &FakeRuntime) -> String {
+pub fn input(runtime: &FakeRuntime) -> String {
     runtime
         .seen::<pb::TriggerWorkflowRequest>()
         .pop()
@@ -74,6 +74,7 @@ async fn a_post_starts_an_execution() {
             trigger_data_json: body.into(),
             dedupe_key: String::new(),
             wait_ms: 0,
+            request_json: String::new(),
         }
     );
     let expected = json!({"executionId": seen[0].execution_id, "status": "PENDING"});
@@ -407,6 +408,8 @@ async fn a_scheme_that_cannot_be_checked_lets_nobody_in() {
     for spec in [
         r#"{"auth":{"scheme":"handshake"}}"#,
         r#"{"input":"headers"}"#,
+        r#"{"limitOfTomorrow":1}"#,
+        r#"{"allow":["everyone"]}"#,
     ] {
         let runtime = listening(spec);
         App::new(&runtime)

@@ -22,6 +22,8 @@
 mod config;
 mod connection;
 mod locks;
+mod rates;
 
 pub use config::{InvalidRedisConfig, RedisLocksConfig};
 pub use locks::RedisLocks;
+pub use rates::RedisRates;

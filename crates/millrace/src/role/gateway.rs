@@ -1,7 +1,14 @@
 //! `millrace gateway`.
 
-use millrace_gateway::{Gateway, GatewayConfig};
-use millrace_service::config::Config;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ipnet::IpNet;
+use millrace_gateway::{ForwardedHeader, Gateway, GatewayConfig, Proxies, Rate, SharedRates};
+use millrace_locks::{RedisLocksConfig, RedisRates};
+use millrace_service::config::{self, Config};
 use millrace_service::transport::{Transport, remote};
 use millrace_service::{OnFailure, TaskGroup, http};
 use tokio::net::TcpListener;
@@ -43,13 +50,61 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     process.run(retire, std::future::ready(())).await
 }
 
+/// Why the gateway cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("`gateway.trusted_proxies`: `{0}` is neither an address nor a network such as 10.0.0.0/8")]
+pub struct InvalidProxy(String);
+
 /// What the gateway is told of the configuration.
 pub fn settings(config: &Config) -> Result<GatewayConfig, RoleError> {
     Ok(GatewayConfig {
+        proxies: proxies(&config.gateway)?,
+        shared_rates: shared_rates(&config.redis)?,
         sealing_keys: sealing::keys(&config.webhooks)?,
         body_limit: usize::try_from(config.gateway.body_limit).unwrap_or(usize::MAX),
         ..GatewayConfig::default()
     })
+}
+
+fn proxies(config: &config::GatewayConfig) -> Result<Proxies, InvalidProxy> {
+    let network = |text: &String| {
+        text.parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| InvalidProxy(text.clone()))
+    };
+    let trusted = config.trusted_proxies.iter().map(network);
+    Ok(Proxies {
+        trusted: trusted.collect::<Result<_, _>>()?,
+        header: match config.forwarded_header {
+            config::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
+            config::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
+        },
+    })
+}
+
+/// Where several gateways count together. Whether it is there is not asked.
+fn shared_rates(config: &config::RedisConfig) -> Result<Option<Arc<dyn SharedRates>>, RoleError> {
+    let Some(url) = &config.url else {
+        return Ok(None);
+    };
+    let rates = RedisRates::new(&RedisLocksConfig::new(url.expose()))?;
+    Ok(Some(Arc::new(OnRedis(rates))))
+}
+
+#[derive(Debug)]
+struct OnRedis(RedisRates);
+
+impl SharedRates for OnRedis {
+    fn take<'a>(
+        &'a self,
+        key: &'a str,
+        rate: Rate,
+    ) -> BoxFuture<'a, Result<Option<Duration>, String>> {
+        Box::pin(async move {
+            let taken = self.0.take(key, rate.interval, rate.burst).await;
+            taken.map_err(|error| error.to_string())
+        })
+    }
 }
 
 /// Serves the public API on `listener` until `tasks` stop.

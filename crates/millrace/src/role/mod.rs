@@ -46,6 +46,8 @@ pub enum RoleError {
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
     #[error(transparent)]
+    Proxy(#[from] gateway::InvalidProxy),
+    #[error(transparent)]
     Runtime(#[from] millrace_runtime::StartError),
     #[error(transparent)]
     Store(#[from] millrace_store::StoreError),

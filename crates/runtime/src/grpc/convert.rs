@@ -12,6 +12,9 @@ use millrace_types::{ErrorKind, Timestamp};
 use tonic::Status;
 use tracing::error;
 
+use crate::trigger::fire::Fired;
+use crate::trigger::webhook::answer::{Made, MadeBody};
+
 /// A database's failure as the caller may see it; the rest goes to the log.
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     internal(error.kind(), error)
@@ -187,6 +190,46 @@ pub(crate) fn execution(record: ExecutionRecord) -> pb::Execution {
         started_at: time(record.started_at),
         ended_at: time(record.ended_at),
         rerun_of: record.rerun_of.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+/// A started execution, and what has come of it already.
+pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
+    let Fired {
+        admitted,
+        ended,
+        answer,
+    } = fired;
+    let status = ended.as_ref().map_or(admitted.status, |e| e.status);
+    let answer_failed = matches!(answer, Some(Err(())));
+    let answer = answer.and_then(Result::ok);
+    let shows_execution = answer
+        .as_ref()
+        .is_none_or(|answer| answer.body == MadeBody::Execution);
+    pb::TriggerWorkflowResponse {
+        execution_id: admitted.id.to_string(),
+        status: status.to_string(),
+        duplicate: !admitted.fresh,
+        execution: ended.filter(|_| shows_execution).map(execution),
+        answer: answer.map(webhook_answer),
+        answer_failed,
+    }
+}
+
+fn webhook_answer(made: Made) -> pb::WebhookAnswer {
+    use pb::webhook_answer::Body;
+    let headers = made.headers.into_iter();
+    pb::WebhookAnswer {
+        status: made.status.into(),
+        headers: headers
+            .map(|(name, value)| pb::HttpHeader { name, value })
+            .collect(),
+        body: match made.body {
+            MadeBody::Empty => None,
+            MadeBody::Text(text) => Some(Body::Text(text)),
+            MadeBody::Json(json) => Some(Body::Json(json)),
+            MadeBody::Execution => Some(Body::Execution(true)),
+        },
     }
 }
 

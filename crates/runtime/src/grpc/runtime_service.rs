@@ -20,6 +20,7 @@ use crate::execution::ExecutionCoordinator;
 use crate::schedule::CronScheduler;
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::fire::{Fire, MAX_WAIT, fire};
+use crate::trigger::webhook::delivery::Target;
 
 /// The contract's side of the runtime.
 #[derive(Debug, Clone)]
@@ -273,16 +274,29 @@ impl WorkflowRuntimeService for RuntimeRpc {
             trigger: trigger.map(|id| (id, request.trigger_revision)),
             input: request.trigger_data_json,
             dedupe_key: Some(request.dedupe_key).filter(|key| !key.is_empty()),
+            request: request.request_json,
             wait,
             traceparent: trace_context::current().map(|trace| trace.to_string()),
         };
-        let (admitted, ended) = fire(&self.executions, asked).await.map_err(Failure::from)?;
-        let status = ended.as_ref().map_or(admitted.status, |e| e.status);
-        Ok(Response::new(pb::TriggerWorkflowResponse {
-            execution_id: admitted.id.to_string(),
-            status: status.to_string(),
-            duplicate: !admitted.fresh,
-            execution: ended.map(convert::execution),
+        let fired = fire(&self.executions, &self.webhooks, asked).await;
+        Ok(Response::new(convert::fired(fired.map_err(Failure::from)?)))
+    }
+
+    async fn test_webhook(
+        &self,
+        request: Request<pb::TestWebhookRequest>,
+    ) -> Result<Response<pb::TestWebhookResponse>, Status> {
+        let request = request.into_inner();
+        let target = Target {
+            deployment_id: convert::named("deployment", &request.deployment_id)?,
+            trigger_id: convert::named("trigger", &request.trigger_id)?,
+            revision: request.trigger_revision,
+        };
+        let name = Some(request.dedupe_name).filter(|name| !name.is_empty());
+        let tried = self.webhooks.try_out(target, request.request_json, name);
+        let tried = tried.await.map_err(Failure::from)?;
+        Ok(Response::new(pb::TestWebhookResponse {
+            dedupe_name: tried.name.unwrap_or_default(),
         }))
     }
 

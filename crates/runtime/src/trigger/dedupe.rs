@@ -34,10 +34,13 @@ fn trigger_prefix(kind: &str, id: &TriggerId) -> String {
     format!("{kind}{}:", &digest::text(&id.to_string())[..16])
 }
 
-/// A name that does not fit is known by its digest, behind a `#` that no
+/// A name that does not fit, in length or by its characters, is known by its digest, behind a `#` that no
 /// other name may start with.
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.len() + name.len() <= MAX && !name.starts_with('#') {
+    if prefix.len() + name.len() <= MAX
+        && !name.starts_with('#')
+        && !name.contains(char::is_control)
+    {
         format!("{prefix}{name}")
     } else {
         format!("{prefix}#{}", digest::text(name))

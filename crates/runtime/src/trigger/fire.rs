@@ -12,7 +12,9 @@ use millrace_store::{
 use millrace_types::{DeploymentId, ErrorKind, ExecutionId, TriggerId, TriggerKind};
 use serde::de::IgnoredAny;
 
-use super::dedupe;
+use super::webhook::answer::Made;
+use super::webhook::delivery::{Delivery, DeliveryError, Target};
+use super::{WebhookTriggerService, dedupe};
 use crate::execution::ExecutionCoordinator;
 
 /// Longest that a caller may wait for the end.
@@ -28,6 +30,9 @@ pub(crate) struct Fire {
     /// JSON text; empty means `null`.
     pub input: String,
     pub dedupe_key: Option<String>,
+    /// The whole delivery as JSON text; empty where nothing is evaluated
+    /// over it.
+    pub request: String,
     pub wait: Duration,
     pub traceparent: Option<String>,
 }
@@ -40,6 +45,8 @@ pub(crate) enum FireError {
     #[error("a dedupe key has 1 to 255 bytes and no control characters")]
     DedupeKey,
     #[error(transparent)]
+    Delivery(#[from] DeliveryError),
+    #[error(transparent)]
     Refused(WriteRefused),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -51,42 +58,69 @@ impl From<FireError> for Failure {
         match error {
             FireError::Input(_) | FireError::DedupeKey => Self::new(ErrorKind::Invalid, message),
             FireError::Refused(WriteRefused::Admission(refused)) => {
-                let reason = match refused {
-                    AdmissionRefused::DeploymentUnknown(_) => "",
-                    AdmissionRefused::DeploymentNotLive(..) => "not-live",
-                    AdmissionRefused::TriggerStale(_) => "stale-trigger",
-                    AdmissionRefused::TriggerDisabled(_) => "trigger-disabled",
-                };
-                Self::new(refused.kind(), message).with_reason(reason)
+                Self::new(refused.kind(), message).with_reason(reason(&refused))
             }
             FireError::Refused(refused) => crate::grpc::convert::write_failure(&refused),
+            FireError::Delivery(error) => error.into(),
             FireError::Store(error) => crate::grpc::convert::store_failure(&error),
         }
     }
 }
 
-/// Admits the execution, and waits for its end when asked to. The record is
-/// there when it ended in time.
+/// Names the rule that refused an admission.
+pub(crate) const fn reason(refused: &AdmissionRefused) -> &'static str {
+    match refused {
+        AdmissionRefused::DeploymentUnknown(_) => "",
+        AdmissionRefused::DeploymentNotLive(..) => "not-live",
+        AdmissionRefused::TriggerStale(_) => "stale-trigger",
+        AdmissionRefused::TriggerDisabled(_) => "trigger-disabled",
+    }
+}
+
+/// An execution that is durable.
+#[derive(Debug)]
+pub(crate) struct Fired {
+    pub admitted: Admitted,
+    /// Set when it ended in time.
+    pub ended: Option<ExecutionRecord>,
+    /// What the webhook's sender is answered, when it ended in time and the
+    /// webhook's author says it.
+    pub answer: Option<Result<Made, ()>>,
+}
+
+/// Admits the execution, and waits for its end when asked to.
 pub(crate) async fn fire(
     coordinator: &Arc<ExecutionCoordinator>,
+    webhooks: &WebhookTriggerService,
     fire: Fire,
-) -> Result<(Admitted, Option<ExecutionRecord>), FireError> {
+) -> Result<Fired, FireError> {
     let input = if fire.input.is_empty() {
         Bytes::from_static(b"null")
     } else {
         serde_json::from_str::<IgnoredAny>(&fire.input).map_err(FireError::Input)?;
         Bytes::from(fire.input)
     };
-    let dedupe = match fire.dedupe_key {
-        Some(key) if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) => {
-            return Err(FireError::DedupeKey);
+    if let Some(key) = &fire.dedupe_key
+        && (key.is_empty() || key.len() > 255 || key.chars().any(char::is_control))
+    {
+        return Err(FireError::DedupeKey);
+    }
+    let delivery = match fire.trigger {
+        Some((trigger_id, revision)) => {
+            let target = Target {
+                deployment_id: fire.deployment_id,
+                trigger_id,
+                revision,
+            };
+            let named = webhooks.deliver(target, fire.request, fire.dedupe_key);
+            named.await?
         }
-        Some(key) => Some(Dedupe {
-            key: dedupe::key(fire.trigger.as_ref().map(|(id, _)| id), &key),
-            keep: coordinator.config.dedupe_keep,
-        }),
-        None => None,
+        None => Delivery::named(fire.dedupe_key),
     };
+    let dedupe = delivery.name.as_deref().map(|name| Dedupe {
+        key: dedupe::key(fire.trigger.as_ref().map(|(id, _)| id), name),
+        keep: delivery.keep.unwrap_or(coordinator.config.dedupe_keep),
+    });
     let kind = if fire.trigger.is_some() {
         TriggerKind::Webhook
     } else {
@@ -115,5 +149,13 @@ pub(crate) async fn fire(
     } else {
         coordinator.wait_for_end(admitted.id, wait).await?
     };
-    Ok((admitted, ended))
+    let answer = match &ended {
+        Some(record) => delivery.answer(record).await,
+        None => None,
+    };
+    Ok(Fired {
+        admitted,
+        ended,
+        answer,
+    })
 }

@@ -2,6 +2,7 @@
 //! firing.
 
 pub(crate) mod dedupe;
+mod fields;
 pub(crate) mod fire;
 pub(crate) mod path;
 pub(crate) mod seal;
@@ -12,9 +13,11 @@ use std::sync::Arc;
 
 use millrace_store::Store;
 
-/// Finds the trigger behind a webhook path.
+/// Finds the trigger behind a webhook path, and evaluates what its author
+/// wants to know of a delivery.
 pub struct WebhookTriggerService {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) rules: webhook::rules::RulesCache,
 }
 
 impl std::fmt::Debug for WebhookTriggerService {

@@ -2,18 +2,18 @@
 
 use millrace_proto::Finding;
 use millrace_schedule::TriggerSchedule;
-use millrace_signature::{AuthSpec, Secret};
+use millrace_signature::Secret;
 use millrace_store::WebhookRoute;
 use millrace_types::TriggerKind;
 use serde_json::{Map, Value, json};
 
+use super::fields::Fields;
 use super::path;
-use crate::deployment::settings::{escape, finding};
+use super::webhook::options;
+use crate::deployment::settings::finding;
 
 /// Triggers of one deployment at most.
 const MAX_TRIGGERS: usize = 100;
-
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// A trigger that has been checked, in its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ fn read_one(item: &Value, at: &str, findings: &mut Vec<Finding>) -> Option<Trigg
     };
     let mut fields = Fields {
         members,
-        at,
+        at: at.into(),
         findings,
     };
     let kind = fields.kind();
@@ -106,13 +106,15 @@ fn read_one(item: &Value, at: &str, findings: &mut Vec<Finding>) -> Option<Trigg
 }
 
 fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option<TriggerSpec> {
-    fields.only(&[
-        "type", "name", "enabled", "path", "methods", "auth", "input", "respond",
-    ]);
+    const MEMBERS: [&str; 7] = [
+        "type", "name", "enabled", "path", "methods", "auth", "input",
+    ];
+    fields.only(&[&MEMBERS[..], &options::MEMBERS].concat());
     let methods = fields.methods();
     let auth = fields.auth();
     let input = fields.one_of("input", &["body", "request"]);
-    let respond = fields.one_of("respond", &["accepted", "result"]);
+    let mut further = Map::new();
+    options::read(fields, &mut further);
     let path = match fields.text("path") {
         Some(written) => path::read(&written)
             .map_err(|why| fields.fault("path", &why))
@@ -124,14 +126,16 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
             None
         }
     }?;
-    let spec = json!({
+    let mut spec = json!({
         "type": "webhook",
         "path": path.path,
         "methods": methods,
         "auth": auth.public_json(),
         "input": input,
-        "respond": respond,
     });
+    if let Value::Object(members) = &mut spec {
+        members.extend(further);
+    }
     Some(TriggerSpec {
         kind: TriggerKind::Webhook,
         name,
@@ -153,7 +157,7 @@ fn scheduled(
     name: Option<String>,
     enabled: bool,
 ) -> Option<TriggerSpec> {
-    let trigger = match TriggerSchedule::parse(item, fields.at) {
+    let trigger = match TriggerSchedule::parse(item, &fields.at) {
         Ok(trigger) => trigger,
         Err(faults) => {
             let faults = faults.into_iter();
@@ -171,132 +175,6 @@ fn scheduled(
         route: None,
         secrets: Vec::new(),
     })
-}
-
-/// The members of one trigger, with the place that findings name.
-struct Fields<'a> {
-    members: &'a Map<String, Value>,
-    at: &'a str,
-    findings: &'a mut Vec<Finding>,
-}
-
-impl Fields<'_> {
-    fn fault(&mut self, key: &str, message: &str) {
-        self.findings
-            .push(finding(&format!("{}/{}", self.at, escape(key)), message));
-    }
-
-    fn only(&mut self, known: &[&str]) {
-        let unknown: Vec<String> = self
-            .members
-            .keys()
-            .filter(|k| !known.contains(&k.as_str()))
-            .cloned()
-            .collect();
-        for key in unknown {
-            let message = format!("unknown member `{key}`; known: {}", known.join(", "));
-            self.fault(&key, &message);
-        }
-    }
-
-    fn kind(&mut self) -> Option<TriggerKind> {
-        let Some(text) = self.text("type") else {
-            if !self.members.contains_key("type") {
-                self.fault("type", "a trigger needs a type, such as \"webhook\"");
-            }
-            return None;
-        };
-        match text.parse() {
-            Ok(TriggerKind::Manual) => {
-                self.fault(
-                    "type",
-                    "every deployment can be started by hand; remove this trigger",
-                );
-                None
-            }
-            Ok(kind) => Some(kind),
-            Err(_) => {
-                let message =
-                    format!("`{text}` is not one of webhook, cron, interval, once, event");
-                self.fault("type", &message);
-                None
-            }
-        }
-    }
-
-    fn text(&mut self, key: &str) -> Option<String> {
-        match self.members.get(key) {
-            None => None,
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(_) => {
-                self.fault(key, "must be a string");
-                None
-            }
-        }
-    }
-
-    fn boolean(&mut self, key: &str, default: bool) -> bool {
-        match self.members.get(key) {
-            None => default,
-            Some(Value::Bool(value)) => *value,
-            Some(_) => {
-                self.fault(key, "must be true or false");
-                default
-            }
-        }
-    }
-
-    /// The first choice is the default.
-    fn one_of(&mut self, key: &str, choices: &[&'static str]) -> &'static str {
-        match self.text(key) {
-            None => choices[0],
-            Some(text) => choices
-                .iter()
-                .find(|c| **c == text)
-                .copied()
-                .unwrap_or_else(|| {
-                    let message = format!("`{text}` is not one of {}", choices.join(", "));
-                    self.fault(key, &message);
-                    choices[0]
-                }),
-        }
-    }
-
-    fn methods(&mut self) -> Vec<String> {
-        let items = match self.members.get("methods") {
-            None => return vec!["POST".into()],
-            Some(Value::Array(items)) if !items.is_empty() => items,
-            Some(_) => {
-                self.fault("methods", "must be a list of methods such as [\"POST\"]");
-                return Vec::new();
-            }
-        };
-        let mut methods = Vec::new();
-        for (i, item) in items.iter().enumerate() {
-            let method = item.as_str().unwrap_or_default().to_ascii_uppercase();
-            if METHODS.contains(&method.as_str()) {
-                methods.push(method);
-            } else {
-                let at = format!("{}/methods/{i}", self.at);
-                let message = format!("{item} is not one of {}", METHODS.join(", "));
-                self.findings.push(finding(&at, &message));
-            }
-        }
-        methods.sort();
-        methods.dedup();
-        methods
-    }
-
-    fn auth(&mut self) -> AuthSpec {
-        let Some(value) = self.members.get("auth") else {
-            return AuthSpec::none();
-        };
-        AuthSpec::parse(value, &format!("{}/auth", self.at)).unwrap_or_else(|faults| {
-            self.findings
-                .extend(faults.iter().map(|f| finding(&f.pointer, &f.message)));
-            AuthSpec::none()
-        })
-    }
 }
 
 #[cfg(test)]

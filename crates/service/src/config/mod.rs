@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use load::{Environment, Loaded, Sources};
 pub use origin::{ConfigError, Origin};
-pub use value::{LogFormat, PeerAddress, RuntimeEngine};
+pub use value::{ForwardedHeader, LogFormat, PeerAddress, RuntimeEngine};
 
 use crate::secret::{Secret, SecretUrl};
 
@@ -69,6 +69,11 @@ pub struct GatewayConfig {
     /// How long a gateway that was asked to stop still serves, with `/readyz`
     /// saying so: the time that load balancers need to notice.
     pub stop_delay: Duration,
+    /// Proxies that are believed about where a request comes from: addresses
+    /// or CIDR blocks.
+    pub trusted_proxies: Vec<String>,
+    /// Where they say so.
+    pub forwarded_header: ForwardedHeader,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -168,6 +173,8 @@ impl Default for GatewayConfig {
             orchestrator: Some(PeerAddress::from(local(50052))),
             body_limit: 1024 * 1024,
             stop_delay: Duration::from_secs(3),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
         }
     }
 }

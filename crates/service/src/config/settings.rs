@@ -39,6 +39,8 @@ settings! {
     "gateway.orchestrator" => gateway.orchestrator;
     "gateway.body_limit" => gateway.body_limit;
     "gateway.stop_delay" => gateway.stop_delay;
+    "gateway.trusted_proxies" => gateway.trusted_proxies;
+    "gateway.forwarded_header" => gateway.forwarded_header;
     "runtime.listen" => runtime.listen;
     "runtime.admin_listen" => runtime.admin_listen;
     "runtime.engine" => runtime.engine;

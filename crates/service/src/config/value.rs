@@ -231,6 +231,34 @@ impl Setting for LogFormat {
     }
 }
 
+/// The header in which proxies say whom they speak for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+impl Setting for ForwardedHeader {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        match text(raw, "a header")?.to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => Ok(Self::XForwardedFor),
+            "forwarded" => Ok(Self::Forwarded),
+            _ => Err("it is neither x-forwarded-for nor forwarded".to_owned()),
+        }
+    }
+
+    fn show(&self) -> Option<toml::Value> {
+        let name = match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        };
+        Some(name.into())
+    }
+}
+
 /// Where a peer listens: `http://host:port`. `host:port` is taken too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress(String);

@@ -28,6 +28,7 @@ pub async fn trigger(
         deployment_id: &deployment_id,
         trigger: None,
         dedupe_key,
+        request: None,
         wait: wait.unwrap_or_default(),
     };
     let input = payload::plain(&parts.headers, bytes)?;

@@ -6,7 +6,7 @@ use millrace_proto::Failure;
 use millrace_store::{StoreError, WebhookMatch};
 use millrace_types::ErrorKind;
 
-use super::{WebhookTriggerService, path};
+use crate::trigger::{WebhookTriggerService, path};
 
 /// What listens on a path.
 #[derive(Debug)]
