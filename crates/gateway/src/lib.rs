@@ -27,6 +27,7 @@ mod fields;
 mod gateway;
 mod json;
 mod media;
+mod openapi;
 mod problem;
 mod query;
 mod router;

@@ -9,6 +9,7 @@ use axum::routing::{any, get, post};
 use millrace_service::trace_context::TraceLayer;
 
 use crate::Gateway;
+use crate::openapi::openapi;
 use crate::problem::Problem;
 use crate::routes::{deployments, executions, health, triggers};
 use crate::webhooks;
@@ -43,6 +44,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/triggers/{id}/preview", get(triggers::preview))
         .route("/webhooks/{*path}", any(webhooks::receive))
         .route("/webhooks-test/{*path}", any(webhooks::try_out))
+        .route("/api/openapi.json", get(openapi))
         .route("/health", get(health::health))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

@@ -1,0 +1,42 @@
+//! `/api/triggers…`
+
+use http::Method;
+use millrace_types::TriggerId;
+
+use super::document::{Document, Operation, page_of, schema};
+use super::schemas::{amount, time};
+
+const TAG: &str = "triggers";
+const TRG: &str = TriggerId::PREFIX;
+
+pub fn describe(document: &mut Document) {
+    let fires = page_of(&schema("Fire"));
+    document.add(
+        &Method::GET,
+        "/api/triggers/{id}/fires",
+        Operation::new(
+            "listFires",
+            TAG,
+            "What became of each occurrence of a schedule, the newest first",
+        )
+        .of(TRG)
+        .query("from", time(), "Only occurrences then or later.")
+        .query("to", time(), "Only occurrences before.")
+        .paged()
+        .answers(200, "A page of the ledger.", &fires)
+        .problems(&[409]),
+    );
+    document.add(
+        &Method::GET,
+        "/api/triggers/{id}/preview",
+        Operation::new(
+            "previewSchedule",
+            TAG,
+            "The occurrences of a schedule to come, the soonest first",
+        )
+        .of(TRG)
+        .query("count", amount(), "How many.")
+        .answers(200, "The occurrences.", &fires)
+        .problems(&[409]),
+    );
+}
