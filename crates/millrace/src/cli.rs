@@ -208,6 +208,24 @@ pub enum ClientCommand {
     Executions(ExecutionsArgs),
     /// Show one execution and its history
     Execution(ExecutionArgs),
+    /// End an execution
+    Cancel(CancelArgs),
+    /// Run an execution once more, with its input and on its version
+    Rerun(RerunArgs),
+    /// List the versions of a deployment, the newest first
+    Versions(VersionsArgs),
+    /// Make an earlier version live, with its triggers and settings
+    Rollback(RollbackArgs),
+    /// Take no triggers until it is resumed; what runs goes on
+    Pause(DeploymentArgs),
+    /// Take triggers again
+    Resume(DeploymentArgs),
+    /// Archive a deployment; its history stays
+    Delete(DeploymentArgs),
+    /// List what became of each occurrence of a schedule, the newest first
+    Fires(FiresArgs),
+    /// List the occurrences of a schedule to come
+    Preview(PreviewArgs),
 }
 
 /// What every verb takes.
@@ -295,6 +313,85 @@ pub struct PageArgs {
 pub struct ExecutionArgs {
     #[arg(value_name = "ID")]
     pub id: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Kept with the execution
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RerunArgs {
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Where to begin
+    #[arg(long, value_name = "PLACE", default_value = "start")]
+    pub from: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// One deployment.
+#[derive(Debug, Args)]
+pub struct DeploymentArgs {
+    /// Its name or id
+    pub name: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VersionsArgs {
+    /// The deployment's name or id
+    pub name: String,
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The deployment's name or id
+    pub name: String,
+    /// The number of the version
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub version: u32,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct FiresArgs {
+    /// The id of a schedule, or the name or id of a deployment that has one
+    pub name: String,
+    /// Only occurrences then or later, such as 2026-12-01T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only occurrences before
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    #[command(flatten)]
+    pub page: PageArgs,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// The id of a schedule, or the name or id of a deployment that has one
+    pub name: String,
+    /// How many
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub count: u32,
     #[command(flatten)]
     pub server: ServerArgs,
 }

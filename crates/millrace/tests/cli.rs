@@ -406,3 +406,136 @@ async fn a_server_that_is_not_there_or_not_ours_is_said_so() {
         stderr(&output)
     );
 }
+
+const EXE: &str = "exe_01hzy3w5rge2x9jqmt6a8v4bkn";
+const TRG: &str = "trg_01hzy3w5rge2x9jqmt6a8v4bkn";
+
+#[tokio::test]
+async fn an_execution_is_cancelled_and_run_again() {
+    let (stub, server) = stub().await;
+    let execution = |status: &str| json!({"id": EXE, "status": status});
+    let cancel = format!("POST /api/executions/{EXE}/cancel");
+    stub.answer(&cancel, 202, &execution("RUNNING"));
+    let output = millrace(&server, &["cancel", EXE, "--reason", "enough"]).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(
+        stdout(&output),
+        format!("{EXE} RUNNING, its owner has been asked to end it\n")
+    );
+    stub.answer(&cancel, 200, &execution("CANCELLED"));
+    let output = millrace(&server, &["cancel", EXE]).await;
+    assert_eq!(stdout(&output), format!("{EXE} CANCELLED\n"));
+    let rerun = format!("POST /api/executions/{EXE}/rerun");
+    stub.answer(&rerun, 202, &json!({"executionId": "exe_new"}));
+    let output = millrace(&server, &["rerun", EXE]).await;
+    assert_eq!(stdout(&output), format!("exe_new rerun of {EXE}\n"));
+    assert_eq!(
+        stub.asked(),
+        [
+            (cancel.clone(), r#"{"reason":"enough"}"#.to_owned()),
+            (cancel, "{}".to_owned()),
+            (rerun, r#"{"from":"start"}"#.to_owned()),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_deployment_is_named_and_paused_rolled_back_and_deleted() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let now = |status: &str| json!({"id": ID, "name": "orders", "version": 2, "status": status});
+    for (verb, arguments, status) in [
+        ("pause", &["pause", "orders"][..], "PAUSED"),
+        ("resume", &["resume", "orders"], "DEPLOYED"),
+        ("rollback", &["rollback", "orders", "2"], "DEPLOYED"),
+    ] {
+        let request = format!("POST /api/deployments/{ID}/{verb}");
+        stub.answer(&request, 200, &now(status));
+        let output = millrace(&server, arguments).await;
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let line = format!("orders version 2 is {status} ({ID})\n");
+        assert_eq!(stdout(&output), line);
+    }
+    let (_, body) = stub.asked().pop().unwrap();
+    assert_eq!(body, r#"{"version":2}"#);
+    let output = millrace(&server, &["rollback", "orders", "0"]).await;
+    assert_eq!(code(&output), 2);
+
+    stub.answer(&format!("DELETE /api/deployments/{ID}"), 204, &"");
+    let output = millrace(&server, &["delete", "orders"]).await;
+    assert_eq!(stdout(&output), format!("orders is archived ({ID})\n"));
+    let output = millrace(&server, &["delete", "orders", "--json"]).await;
+    assert_eq!((stdout(&output), code(&output)), ("", 0));
+    let output = millrace(&server, &["delete", "unknown"]).await;
+    assert_eq!(code(&output), 1);
+}
+
+#[tokio::test]
+async fn versions_are_listed_and_the_live_one_marked() {
+    let (stub, server) = stub().await;
+    let version = |n: u32, live: bool| json!({"version": n, "workflowVersion": "1.0.0", "digest": "ab", "createdAt": "2026-12-01T09:00:00.5Z", "live": live});
+    let list = json!({"items": [version(2, true), version(1, false)], "next": null});
+    let request = format!("GET /api/deployments/{ID}/versions?limit=50");
+    stub.answer(&request, 200, &list);
+    let output = millrace(&server, &["versions", ID]).await;
+    assert_eq!(
+        stdout(&output),
+        "VERSION  LIVE  DOCUMENT  CREATED               DIGEST\n\
+         2        live  1.0.0     2026-12-01T09:00:00Z  ab\n\
+         1        -     1.0.0     2026-12-01T09:00:00Z  ab\n"
+    );
+}
+
+#[tokio::test]
+async fn the_schedule_of_a_deployment_is_found_by_its_name() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let schedule = |id: &str| json!({"id": id, "type": "cron", "cron": "0 2 * * *"});
+    let with = |triggers: Value| json!({"id": ID, "name": "orders", "triggers": triggers});
+    let deployment = format!("GET /api/deployments/{ID}");
+    let webhook = json!({"id": "trg_1", "type": "webhook", "path": "orders"});
+    stub.answer(&deployment, 200, &with(json!([webhook, schedule(TRG)])));
+    let fire = json!({"triggerId": TRG, "nominalAt": "2026-12-01T02:00:00Z",
+        "untilAt": "2026-12-01T02:00:00Z", "count": 1, "effectiveAt": "2026-12-01T02:01:07Z",
+        "outcome": "missed", "reason": "nobody was there", "executionId": null});
+    let list = json!({"items": [fire], "next": null});
+    let fires = format!("GET /api/triggers/{TRG}/fires?from=2026-12-01T00%3A00%3A00Z&limit=50");
+    stub.answer(&fires, 200, &list);
+    stub.answer(
+        &format!("GET /api/triggers/{TRG}/preview?count=3"),
+        200,
+        &list,
+    );
+    let table = "NOMINAL               EFFECTIVE             COUNT  OUTCOME  EXECUTION  REASON\n\
+                 2026-12-01T02:00:00Z  2026-12-01T02:01:07Z  1      missed   -          nobody was there\n";
+    let output = millrace(
+        &server,
+        &["fires", "orders", "--from", "2026-12-01T00:00:00Z"],
+    )
+    .await;
+    assert_eq!(stdout(&output), table, "{}", stderr(&output));
+    let output = millrace(&server, &["preview", TRG, "--count", "3"]).await;
+    assert_eq!(stdout(&output), table, "{}", stderr(&output));
+    let output = millrace(&server, &["preview", TRG, "--count", "3", "--json"]).await;
+    assert_eq!(stdout(&output), format!("{list}\n"));
+
+    stub.answer(
+        &deployment,
+        200,
+        &with(json!([schedule(TRG), schedule("trg_2")])),
+    );
+    let output = millrace(&server, &["fires", "orders"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("several schedules"),
+        "{}",
+        stderr(&output)
+    );
+    stub.answer(&deployment, 200, &with(json!([webhook])));
+    let output = millrace(&server, &["preview", "orders"]).await;
+    assert!(
+        stderr(&output).contains("has no schedule"),
+        "{}",
+        stderr(&output)
+    );
+}

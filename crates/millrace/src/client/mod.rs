@@ -1,15 +1,22 @@
 //! The command line's verbs: each calls the public HTTP API of a running
 //! server, as any other client would.
 
+mod cancel;
+mod delete;
 mod deploy;
 mod deployments;
 mod execution;
 mod executions;
+mod fires;
+mod pause;
 mod plan;
 mod problem;
+mod rerun;
+mod rollback;
 mod server;
 mod table;
 mod trigger;
+mod versions;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -36,6 +43,10 @@ pub enum ClientError {
     NoSuchDeployment(String),
     #[error("several deployments are named `{name}`; give an id: {ids}")]
     Ambiguous { name: String, ids: String },
+    #[error("deployment `{0}` has no schedule")]
+    NoSchedule(String),
+    #[error("deployment `{name}` has several schedules; give the id of one: {triggers}")]
+    SeveralSchedules { name: String, triggers: String },
     /// It was waited for, and it did not end well. All is said already.
     #[error("")]
     NotSucceeded,
@@ -81,6 +92,15 @@ async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Deployments(args) => deployments::run(args).await,
         ClientCommand::Executions(args) => executions::run(args).await,
         ClientCommand::Execution(args) => execution::run(args).await,
+        ClientCommand::Cancel(args) => cancel::run(args).await,
+        ClientCommand::Rerun(args) => rerun::run(args).await,
+        ClientCommand::Versions(args) => versions::run(args).await,
+        ClientCommand::Rollback(args) => rollback::run(args).await,
+        ClientCommand::Pause(args) => pause::run(args, "pause").await,
+        ClientCommand::Resume(args) => pause::run(args, "resume").await,
+        ClientCommand::Delete(args) => delete::run(args).await,
+        ClientCommand::Fires(args) => fires::fires(args).await,
+        ClientCommand::Preview(args) => fires::preview(args).await,
     }
 }
 

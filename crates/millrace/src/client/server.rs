@@ -1,8 +1,9 @@
 //! The HTTP API of a running server.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use serde_json::Value;
 use url::Url;
 
@@ -64,7 +65,7 @@ impl Server {
             .await
     }
 
-    /// Posts `body`, which is JSON text; `wait` is what the server was asked
+    /// Posts `body`, which is JSON text or nothing; `wait` is what the server was asked
     /// to wait on top.
     pub async fn post(
         &self,
@@ -80,6 +81,11 @@ impl Server {
             PATIENCE + wait,
         )
         .await
+    }
+
+    pub async fn delete(&self, path: &[&str]) -> Result<Answer, ClientError> {
+        self.ask(Method::DELETE, self.url(path), None, PATIENCE)
+            .await
     }
 
     /// A page of the list at `path`.
@@ -142,7 +148,7 @@ impl Server {
             .request(method, url)
             .timeout(patience)
             .header(header::ACCEPT, "application/json, application/problem+json");
-        if let Some(body) = body {
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
             request = request
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(body);
@@ -158,12 +164,24 @@ impl Server {
             reason,
         };
         let text = String::from_utf8(bytes.into()).map_err(|error| foreign(error.to_string()))?;
-        let json = serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?;
+        let json = if status == StatusCode::NO_CONTENT {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?
+        };
         Ok(Answer { text, json })
     }
 }
 
 impl Answer {
+    /// As it came; nothing when it had no body.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.text.trim_end() {
+            "" => Ok(()),
+            text => writeln!(out, "{text}"),
+        }
+    }
+
     /// The members of a list.
     pub fn items(&self) -> &[Value] {
         self.json["items"].as_array().map_or(&[], Vec::as_slice)
