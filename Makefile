@@ -10,7 +10,7 @@ WORKSPACE := --workspace --locked
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-runtime test-integration-runtime coverage bench-accept bench-start
+.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept bench-start
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test-runtime: ## Unit tests only: no servers, in seconds
 test-integration-runtime: ## Integration tests only, on real PostgreSQL and Redis
 	$(CARGO) test $(WORKSPACE) --test '*' --no-run
 	scripts/with-services $(CARGO) test $(WORKSPACE) --test '*' --no-fail-fast
+
+test-openapi: ## Every call of /api/openapi.json, with made-up and derived values: some minutes
+	MILLRACE_OPENAPI=thorough $(CARGO) test --locked -p millrace --test openapi -- --nocapture
 
 coverage: ## Line coverage of all tests; fails under 85 %
 	@scripts/coverage

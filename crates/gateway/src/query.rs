@@ -41,6 +41,13 @@ impl<'a> Query<'a> {
                 format!("`{name}` is given more than once."),
             ));
         }
+        // No text that is stored has one, and databases refuse it as a key.
+        if found.as_ref().is_some_and(|value| value.contains('\0')) {
+            return Err(Problem::parameter(
+                name,
+                format!("`{name}` must not contain the character U+0000."),
+            ));
+        }
         Ok(found.filter(|value| !value.is_empty()))
     }
 
@@ -164,6 +171,7 @@ mod tests {
             "limit=-1",
             "limit=x",
             "limit=1&limit=2",
+            "limit=%00",
         ] {
             assert!(limit(bad).is_err(), "{bad} was taken");
         }

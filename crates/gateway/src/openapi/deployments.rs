@@ -41,7 +41,8 @@ pub fn describe(document: &mut Document) {
             )
             .answers(201, "A version was made.", &deployment)
             .answers(200, "Exactly this was live already.", &deployment)
-            .leads_to("/id", NEXT)
+            .leads_to(201, "/id", NEXT)
+            .leads_to(200, "/id", NEXT)
             .problems(&[409]),
     );
     add(
@@ -58,7 +59,7 @@ pub fn describe(document: &mut Document) {
             )
             .paged()
             .answers(200, "A page.", &page_of(&deployment))
-            .leads_to("/items/0/id", NEXT),
+            .leads_to(200, "/items/0/id", NEXT),
     );
     add(
         Method::GET,
@@ -136,7 +137,7 @@ pub fn describe(document: &mut Document) {
             &json!({"orderId": "A-1"}),
         )
         .answers(200, "It has ended, in whatever way.", &schema("Execution"))
-        .leads_to("/id", super::executions::NEXT)
+        .leads_to(200, "/id", super::executions::NEXT)
         .answers(202, "It is durable.", &schema("Accepted"))
         .problems(&[409, 429]),
     );

@@ -179,24 +179,19 @@ impl Operation {
         self
     }
 
-    /// What can be asked next: `operation` takes as its path's id what the
-    /// body of the answers so far has at `pointer`.
+    /// What can be asked after the answer with `status`: the operations take
+    /// as their path's id what its body has at `pointer`.
     #[must_use]
-    pub fn leads_to(mut self, pointer: &str, operations: &[&str]) -> Self {
-        for answer in self.answers.values_mut() {
-            let links: Map<String, Value> = operations
-                .iter()
-                .map(|operation| {
-                    let id = format!("$response.body#{pointer}");
-                    let link = json!({"operationId": operation, "parameters": {"id": id}});
-                    ((*operation).to_owned(), link)
-                })
-                .collect();
-            match answer.get_mut("links").and_then(Value::as_object_mut) {
-                Some(known) => known.extend(links),
-                None => answer["links"] = Value::Object(links),
-            }
-        }
+    pub fn leads_to(mut self, status: u16, pointer: &str, operations: &[&str]) -> Self {
+        let links: Map<String, Value> = operations
+            .iter()
+            .map(|operation| {
+                let id = format!("$response.body#{pointer}");
+                let link = json!({"operationId": operation, "parameters": {"id": id}});
+                ((*operation).to_owned(), link)
+            })
+            .collect();
+        self.answers[&status.to_string()]["links"] = Value::Object(links);
         self
     }
 

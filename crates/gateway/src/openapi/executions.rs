@@ -43,7 +43,7 @@ pub fn describe(document: &mut Document) {
                 "A page, without inputs and outputs.",
                 &page_of(&schema("ExecutionSummary")),
             )
-            .leads_to("/items/0/id", NEXT)
+            .leads_to(200, "/items/0/id", NEXT)
             .problems(&[404]),
     );
     add(
@@ -91,7 +91,7 @@ pub fn describe(document: &mut Document) {
         .of(EXE)
         .json(false, &from, &json!({"from": "start"}))
         .answers(202, "The new one is durable.", &schema("Accepted"))
-        .leads_to("/executionId", NEXT)
+        .leads_to(202, "/executionId", NEXT)
         .problems(&[409, 429]),
     );
 }

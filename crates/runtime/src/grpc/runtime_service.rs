@@ -449,6 +449,10 @@ impl WorkflowRuntimeService for RuntimeRpc {
         let request = request.into_inner();
         let id: ExecutionId = convert::named("execution", &request.execution_id)?;
         let page = convert::page(request.cursor, request.limit)?;
+        let sequence = |cursor: &String| cursor.parse::<i64>().is_ok_and(|seq| seq >= 0);
+        if !page.cursor.as_ref().is_none_or(sequence) {
+            return Err(convert::invalid("cursor", "the cursor is none of this list").into());
+        }
         let page = self
             .executions
             .store
