@@ -10,7 +10,7 @@ WORKSPACE := --workspace --locked
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept bench-start
+.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept bench-execute bench-start
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ coverage: ## Line coverage of all tests; fails under 85 %
 bench-accept: ## Webhook accepts per second, as a ratio against pgbench
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
 	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace accept
+
+bench-execute: ## Executions per second, of one step and of three calls
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace execute
 
 bench-start: ## Time from start to ready, and idle memory
 	$(CARGO) build --release --locked -p millrace -p millrace-bench

@@ -4,14 +4,18 @@
 //!
 //! - `accept`: webhook accepts per second against single-row inserts by
 //!   pgbench, and how fast the accepted executions drain.
+//! - `execute`: executions per second from the request to the result, of one
+//!   step and of three calls, against the same.
 //! - `start`: time from start to ready, and memory when idle.
 //!
-//! Run them through `make bench-accept` and `make bench-start`, which build
-//! the release binary and bring a PostgreSQL along.
+//! Run them through `make bench-accept`, `make bench-execute` and `make
+//! bench-start`, which build the release binary and bring a PostgreSQL along.
 
 mod accept;
+mod execute;
 mod http;
 mod load;
+mod noop;
 mod pgbench;
 mod server;
 mod start;
@@ -42,6 +46,15 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         clients: usize,
     },
+    /// Executions per second, to their end; needs DATABASE_URL and pgbench.
+    Execute {
+        /// Seconds that each load lasts.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Connections that wait for an end at once.
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+    },
     /// Time to ready and idle memory of `millrace dev`.
     Start {
         #[arg(long, default_value_t = 10)]
@@ -65,6 +78,9 @@ fn main() -> ExitCode {
         match arguments.bench {
             Bench::Accept { seconds, clients } => {
                 accept::run(&arguments.binary, Duration::from_secs(seconds), clients).await
+            }
+            Bench::Execute { seconds, clients } => {
+                execute::run(&arguments.binary, Duration::from_secs(seconds), clients).await
             }
             Bench::Start { runs } => start::run(&arguments.binary, runs).await,
         }

@@ -63,7 +63,14 @@ async fn prepared(data: &Path, pricing: &Service) -> Millrace {
 /// document's examples and the edges of its schemas are tried.
 fn effort() -> &'static [&'static str] {
     match std::env::var("MILLRACE_OPENAPI").as_deref() {
-        Ok("thorough") => &["--max-examples", "30", "--max-time", "300"],
+        Ok("thorough") => &[
+            "--max-examples",
+            "30",
+            "--max-time",
+            "300",
+            "--generation-database",
+            "none",
+        ],
         _ => &[
             "--phases",
             "examples,coverage",
@@ -85,7 +92,7 @@ async fn nothing_is_answered_that_the_document_does_not_say() {
         .args(["-m", "schemathesis.cli", "run"])
         .arg(millrace.url("/api/openapi.json"))
         .args(["--checks", CHECKS, "--no-color", "--continue-on-failure"])
-        .args(["--request-timeout", "60", "--generation-database", "none"])
+        .args(["--request-timeout", "60"])
         .args(effort())
         .env("PYTHONPATH", packages)
         .current_dir(data.path())

@@ -46,6 +46,23 @@ pub fn describe(document: &mut Document) {
             .problems(&[409]),
     );
     add(
+        Method::POST,
+        "/api/deployments/plan",
+        op(
+            "planDeployment",
+            "What a deploy of the same body would do; changes nothing",
+        )
+        .body(
+            true,
+            json!({
+                "application/json": {"schema": bundle(true), "example": example()},
+                "application/yaml": {"schema": {"type": "string"}, "example": DOCUMENT},
+            }),
+        )
+        .answers(200, "The plan, or what prevents it.", &schema("Plan"))
+        .problems(&[404, 409]),
+    );
+    add(
         Method::GET,
         "/api/deployments",
         op("listDeployments", "What is deployed, by name")

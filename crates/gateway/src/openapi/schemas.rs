@@ -16,6 +16,7 @@ pub fn all() -> Value {
         "Deployment": deployment(),
         "Trigger": trigger(),
         "Version": version(),
+        "Plan": plan(),
         "Accepted": accepted(),
         "Execution": execution(true),
         "ExecutionSummary": execution(false),
@@ -150,6 +151,46 @@ fn version() -> Value {
             "digest": {"type": "string"},
             "createdAt": time(),
             "live": {"type": "boolean"},
+        }),
+    )
+}
+
+fn plan() -> Value {
+    let findings = json!({"type": "array", "items": schema("Finding")});
+    let changes = json!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["op", "pointer", "before", "after"],
+            "properties": {
+                "op": {"type": "string", "enum": ["add", "remove", "replace"]},
+                "pointer": {"type": "string"},
+            },
+        },
+    });
+    let plan = json!({
+        "type": ["object", "null"],
+        "required": ["action", "status", "triggers", "changes", "truncated", "fires"],
+        "properties": {
+            "action": {"type": "string", "enum": ["create", "none", "update", "restore", "revive"]},
+            "deploymentId": nullable(id(DeploymentId::PREFIX)),
+            "workflowId": nullable(id(WorkflowId::PREFIX)),
+            "status": one_of(DeploymentStatus::ALL),
+            "liveVersion": {"type": ["integer", "null"], "minimum": 1},
+            "version": {"type": ["integer", "null"], "minimum": 1},
+            "triggers": {"type": "array", "items": {"type": "object"}},
+            "changes": changes,
+            "truncated": {"type": "boolean"},
+            "fires": {"type": "array", "items": {"type": "object"}},
+        },
+    });
+    object(
+        &["valid", "diagnostics", "warnings", "plan"],
+        json!({
+            "valid": {"type": "boolean"},
+            "diagnostics": findings,
+            "warnings": findings,
+            "plan": plan,
         }),
     )
 }

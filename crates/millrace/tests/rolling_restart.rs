@@ -1,0 +1,308 @@
+//! Three processes of each role on PostgreSQL and Redis, restarted one after
+//! the other under load, as a rolling update does: nobody notices.
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use millrace_testkit::{PrivateRedis, TestDatabase, eventually, free_port};
+use serde_json::{Value, json};
+use support::echo::Echo;
+use support::{Millrace, PATIENCE, command};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+const INSTANCES: usize = 3;
+/// Posts are sent in bursts of this many, so often: 300 in a second.
+const BURST: usize = 6;
+const EVERY: Duration = Duration::from_millis(20);
+/// Posts under way at once: a machine that cannot keep up slows the load down.
+const AT_ONCE: usize = 256;
+/// Every so many posts, the workflow makes a call.
+const CALLS_EVERY: usize = 20;
+
+/// What stands in front of the gateways: it sends requests to those that say
+/// that they are ready, as endpoints of a Kubernetes service do.
+struct Balancer {
+    urls: Vec<String>,
+    ready: Vec<AtomicBool>,
+    turn: AtomicUsize,
+    client: reqwest::Client,
+}
+
+impl Balancer {
+    fn new(urls: Vec<String>) -> Arc<Self> {
+        let ready = urls.iter().map(|_| AtomicBool::new(false)).collect();
+        Arc::new(Self {
+            urls,
+            ready,
+            turn: AtomicUsize::new(0),
+            client: support::client(),
+        })
+    }
+
+    /// Looks who is ready, again and again.
+    async fn watch(self: Arc<Self>) {
+        loop {
+            for (url, ready) in self.urls.iter().zip(&self.ready) {
+                let asked = self.client.get(format!("{url}/readyz"));
+                let answer = asked.timeout(Duration::from_secs(2)).send().await;
+                let is = answer.is_ok_and(|answer| answer.status().is_success());
+                ready.store(is, Ordering::Relaxed);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn is_ready(&self, index: usize) -> bool {
+        self.ready[index].load(Ordering::Relaxed)
+    }
+
+    fn pick(&self) -> &str {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let index = (0..self.urls.len())
+            .map(|step| (first + step) % self.urls.len())
+            .find(|index| self.is_ready(*index))
+            .expect("one gateway at least is ready");
+        &self.urls[index]
+    }
+
+    /// Posts one order; the id of its execution, or what went wrong.
+    async fn post(&self, n: usize) -> Result<String, String> {
+        let url = format!("{}/webhooks/load", self.pick());
+        let request = support::post_json(&self.client, &url, &json!({"n": n}));
+        let answer = request.send().await.map_err(|e| format!("{n}: {e:?}"))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|e| format!("{n}: {e:?}"))?;
+        if status != 202 {
+            return Err(format!("{n}: {status} {text}"));
+        }
+        let body: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        Ok(body["executionId"].as_str().expect("an id").to_owned())
+    }
+}
+
+/// Posts at a steady rate until it is told to stop; each answer in turn.
+async fn load(balancer: Arc<Balancer>, stop: Arc<AtomicBool>) -> Vec<Result<String, String>> {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut posts = JoinSet::new();
+    let mut answers = Vec::new();
+    let mut clock = tokio::time::interval(EVERY);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next = 0;
+    while !stop.load(Ordering::Relaxed) {
+        clock.tick().await;
+        for _ in 0..BURST {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("open");
+            let (balancer, n) = (Arc::clone(&balancer), next);
+            next += 1;
+            posts.spawn(async move {
+                let answer = balancer.post(n).await;
+                drop(slot);
+                answer
+            });
+        }
+        while let Some(done) = posts.try_join_next() {
+            answers.push(done.unwrap());
+        }
+    }
+    answers.extend(posts.join_all().await);
+    answers
+}
+
+/// One process of a role, which can be started again in the same place.
+struct Place {
+    role: &'static str,
+    address: String,
+    settings: Vec<(&'static str, String)>,
+    process: Option<Millrace>,
+}
+
+impl Place {
+    async fn start(role: &'static str, settings: &[(&'static str, String)]) -> Self {
+        let mut place = Self {
+            role,
+            address: format!("127.0.0.1:{}", free_port()),
+            settings: settings.to_vec(),
+            process: None,
+        };
+        place.launch().await;
+        place
+    }
+
+    async fn launch(&mut self) {
+        let arguments = [self.role, "--ready-json", "--listen", &self.address];
+        let settings: Vec<(&str, &str)> = self
+            .settings
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        self.process = Some(Millrace::start(&arguments, &settings).await);
+    }
+
+    async fn restart(&mut self) {
+        let process = self.process.take().expect("it runs");
+        let ended = process.terminate().await;
+        assert!(
+            ended.success(),
+            "{} at {}: {ended}",
+            self.role,
+            self.address
+        );
+        self.launch().await;
+    }
+}
+
+async fn several(role: &'static str, settings: &[(&'static str, String)]) -> Vec<Place> {
+    let mut places = Vec::new();
+    for _ in 0..INSTANCES {
+        places.push(Place::start(role, settings).await);
+    }
+    places
+}
+
+fn addresses(places: &[Place]) -> String {
+    let all: Vec<_> = places.iter().map(|place| place.address.as_str()).collect();
+    all.join(",")
+}
+
+/// All executions, page by page.
+async fn all_executions(gateway: &Millrace) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/executions?limit=1000{cursor}");
+        let (status, page) = gateway.get(&path).await;
+        assert_eq!(status, 200, "{page:#}");
+        all.extend(page["items"].as_array().unwrap().iter().cloned());
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_of_every_role_under_load_is_noticed_by_nobody() {
+    let database = TestDatabase::create().await;
+    let redis = PrivateRedis::start().await;
+    let stores = [
+        ("DATABASE_URL", database.url.clone()),
+        ("REDIS_URL", redis.url()),
+    ];
+    let migrated = command(&["migrate"], &[(stores[0].0, stores[0].1.as_str())])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&migrated.stderr);
+    assert!(migrated.status.success(), "{said}");
+    let egress = ("MILLRACE_ENGINE__EGRESS__ALLOW", "loopback".to_owned());
+    let drain = ("MILLRACE_ENGINE__DRAIN", "5s".to_owned());
+    let mut engines = several("engine", &[egress, drain]).await;
+    let mut settings = stores.to_vec();
+    settings.push(("MILLRACE_RUNTIME__ENGINE", addresses(&engines)));
+    settings.push(("MILLRACE_RUNTIME__DRAIN", "5s".to_owned()));
+    // Three processes share one server with the tests that run beside this.
+    settings.push(("MILLRACE_DATABASE__MAX_CONNECTIONS", "8".to_owned()));
+    let mut runtimes = several("runtime", &settings).await;
+    let settings = [("MILLRACE_GATEWAY__RUNTIME", addresses(&runtimes))];
+    let mut gateways = several("gateway", &settings).await;
+
+    let echo = Echo::start().await;
+    let document = format!(
+        "document: {{dsl: 1.0.3, namespace: test, name: load, version: 1.0.0}}\n\
+         do:\n\
+         - keep:\n    set: {{n: '${{ .n }}'}}\n\
+         - some:\n    if: .n % {CALLS_EVERY} == 0\n    call: http\n    with: {{method: post, endpoint: \"{}/n\", body: {{n: '${{ .n }}'}}}}\n    output: {{as: .body}}\n",
+        echo.url
+    );
+    let gateway = gateways[0].process.as_ref().unwrap();
+    gateway.deploy(&document, "load").await;
+
+    let urls = gateways
+        .iter()
+        .map(|gateway| format!("http://{}", gateway.address))
+        .collect();
+    let balancer = Balancer::new(urls);
+    let mut watching = JoinSet::new();
+    watching.spawn(Arc::clone(&balancer).watch());
+    let until_ready = async |index: usize| {
+        eventually(PATIENCE, || async {
+            if balancer.is_ready(index) {
+                Ok(())
+            } else {
+                Err(format!("gateway {index} is not ready"))
+            }
+        })
+        .await;
+    };
+    for index in 0..INSTANCES {
+        until_ready(index).await;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut loading = JoinSet::new();
+    loading.spawn(load(Arc::clone(&balancer), Arc::clone(&stop)));
+
+    for engine in &mut engines {
+        engine.restart().await;
+    }
+    for runtime in &mut runtimes {
+        runtime.restart().await;
+    }
+    for (index, gateway) in gateways.iter_mut().enumerate() {
+        gateway.restart().await;
+        until_ready(index).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answers = loading.join_next().await.unwrap().unwrap();
+
+    let failed: Vec<_> = answers.iter().filter_map(|a| a.as_ref().err()).collect();
+    let count = answers.len();
+    assert!(
+        failed.is_empty(),
+        "{} of {count} failed: {:#?}",
+        failed.len(),
+        failed.iter().take(5).collect::<Vec<_>>()
+    );
+    let acknowledged: HashSet<&str> = answers.iter().flatten().map(String::as_str).collect();
+    assert_eq!(
+        acknowledged.len(),
+        count,
+        "two posts got the same execution"
+    );
+
+    let gateway = gateways[0].process.as_ref().unwrap();
+    let executions = eventually(PATIENCE, || async {
+        let all = all_executions(gateway).await;
+        let open = all.iter().filter(|e| e["status"] != "SUCCEEDED").count();
+        if open == 0 {
+            Ok(all)
+        } else {
+            Err(format!("{open} of {} not succeeded", all.len()))
+        }
+    })
+    .await;
+    // Exactly what was acknowledged: nothing lost, and nothing twice.
+    let existing: HashSet<&str> = executions
+        .iter()
+        .map(|e| e["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(existing.len(), executions.len());
+    assert_eq!(existing, acknowledged);
+    // Repeated calls, if any, have the key of the first.
+    let (mut numbers, mut keys) = (HashSet::new(), HashSet::new());
+    for call in echo.calls() {
+        numbers.insert(call.body["n"].as_u64().unwrap());
+        keys.insert(call.headers["idempotency-key"].to_str().unwrap().to_owned());
+    }
+    assert_eq!(numbers.len(), count.div_ceil(CALLS_EVERY));
+    assert_eq!(keys.len(), numbers.len());
+    println!(
+        "{count} posts, {} calls, {} instances restarted",
+        numbers.len(),
+        3 * INSTANCES
+    );
+}
