@@ -31,7 +31,7 @@ pub struct Route {
     /// Where requests may come from; `None`: from anywhere.
     pub allow: Option<Vec<IpNet>>,
     pub rate: Option<Rate>,
-    body_limit: Option<u64>,
+    pub(super) body_limit: Option<u64>,
     /// Whether the runtime evaluates expressions over the whole request.
     pub expressions: bool,
 }
