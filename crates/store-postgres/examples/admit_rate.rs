@@ -108,6 +108,7 @@ fn bundle() -> NewDeployment {
         source: "{}".into(),
         config_json: "{}".into(),
         labels: std::collections::BTreeMap::new(),
+        settings: millrace_store::DeploymentSettings::default(),
         triggers: Vec::new(),
     }
 }

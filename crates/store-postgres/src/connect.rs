@@ -1,9 +1,11 @@
 //! The connections, how each is set up, and how long anything may take.
 
 use std::str::FromStr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millrace_store::StoreError;
+use millrace_store::fair::Turn;
+use millrace_store::{SlotRules, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Executor, PgConnection};
 use tracing::warn;
@@ -22,6 +24,9 @@ pub struct PostgresStore {
     /// For operations that are allowed to take long: migrations.
     pub(crate) options: PgConnectOptions,
     operation_timeout: Duration,
+    pub(crate) slots: SlotRules,
+    /// The deployment that a fair claim has served last.
+    pub(crate) turn: Arc<Mutex<Turn>>,
 }
 
 impl PostgresStore {
@@ -64,9 +69,18 @@ impl PostgresStore {
             pool,
             options,
             operation_timeout: config.operation_timeout(),
+            slots: SlotRules::default(),
+            turn: Arc::default(),
         };
         store.bounded(store.check_server()).await?;
         Ok(store)
+    }
+
+    /// With rules for concurrency limits; without, keys cannot be evaluated.
+    #[must_use]
+    pub fn with_slot_rules(mut self, rules: SlotRules) -> Self {
+        self.slots = rules;
+        self
     }
 
     /// Closes the connections once they are idle.

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_store::StoreError;
@@ -38,6 +39,11 @@ pub(crate) fn bytes(value: Option<Vec<u8>>) -> Option<Bytes> {
 /// A counter, which never goes below zero.
 pub(crate) fn counter(value: i64) -> u64 {
     value.cast_unsigned()
+}
+
+/// Microseconds, which are never below zero.
+pub(crate) fn duration(micros: i64) -> Duration {
+    Duration::from_micros(micros.max(0).cast_unsigned())
 }
 
 pub(crate) fn version(value: i32) -> u32 {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_store::Store;
 use millrace_store::conformance::Fixture;
+use millrace_store::conformance::concurrency::rules;
 use millrace_store_postgres::{PostgresConfig, PostgresStore};
 use millrace_testkit::TestDatabase;
 use sqlx::{Connection, Executor, PgConnection};
@@ -39,7 +40,10 @@ async fn make_store() -> (Arc<dyn Store>, Guard) {
         max_connections: 8,
         ..PostgresConfig::new(&database.url)
     };
-    let store = PostgresStore::connect(&config).await.unwrap();
+    let store = PostgresStore::connect(&config)
+        .await
+        .unwrap()
+        .with_slot_rules(rules());
     store.migrate().await.unwrap();
     (Arc::new(store), Guard { database })
 }

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use millrace_store::{Claimed, FrameRecord, StoreError};
+use millrace_store::settings::back_off;
+use millrace_store::{Claimed, FrameRecord, Limits, StoreError};
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::store_error;
-use crate::incarnation::is_alive;
-use crate::row::Columns;
+use crate::fair;
+use crate::incarnation::{is_alive, micros};
+use crate::row::{Columns, duration};
 use crate::rows::json;
 
 const DUE: &str = "
@@ -27,7 +29,19 @@ const TAKE: &str = "
         started_at = coalesce(started_at, ?2)
     WHERE id IN (SELECT value FROM json_each(?3))
     RETURNING id, deployment_id, workflow_id, version, trigger_kind, trigger_id, epoch, input,
-        started_at, checkpoint_seq, next_event_seq, traceparent, cancel_reason";
+        started_at, checkpoint_seq, next_event_seq, traceparent, cancel_reason, start_by,
+        deadline_at, idle_timeout, slot";
+
+const BACK_OFF: &str = "
+    UPDATE executions
+    SET status = 'PENDING', owner = NULL, epoch = epoch + 1, failed_starts = failed_starts + 1,
+        wake_at = iif(cancel_reason IS NOT NULL, ?4,
+            min(?4 + (?5 ->> min(failed_starts, json_array_length(?5) - 1)),
+                ifnull(deadline_at, 9223372036854775807)))
+    WHERE id = ?1 AND owner = ?2 AND epoch = ?3";
+
+/// Back-off grows no more after this many failures.
+const PAUSES: u32 = 8;
 
 const OWNED: &str = "SELECT id, epoch FROM executions WHERE owner = ?1 LIMIT 10000";
 
@@ -52,14 +66,23 @@ impl SqliteStore {
         if !is_alive(connection, owner, now).await? {
             return Ok(Vec::new());
         }
-        let due: Vec<String> = sqlx::query_scalar(DUE)
+        let mut due: Vec<String> = sqlx::query_scalar(DUE)
             .bind(now)
-            .bind(limit)
+            .bind(i64::from(limit) + 1)
             .fetch_all(&mut *connection)
             .await
             .map_err(store_error)?;
-        if due.is_empty() {
+        if due.is_empty() || limit == 0 {
             return Ok(Vec::new());
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if due.len() > limit {
+            let mut chosen = fair::choose(connection, &self.turn, limit, now).await?;
+            // What no round looked at comes by its age.
+            let rest = due.into_iter().filter(|id| !chosen.contains(id));
+            let rest: Vec<_> = rest.take(limit - chosen.len()).collect();
+            chosen.extend(rest);
+            due = chosen;
         }
         let claimed = take(connection, owner, now, &due).await?;
         transaction.commit().await.map_err(store_error)?;
@@ -112,6 +135,29 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    pub(crate) async fn give_back_for_later(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        let pauses: Vec<i64> = (0..PAUSES).map(|n| micros(back_off(n))).collect();
+        let (mut transaction, now) = self.write().await?;
+        let done = sqlx::query(BACK_OFF)
+            .bind(id.to_string())
+            .bind(owner.to_string())
+            .bind(epoch.cast_signed())
+            .bind(now)
+            .bind(json(&pauses))
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
 /// Makes `owner` the owner of these, in their order.
 async fn take(
     connection: &mut SqliteConnection,
@@ -140,7 +186,7 @@ async fn take(
         .map_err(store_error)?;
     let mut by_id = HashMap::with_capacity(taken.len());
     for row in &taken {
-        let claimed = claimed(row)?;
+        let claimed = claimed(row, now)?;
         by_id.insert(claimed.id, claimed);
     }
     for row in &frames {
@@ -165,7 +211,10 @@ async fn take(
         .collect())
 }
 
-fn claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
+fn claimed(row: &SqliteRow, now: i64) -> Result<Claimed, StoreError> {
+    let left = |at: Option<i64>| at.map(|at| duration(at.saturating_sub(now)));
+    // It has just been set, unless it was before.
+    let starts = row.raw::<i64>("started_at")? == now;
     Ok(Claimed {
         id: row.parsed("id")?,
         deployment_id: row.parsed("deployment_id")?,
@@ -182,6 +231,12 @@ fn claimed(row: &SqliteRow) -> Result<Claimed, StoreError> {
         due_timers: Vec::new(),
         traceparent: row.raw("traceparent")?,
         cancel: row.raw("cancel_reason")?,
+        limits: Limits {
+            total: left(row.raw("deadline_at")?),
+            start: left(row.raw("start_by")?).filter(|_| starts),
+            idle: row.raw::<Option<i64>>("idle_timeout")?.map(duration),
+            slot: row.raw::<Option<i64>>("slot")?.is_some(),
+        },
     })
 }
 
@@ -192,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn claiming_reads_only_what_is_due() {
-        assert_searches(&[DUE, TAKE, FRAMES, DUE_TIMERS]).await;
+        assert_searches(&[DUE, TAKE, FRAMES, DUE_TIMERS, BACK_OFF]).await;
         let due = plan(DUE).await;
         assert!(due[0].contains("executions_due_idx"), "{due:#?}");
         // The first entry of the index, not all of it.

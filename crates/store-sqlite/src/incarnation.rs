@@ -30,7 +30,8 @@ const FORGET: &str = "
     DELETE FROM incarnations WHERE expires_at <= ?1
     AND NOT EXISTS (SELECT 1 FROM executions e WHERE e.owner = incarnations.id)";
 
-fn micros(duration: Duration) -> i64 {
+/// As SQLite keeps it.
+pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 2)
 }
 

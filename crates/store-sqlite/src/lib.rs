@@ -29,6 +29,7 @@ mod commit;
 mod deployment;
 mod error;
 mod execution;
+mod fair;
 mod incarnation;
 mod maintain;
 mod migrate;
@@ -38,6 +39,7 @@ mod plan;
 mod row;
 mod rows;
 mod schedule;
+mod slots;
 mod workload;
 
 pub use migrate::{MigrateError, Migration};

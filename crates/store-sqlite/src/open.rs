@@ -1,9 +1,11 @@
 //! Opening the file.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millrace_store::StoreError;
+use millrace_store::fair::Turn;
+use millrace_store::{SlotRules, StoreError};
 use millrace_types::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
@@ -45,6 +47,9 @@ pub struct OpenError {
 pub struct SqliteStore {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
+    pub(crate) slots: SlotRules,
+    /// Where fair claims stand.
+    pub(crate) turn: Arc<Mutex<Turn>>,
 }
 
 /// The writer's page cache: negative means KiB.
@@ -104,7 +109,19 @@ impl SqliteStore {
             .test_before_acquire(false)
             .acquire_timeout(config.timeout)
             .connect_lazy_with(reading);
-        Ok(Self { writer, readers })
+        Ok(Self {
+            writer,
+            readers,
+            slots: SlotRules::default(),
+            turn: Arc::default(),
+        })
+    }
+
+    /// With rules for concurrency limits; without, keys cannot be evaluated.
+    #[must_use]
+    pub fn with_slot_rules(mut self, rules: SlotRules) -> Self {
+        self.slots = rules;
+        self
     }
 
     /// Closes every connection; what is under way is finished first. The WAL

@@ -1,6 +1,7 @@
 //! Reading columns.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_store::StoreError;
@@ -56,6 +57,11 @@ pub trait Columns {
         String::from_utf8(self.raw::<Vec<u8>>(column)?)
             .map_err(|_| corrupt(column, "bytes that are not UTF-8"))
     }
+}
+
+/// Microseconds, which are never below zero.
+pub fn duration(micros: i64) -> Duration {
+    Duration::from_micros(micros.max(0).cast_unsigned())
 }
 
 fn parse<T: FromStr>(column: &str, text: &str) -> Result<T, StoreError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_store::Store;
 use millrace_store::conformance::Fixture;
+use millrace_store::conformance::concurrency::rules;
 use millrace_store_sqlite::{SqliteConfig, SqliteStore};
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
@@ -41,7 +42,8 @@ async fn make_store() -> (Arc<dyn Store>, Guard) {
     let path = folder.path().join("millrace.db");
     let store = SqliteStore::open(&path, &SqliteConfig::default())
         .await
-        .unwrap();
+        .unwrap()
+        .with_slot_rules(rules());
     store.migrate().await.unwrap();
     (Arc::new(store), Guard(folder))
 }

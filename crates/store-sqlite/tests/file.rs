@@ -39,6 +39,7 @@ async fn deploy(store: &SqliteStore) -> DeploymentId {
         source: "{}".into(),
         config_json: "{}".into(),
         labels: BTreeMap::new(),
+        settings: millrace_store::DeploymentSettings::default(),
         triggers: Vec::new(),
     };
     store.deploy(&bundle).await.unwrap().deployment.id

@@ -99,6 +99,7 @@ async fn grouped_writes_per_second() {
         source: "{}".into(),
         config_json: "{}".into(),
         labels: BTreeMap::new(),
+        settings: millrace_store::DeploymentSettings::default(),
         triggers: Vec::new(),
     };
     let deployment = store.deploy(&bundle).await.unwrap().deployment.id;

@@ -8,7 +8,7 @@ use millrace_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Page, PageRequest, StoreError};
+use crate::{DeploymentSettings, Page, PageRequest, StoreError};
 
 /// A validated bundle that is to become live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct NewDeployment {
     /// The settings as JSON text.
     pub config_json: String,
     pub labels: BTreeMap<String, String>,
+    /// What `config_json` says of executions.
+    pub settings: DeploymentSettings,
     pub triggers: Vec<NewTrigger>,
 }
 
@@ -125,6 +127,8 @@ pub struct VersionBundle {
     /// The settings as JSON text.
     pub config_json: String,
     pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub settings: DeploymentSettings,
 }
 
 impl VersionBundle {
@@ -134,6 +138,7 @@ impl VersionBundle {
             triggers: bundle.triggers.clone(),
             config_json: bundle.config_json.clone(),
             labels: bundle.labels.clone(),
+            settings: bundle.settings.clone(),
         };
         serde_json::to_string(&kept).expect("texts and flags always serialise")
     }

@@ -9,7 +9,7 @@ use millrace_types::{
     Timestamp, TriggerId, TriggerKind, WorkflowId,
 };
 
-use crate::{Page, PageRequest, StoreError};
+use crate::{Limits, Page, PageRequest, StoreError};
 
 /// What started an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Admitted {
     /// the id that finds it owned by the very owner it names sets it too: the
     /// first answer may have been lost, and nobody else would run it.
     pub owned: Option<u64>,
+    /// What binds a fresh one that is owned.
+    pub limits: Limits,
 }
 
 /// Why one admission was refused. Its neighbours are not affected.
@@ -85,12 +87,17 @@ pub enum AdmissionRefused {
     TriggerStale(TriggerId),
     #[error("trigger {0} is disabled")]
     TriggerDisabled(TriggerId),
+    /// The key of the deployment's concurrency limit has no value for this
+    /// input.
+    #[error("the concurrency key of deployment {0} cannot be evaluated: {1}")]
+    KeyFailed(DeploymentId, String),
 }
 
 impl AdmissionRefused {
     pub const fn kind(&self) -> ErrorKind {
         match self {
             Self::DeploymentUnknown(_) => ErrorKind::NotFound,
+            Self::KeyFailed(..) => ErrorKind::Invalid,
             Self::DeploymentNotLive(..) | Self::TriggerStale(_) | Self::TriggerDisabled(_) => {
                 ErrorKind::Precondition
             }
@@ -182,7 +189,8 @@ pub struct Ending {
     pub outcome: Outcome,
     /// As for a [`Checkpoint`].
     pub events: Vec<EventRecord>,
-    /// Days that the ended execution is kept; also names its retention class.
+    /// Days that the ended execution is kept, unless its deployment had set
+    /// something else at the admission; also names its retention class.
     pub retention_days: u16,
 }
 
@@ -253,6 +261,7 @@ pub struct Claimed {
     /// Why it is to be cancelled, when that was asked for: there is nothing
     /// left to do but to end it.
     pub cancel: Option<String>,
+    pub limits: Limits,
 }
 
 /// What became of a request to cancel.
@@ -311,6 +320,9 @@ pub struct ExecutionFilter {
     pub to: Option<Timestamp>,
 }
 
+/// A place among those that queue for slots: (deployment, key).
+pub type QueuePlace = (DeploymentId, String);
+
 #[async_trait]
 pub trait ExecutionStore: Send + Sync + 'static {
     /// Commits writes together, in one transaction, and gives each its own
@@ -321,7 +333,12 @@ pub trait ExecutionStore: Send + Sync + 'static {
     ///
     /// - *Admit* makes the row RUNNING and owned, or PENDING. A repeated id
     ///   (live or ended) and a repeated dedupe key, in the same batch too,
-    ///   get the first answer with `fresh: false`.
+    ///   get the first answer with `fresh: false`. Where the deployment limits
+    ///   concurrency it also takes a slot, held until the end; without a free
+    ///   one it is queued (PENDING, not due), ends as CANCELLED at once, or is
+    ///   queued while the oldest ones are asked to end, as the policy says.
+    ///   An end hands its slot to the first that queues, at once or, should
+    ///   this process die in between, with [`ExecutionStore::fill_slots`].
     /// - *Checkpoint* and *End* are refused as [`WriteRefused::Fenced`]
     ///   unless owner and epoch are the stored ones. An end that was
     ///   committed before with the same epoch is answered with success.
@@ -331,9 +348,15 @@ pub trait ExecutionStore: Send + Sync + 'static {
     ) -> Result<Vec<Result<WriteDone, WriteRefused>>, StoreError>;
 
     /// Takes up to `limit` executions that nobody owns and that are due
-    /// (PENDING, or WAITING with a due timer), oldest due first, each with a
-    /// raised epoch. No two callers get the same one. Nothing when `owner`'s
+    /// (PENDING, or WAITING with a due timer; also past a deadline), each with
+    /// a raised epoch. No two callers get the same one. Nothing when `owner`'s
     /// lease has run out.
+    ///
+    /// Oldest due first, as long as they all fit. When more is due, every
+    /// deployment that has something due gets one first, then those of higher
+    /// priority come before others, in turn where it is equal. A claim looks
+    /// at a bounded number of deployments, and the next one goes on behind
+    /// them.
     async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError>;
 
     /// How long until the next unowned execution is due, by the database's
@@ -349,6 +372,25 @@ pub trait ExecutionStore: Send + Sync + 'static {
         owner: IncarnationId,
         epoch: u64,
     ) -> Result<bool, StoreError>;
+
+    /// As [`ExecutionStore::release`] for one that could not be started, or
+    /// gone on with: due after [`crate::settings::back_off`], which grows
+    /// until a checkpoint is committed.
+    async fn back_off(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError>;
+
+    /// Hands out slots that are free though executions queue for them: a
+    /// limit was raised or dropped, or an end was cut off from it. Looks at
+    /// a bounded number of queues after `after`; answers how many executions
+    /// became due, and where to go on (`None` at the end).
+    async fn fill_slots(
+        &self,
+        after: Option<&QueuePlace>,
+    ) -> Result<(u64, Option<QueuePlace>), StoreError>;
 
     /// What `owner` owns, with the epochs; 10,000 at most.
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError>;

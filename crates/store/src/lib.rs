@@ -29,9 +29,11 @@ pub mod conformance;
 pub mod deployment;
 pub mod error;
 pub mod execution;
+pub mod fair;
 pub mod incarnation;
 pub mod page;
 pub mod schedule;
+pub mod settings;
 pub mod workload;
 
 pub use batch::{GroupCommit, GroupCommitConfig};
@@ -44,13 +46,17 @@ pub use error::StoreError;
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
     Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord,
-    Outcome, RerunOf, TimerRecord, TriggerRef, Write, WriteDone, WriteRefused,
+    Outcome, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write, WriteDone, WriteRefused,
 };
 pub use incarnation::IncarnationStore;
 pub use page::{Page, PageRequest};
 pub use schedule::{
     Decision, DriftRecord, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap,
     ScheduleRecord, ScheduleStore, Verdict,
+};
+pub use settings::{
+    Concurrency, ConcurrencyPolicy, DeploymentSettings, Limits, NoSlotKeys, RETENTION_CLASSES,
+    SlotKeys, SlotRules,
 };
 pub use workload::{
     CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord,

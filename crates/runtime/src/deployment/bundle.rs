@@ -69,6 +69,7 @@ pub(crate) fn check(
     }
     match (checked.identity, triggers, config, settings) {
         (Some(identity), Some(triggers), Some(config), Some(settings)) if findings.is_empty() => {
+            warnings.extend(settings.warnings);
             let config_json = config.to_string();
             let bundle = NewDeployment {
                 namespace: identity.namespace,
@@ -79,6 +80,7 @@ pub(crate) fn check(
                 source: posted.document.clone(),
                 config_json,
                 labels: settings.labels,
+                settings: settings.executions,
                 triggers,
             };
             Ok((bundle, warnings))

@@ -1,15 +1,24 @@
 //! A deployment's settings, the `config` of its body.
 
+mod limits;
+
 use std::collections::BTreeMap;
 
 use millrace_proto::Finding;
+use millrace_store::DeploymentSettings;
 use serde_json::Value;
 
 /// Settings that have been checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub labels: BTreeMap<String, String>,
+    pub executions: DeploymentSettings,
+    /// What was taken otherwise than it was written.
+    pub warnings: Vec<Finding>,
 }
+
+/// All that can be set.
+const KNOWN: [&str; 5] = ["concurrency", "labels", "priority", "retention", "timeout"];
 
 /// Labels on one deployment at most.
 const MAX_LABELS: usize = 64;
@@ -31,13 +40,17 @@ pub(crate) fn read(config: &Value, pointer: &str) -> Result<Settings, Vec<Findin
         let at = format!("{pointer}/{}", escape(key));
         match key.as_str() {
             "labels" => read_labels(value, &at, &mut settings.labels, &mut findings),
-            "concurrency" | "timeout" | "retention" | "priority" => findings.push(finding(
-                &at,
-                &format!("`{key}` is not supported yet; remove it"),
-            )),
+            "concurrency" => {
+                settings.executions.concurrency = limits::concurrency(value, &at, &mut findings);
+            }
+            "timeout" => limits::timeout(value, &at, &mut settings.executions, &mut findings),
+            "retention" => limits::retention(value, &at, &mut settings, &mut findings),
+            "priority" => {
+                settings.executions.priority = limits::priority(value, &at, &mut findings)
+            }
             _ => findings.push(finding(
                 &at,
-                &format!("unknown setting `{key}`; known: labels"),
+                &format!("unknown setting `{key}`; known: {}", KNOWN.join(", ")),
             )),
         }
     }
@@ -107,7 +120,7 @@ mod tests {
     #[test]
     fn every_fault_is_found_at_its_place() {
         let faults = read(
-            &json!({"label": {}, "priority": 3, "labels": {"a/b": 1, "": "x"}}),
+            &json!({"label": {}, "priority": 300, "labels": {"a/b": 1, "": "x"}}),
             "/config",
         )
         .unwrap_err();

@@ -107,6 +107,7 @@ impl DeploymentService {
         // Triggers that the document brought go and come with it.
         let mut own = (patch.triggers.is_some() || patch.workflow.is_some())
             .then(|| imported::own(bundle.triggers.clone(), &bundle.definition_json));
+        let mut warnings = Vec::new();
         if let Some(triggers) = patch.triggers {
             // Null takes all away, as it does with any member.
             let triggers = if triggers.is_null() {
@@ -130,16 +131,17 @@ impl DeploymentService {
             match settings::read(&config, "/config") {
                 Ok(read) => {
                     bundle.labels = read.labels;
+                    bundle.settings = read.executions;
+                    warnings.extend(read.warnings);
                     bundle.config_json = config.to_string();
                 }
                 Err(faults) => findings.extend(faults),
             }
         }
-        let mut warnings = Vec::new();
         if let Some(change) = patch.workflow {
             match self.patched_document(&bundle, change).await? {
                 Ok((document, found)) => {
-                    warnings = found;
+                    warnings.extend(found);
                     bundle.workflow_version = document.workflow_version;
                     bundle.definition_json = document.definition_json;
                     bundle.source = document.source;

@@ -1,6 +1,8 @@
 //! Makes a bundle live, whole or not at all.
 
-use millrace_store::{DeployRefused, Deployed, NewDeployment, StoreError, VersionBundle};
+use millrace_store::{
+    Concurrency, DeployRefused, Deployed, NewDeployment, StoreError, VersionBundle,
+};
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 use sqlx::{FromRow, PgConnection};
 
@@ -8,6 +10,7 @@ use super::{read, routes, triggers};
 use crate::PostgresStore;
 use crate::convert::parsed;
 use crate::error::store_error;
+use crate::incarnation::micros;
 
 #[derive(FromRow)]
 struct Workflow {
@@ -26,6 +29,13 @@ pub(super) async fn deploy(
     bundle: &NewDeployment,
     expected: Option<u32>,
 ) -> Result<Deployed, DeployRefused> {
+    // Classes of retention are few, and need partitions before the first end.
+    let settings = &bundle.settings;
+    for class in [settings.keep_succeeded, settings.keep_failed] {
+        if class.is_some() {
+            store.make_partitions(class).await?;
+        }
+    }
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
     let labels = serde_json::to_string(&bundle.labels)
         .map_err(|error| StoreError::Rejected(error.to_string()))?;
@@ -53,7 +63,9 @@ pub(super) async fn deploy(
     };
     sqlx::query(
         "UPDATE workflows SET current_version = $2, deployment_status = $3, \
-             deployment_config = $4, labels = $5::jsonb, deployed_at = now(), updated_at = now() \
+             deployment_config = $4, labels = $5::jsonb, deployed_at = now(), updated_at = now(), \
+             priority = $6, concurrency = $7, start_timeout = $8, idle_timeout = $9, \
+             total_timeout = $10, keep_succeeded = $11, keep_failed = $12 \
          WHERE workflow_id = $1",
     )
     .bind(&workflow.workflow_id)
@@ -61,6 +73,13 @@ pub(super) async fn deploy(
     .bind(next.as_str())
     .bind(bundle.config_json.as_bytes())
     .bind(&labels)
+    .bind(settings.priority)
+    .bind(settings.concurrency.as_ref().map(Concurrency::to_json))
+    .bind(settings.start_timeout.map(micros))
+    .bind(settings.idle_timeout.map(micros))
+    .bind(settings.total_timeout.map(micros))
+    .bind(settings.keep_succeeded.map(i32::from))
+    .bind(settings.keep_failed.map(i32::from))
     .execute(&mut *transaction)
     .await
     .map_err(store_error)?;

@@ -98,6 +98,7 @@ pub(super) async fn bundle(
             source: text(row.source)?,
             config_json: kept.config_json,
             labels: kept.labels,
+            settings: kept.settings,
             triggers: kept.triggers,
         })
     })

@@ -14,16 +14,17 @@
 use std::collections::{HashMap, HashSet};
 
 use millrace_store::{
-    Admission, AdmissionRefused, Admitted, Dedupe, StoreError, WriteDone, WriteRefused,
+    Admission, AdmissionRefused, Admitted, Dedupe, Limits, StoreError, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, ExecutionStatus, IncarnationId};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::admit_sql::{
-    FREE_KEYS, FoundRow, HolderRow, INSERT, InsertRow, KEYS, KeyRow, LIVE, TAKE_KEYS, ended,
+    FREE_KEYS, FoundRow, HolderRow, INSERT, INSERT_LIMITED, InsertRow, KEYS, KeyRow, LIVE,
+    TAKE_KEYS, TAKE_KEYS_LIMITED, ended,
 };
 use super::commit::Outcomes;
-use crate::convert::{counter, first_day, parsed, parsed_option, version};
+use crate::convert::{counter, duration, first_day, parsed, parsed_option, version};
 use crate::error::Failure;
 use crate::incarnation::micros;
 
@@ -34,6 +35,10 @@ struct Admitting<'a> {
     /// By index into `admissions`. A repeat is answered all the same.
     refused: HashMap<usize, AdmissionRefused>,
     fresh: HashMap<usize, Admitted>,
+    /// Those whose deployment limits concurrency: they go another way.
+    limited: HashSet<usize>,
+    /// Set on that other way: the value of each one's concurrency key.
+    slot_keys: Option<&'a HashMap<ExecutionId, String>>,
 }
 
 /// What a repeat is answered with.
@@ -43,20 +48,39 @@ struct Known {
     epoch: u64,
 }
 
-pub(super) async fn admit(
+/// Answers those whose deployment limits concurrency, for `limited`: they are
+/// left without outcome.
+pub(super) async fn admit<'a>(
     connection: &mut PgConnection,
-    admissions: &[(usize, &Admission)],
+    admissions: &[(usize, &'a Admission)],
     outcomes: &mut Outcomes,
-) -> Result<(), Failure> {
+) -> Result<Vec<(usize, &'a Admission)>, Failure> {
+    admit_with(connection, admissions, None, outcomes).await
+}
+
+/// With `slot_keys`, for deployments that limit concurrency: whoever is named
+/// there queues, without a slot for now.
+pub(super) async fn admit_with<'a>(
+    connection: &mut PgConnection,
+    admissions: &[(usize, &'a Admission)],
+    slot_keys: Option<&HashMap<ExecutionId, String>>,
+    outcomes: &mut Outcomes,
+) -> Result<Vec<(usize, &'a Admission)>, Failure> {
     let mut admitting = Admitting {
         admissions,
         refused: HashMap::new(),
         fresh: HashMap::new(),
+        limited: HashSet::new(),
+        slot_keys,
     };
     let eligible = admitting.take_keys(connection).await?;
     let ended = admitting.insert(connection, &eligible).await?;
     admitting.free_keys(connection, &eligible).await?;
-    admitting.answer(connection, ended, outcomes).await
+    let limited = admitting.limited.iter().map(|at| admissions[*at]);
+    let mut limited: Vec<_> = limited.collect();
+    limited.sort_unstable_by_key(|(place, _)| *place);
+    admitting.answer(connection, ended, outcomes).await?;
+    Ok(limited)
 }
 
 impl Admitting<'_> {
@@ -73,7 +97,12 @@ impl Admitting<'_> {
         if keyed.is_empty() {
             return Ok(all.collect());
         }
-        let rows: Vec<KeyRow> = sqlx::query_as(TAKE_KEYS)
+        let statement = if self.slot_keys.is_some() {
+            TAKE_KEYS_LIMITED
+        } else {
+            TAKE_KEYS
+        };
+        let rows: Vec<KeyRow> = sqlx::query_as(statement)
             .bind(column(&keyed, |(_, a, _)| a.id.to_string()))
             .bind(column(&keyed, |(_, a, _)| a.deployment_id.to_string()))
             .bind(column(&keyed, |(_, a, _)| trigger_id(a)))
@@ -96,6 +125,7 @@ impl Admitting<'_> {
                 let admission = self.admissions[*at].1;
                 admission.dedupe.as_ref().is_none_or(|dedupe| {
                     !self.refused.contains_key(at)
+                        && !self.limited.contains(at)
                         // Removed, so that the same id and key again in this
                         // batch is a repeat.
                         && taken.remove(&(
@@ -119,7 +149,12 @@ impl Admitting<'_> {
             return Ok(HashMap::new());
         }
         let asked: Vec<&Admission> = eligible.iter().map(|at| self.admissions[*at].1).collect();
-        let rows: Vec<InsertRow> = sqlx::query_as(INSERT)
+        let statement = if self.slot_keys.is_some() {
+            INSERT_LIMITED
+        } else {
+            INSERT
+        };
+        let query = sqlx::query_as(statement)
             .bind(column(&asked, |a| a.id.to_string()))
             .bind(column(&asked, |a| a.deployment_id.to_string()))
             .bind(column(&asked, |a| a.trigger.kind.as_str()))
@@ -131,9 +166,12 @@ impl Admitting<'_> {
             .bind(column(&asked, |a| a.rerun_of.map(|of| of.id.to_string())))
             .bind(column(&asked, |a| {
                 a.rerun_of.map(|of| of.version.cast_signed())
-            }))
-            .fetch_all(&mut *connection)
-            .await?;
+            }));
+        let query = match self.slot_keys {
+            Some(keys) => query.bind(column(&asked, |a| keys.get(&a.id).map(String::as_str))),
+            None => query,
+        };
+        let rows: Vec<InsertRow> = query.fetch_all(&mut *connection).await?;
         let mut inserted = HashMap::with_capacity(rows.len());
         for row in rows {
             if row.id.is_some() {
@@ -191,7 +229,7 @@ impl Admitting<'_> {
         outcomes: &mut Outcomes,
     ) -> Result<(), Failure> {
         let open: Vec<usize> = (0..self.admissions.len())
-            .filter(|at| !self.fresh.contains_key(at))
+            .filter(|at| !self.fresh.contains_key(at) && !self.limited.contains(at))
             .collect();
         let holders = if open.is_empty() {
             HashMap::new()
@@ -212,6 +250,9 @@ impl Admitting<'_> {
             .map(|(at, admitted)| (admitted.id, *at))
             .collect();
         for (at, (place, admission)) in self.admissions.iter().enumerate() {
+            if self.limited.contains(&at) {
+                continue;
+            }
             // Who is refused repeats what came before it, not what comes
             // later in the same batch.
             let refused = self.refused.remove(&at);
@@ -280,6 +321,7 @@ impl Admitting<'_> {
                     version: version(row.version),
                     created_at: row.admitted_at.0,
                     owned: None,
+                    limits: Limits::default(),
                 };
                 Ok((usize::try_from(row.at).unwrap_or(usize::MAX), holder))
             })
@@ -295,6 +337,10 @@ impl Admitting<'_> {
         let admission = self.admissions[at].1;
         let deployment = admission.deployment_id;
         let refused = match (refusal, admission.trigger.id) {
+            (Some("limited"), _) => {
+                self.limited.insert(at);
+                return Ok(());
+            }
             (Some("unknown"), _) => AdmissionRefused::DeploymentUnknown(deployment),
             (Some("not live"), _) => {
                 AdmissionRefused::DeploymentNotLive(deployment, parsed(status.unwrap_or_default())?)
@@ -384,6 +430,7 @@ fn all_known(rows: Vec<FoundRow>) -> Result<HashMap<ExecutionId, Known>, Failure
                 version: version(row.version),
                 created_at: row.created_at.0,
                 owned: None,
+                limits: Limits::default(),
             };
             let known = Known {
                 owner: parsed_option(row.owner.as_deref())?,
@@ -413,6 +460,11 @@ fn fresh(row: &InsertRow) -> Result<Admitted, Failure> {
         version: version(number),
         created_at: created_at.0,
         owned: row.owner.as_ref().and(row.epoch).map(counter),
+        limits: Limits {
+            total: (row.deadline_at).map(|at| at.0.saturating_since(created_at.0)),
+            idle: row.idle_timeout.map(duration),
+            ..Limits::default()
+        },
     })
 }
 

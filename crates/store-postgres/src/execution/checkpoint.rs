@@ -186,14 +186,15 @@ async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Resu
     let parks: Vec<bool> = applied.iter().map(|c| c.park).collect();
     let done = sqlx::query(
         "UPDATE executions e \
-         SET checkpoint_seq = x.seq, \
+         SET checkpoint_seq = x.seq, failed_starts = 0, \
              next_event_seq = greatest(e.next_event_seq, x.next_event), \
              status = CASE WHEN x.park THEN 'WAITING' ELSE e.status END, \
              owner = CASE WHEN x.park THEN NULL ELSE e.owner END, \
              wake_at = CASE \
                  WHEN x.park AND e.cancel_reason IS NOT NULL THEN now() \
                  WHEN x.park THEN \
-                     (SELECT min(t.due_at) FROM timers t WHERE t.execution_id = e.id) END \
+                     (SELECT least(min(t.due_at), e.deadline_at) FROM timers t \
+                      WHERE t.execution_id = e.id HAVING count(*) > 0) END \
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bool[]) \
               AS x(id, epoch, seq, next_event, park) \
          WHERE e.id = x.id AND e.epoch = x.epoch",

@@ -1,12 +1,13 @@
 //! A batch of writes in one transaction.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use millrace_store::{Admission, Checkpoint, Ending, StoreError, Write};
+use millrace_store::{Admission, Checkpoint, Ending, SlotRules, StoreError, Write};
 use sqlx::PgConnection;
-use tracing::info;
+use tracing::{info, warn};
 
-use super::{Outcome, admit, checkpoint, end, lock};
+use super::{Outcome, admit, checkpoint, end, limited, lock, slots};
 use crate::PostgresStore;
 use crate::error::Failure;
 
@@ -50,6 +51,14 @@ pub(super) struct Outcomes(Vec<Option<Outcome>>);
 impl Outcomes {
     pub(super) fn set(&mut self, at: usize, outcome: Outcome) {
         self.0[at] = Some(outcome);
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Outcome> {
+        self.0[at].as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Outcome> {
+        self.0[at].as_mut()
     }
 
     fn finish(self) -> Result<Vec<Outcome>, Failure> {
@@ -99,10 +108,14 @@ pub(super) async fn commit(
 /// Admits one execution within a transaction that does more than that.
 pub(crate) async fn admit_one(
     connection: &mut PgConnection,
+    rules: &SlotRules,
     admission: &Admission,
 ) -> Result<Outcome, StoreError> {
     let mut outcomes = Outcomes(vec![None]);
-    admit::admit(connection, &[(0, admission)], &mut outcomes).await?;
+    let limited = admit::admit(connection, &[(0, admission)], &mut outcomes).await?;
+    if !limited.is_empty() {
+        limited::admit(connection, rules, &limited, &mut outcomes).await?;
+    }
     outcomes
         .finish()?
         .pop()
@@ -116,27 +129,68 @@ async fn transaction(
 ) -> Result<Vec<Outcome>, Failure> {
     let mut transaction = store.pool.begin_with(BEGIN).await?;
     let mut outcomes = Outcomes(vec![None; writes]);
-    all(&mut transaction, sorted, &mut outcomes).await?;
-    let outcomes = outcomes.finish()?;
+    let left = all(&mut transaction, sorted, &mut outcomes).await?;
     transaction.commit().await?;
-    Ok(outcomes)
+    // Nothing from here on may fail the batch, which is committed.
+    if !left.limited.is_empty() {
+        admit_limited(store, &left.limited, &mut outcomes).await;
+    }
+    if !left.freed.is_empty() {
+        let places = Vec::from_iter(left.freed);
+        if let Err(error) = slots::fill(store, &places).await {
+            warn!(%error, "slots that are free now are handed out later");
+        }
+    }
+    outcomes.finish()
 }
 
-async fn all(
-    connection: &mut PgConnection,
-    sorted: &Sorted<'_>,
+/// Attempts before admissions to limited deployments are given up.
+const ATTEMPTS: u32 = 5;
+
+async fn admit_limited(
+    store: &PostgresStore,
+    admissions: &[(usize, &Admission)],
     outcomes: &mut Outcomes,
-) -> Result<(), Failure> {
+) {
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match limited::commit(store, admissions, outcomes).await {
+            Ok(()) => return,
+            Err(Failure::Store(error)) if error.is_transient() && left > 0 => {
+                tokio::time::sleep(Duration::from_millis(5 << (ATTEMPTS - left))).await;
+            }
+            Err(failure) => return limited::failed(failure, admissions, outcomes),
+        }
+    }
+}
+
+/// What a batch leaves for after its commit.
+struct Left<'a> {
+    limited: Vec<(usize, &'a Admission)>,
+    freed: BTreeSet<(String, String)>,
+}
+
+async fn all<'a>(
+    connection: &mut PgConnection,
+    sorted: &Sorted<'a>,
+    outcomes: &mut Outcomes,
+) -> Result<Left<'a>, Failure> {
+    let mut left = Left {
+        limited: Vec::new(),
+        freed: BTreeSet::new(),
+    };
     if !sorted.admissions.is_empty() {
-        admit::admit(connection, &sorted.admissions, outcomes).await?;
+        left.limited = admit::admit(connection, &sorted.admissions, outcomes).await?;
     }
     let ids: Vec<_> = (sorted.checkpoints.iter().map(|(_, c)| c.id))
         .chain(sorted.endings.iter().map(|(_, e)| e.id))
         .collect();
     if ids.is_empty() {
-        return Ok(());
+        return Ok(left);
     }
     let held = lock::lock(connection, &ids).await?;
     checkpoint::checkpoint(connection, &sorted.checkpoints, &held, outcomes).await?;
-    end::end(connection, &sorted.endings, &held, outcomes).await
+    left.freed = end::end(connection, &sorted.endings, &held, outcomes).await?;
+    Ok(left)
 }

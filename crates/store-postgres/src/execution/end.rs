@@ -1,6 +1,6 @@
 //! The ends of executions: from the live ones to the ended ones.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use millrace_store::{Ending, Outcome as Ended, WriteDone, WriteRefused};
 use millrace_types::ExecutionId;
@@ -13,12 +13,14 @@ use super::lock::Held;
 use crate::convert::first_day;
 use crate::error::Failure;
 
+/// Answers the (deployment, key) of slots that are free now.
 pub(super) async fn end(
     connection: &mut PgConnection,
     endings: &[(usize, &Ending)],
     held: &HashMap<ExecutionId, Held>,
     outcomes: &mut Outcomes,
-) -> Result<(), Failure> {
+) -> Result<BTreeSet<(String, String)>, Failure> {
+    let mut freed = BTreeSet::new();
     let mut applied = Vec::with_capacity(endings.len());
     let mut gone = Vec::new();
     for (at, ending) in endings {
@@ -27,6 +29,7 @@ pub(super) async fn end(
                 let outcome = held.follow(&ending.events).map(|()| WriteDone::Ended);
                 if outcome.is_ok() {
                     applied.push(*ending);
+                    freed.extend(held.slot.clone());
                 }
                 outcomes.set(*at, outcome);
             }
@@ -40,7 +43,7 @@ pub(super) async fn end(
     if !gone.is_empty() {
         answer_repeats(connection, &gone, outcomes).await?;
     }
-    Ok(())
+    Ok(freed)
 }
 
 /// The rows are locked and their owners judged, so that the epoch suffices.
@@ -77,7 +80,9 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
              WHERE e.id = x.id AND e.epoch = x.epoch \
              RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, \
                        e.trigger_id, e.epoch, e.created_at, e.started_at, e.rerun_of, e.input, \
-                       x.class, x.outcome, x.output, x.error), \
+                       coalesce(CASE x.outcome WHEN 'SUCCEEDED' THEN e.keep_succeeded \
+                                ELSE e.keep_failed END, x.class) AS class, \
+                       x.outcome, x.output, x.error), \
          gone_frames AS (DELETE FROM frames WHERE execution_id = ANY($1)), \
          gone_timers AS (DELETE FROM timers WHERE execution_id = ANY($1)), \
          events AS ( \

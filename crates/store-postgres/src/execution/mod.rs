@@ -8,17 +8,20 @@ mod claim;
 mod commit;
 mod end;
 mod events;
+mod fair;
+mod limited;
 mod list;
 mod lock;
 mod maintain;
 mod read;
+mod slots;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
     CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Page, PageRequest, StoreError, Write, WriteDone, WriteRefused,
+    ExecutionStore, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -50,6 +53,22 @@ impl ExecutionStore for PostgresStore {
         epoch: u64,
     ) -> Result<bool, StoreError> {
         self.bounded(claim::release(self, id, owner, epoch)).await
+    }
+
+    async fn back_off(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        self.bounded(claim::back_off(self, id, owner, epoch)).await
+    }
+
+    async fn fill_slots(
+        &self,
+        after: Option<&QueuePlace>,
+    ) -> Result<(u64, Option<QueuePlace>), StoreError> {
+        self.bounded(slots::fill_all(self, after)).await
     }
 
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {

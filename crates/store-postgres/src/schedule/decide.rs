@@ -1,7 +1,7 @@
 //! One decision about one schedule.
 
 use millrace_store::schedule::judge::{Judged, Queued, Standing, Started};
-use millrace_store::{Admission, Decision, FireRecord, Occurrence, StoreError};
+use millrace_store::{Admission, Decision, FireRecord, Occurrence, SlotRules, StoreError};
 use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::{FromRow, PgConnection};
 
@@ -25,7 +25,7 @@ pub(super) async fn decide(
     }
     let mut fires = Vec::with_capacity(decision.occurrences.len());
     if let Some((fire, admission)) = standing.turn(ExecutionId::new()) {
-        let fire = start(connection, &mut standing, fire, &admission).await?;
+        let fire = start(connection, &store.slots, &mut standing, fire, &admission).await?;
         if !settle(connection, &fire).await? {
             enter(connection, &fire).await?;
         }
@@ -38,7 +38,7 @@ pub(super) async fn decide(
         let fire = match standing.judge(decision.overlap, occurrence) {
             Judged::Enter(fire) | Judged::Wait(fire) => fire,
             Judged::Start(fire, admission) => {
-                start(connection, &mut standing, fire, &admission).await?
+                start(connection, &store.slots, &mut standing, fire, &admission).await?
             }
             Judged::Supersede {
                 reason,
@@ -184,12 +184,13 @@ async fn cancel_runs(
 
 async fn start(
     connection: &mut PgConnection,
+    slots: &SlotRules,
     standing: &mut Standing,
     fire: FireRecord,
     admission: &Admission,
 ) -> Result<FireRecord, StoreError> {
-    let admitted = admit_one(connection, admission).await?;
-    Ok(standing.started(fire, admission.id, admitted.as_ref().map(|_| ())))
+    let admitted = admit_one(connection, slots, admission).await?;
+    Ok(standing.started(fire, admission.id, admitted.as_ref()))
 }
 
 async fn is_entered(

@@ -1,22 +1,27 @@
 //! Admissions: judged against what is stored, and written.
 
-use millrace_store::{Admission, Admitted, Dedupe, StoreError, WriteDone};
+use millrace_store::{Admission, Admitted, Dedupe, SlotRules, StoreError, WriteDone};
 use millrace_types::{DeploymentId, ExecutionId, IncarnationId, Timestamp, TriggerId, WorkflowId};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::Batch;
 use super::facts::Facts;
+use super::{Batch, limited};
 use crate::error::store_error;
 use crate::rows::{Part, Rows, json};
+use crate::slots;
 
 pub(super) const INSERT: &str = "
     INSERT INTO executions (id, deployment_id, workflow_id, version, status, trigger_kind,
-        trigger_id, owner, epoch, wake_at, created_at, started_at, traceparent, rerun_of, input)
+        trigger_id, owner, epoch, wake_at, created_at, started_at, traceparent, rerun_of,
+        start_by, deadline_at, idle_timeout, keep_succeeded, keep_failed, slot_key, input)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3,
         iif(r.value ->> 6 IS NULL, 'PENDING', 'RUNNING'), r.value ->> 4, r.value ->> 5,
-        r.value ->> 6, iif(r.value ->> 6 IS NULL, 0, 1), iif(r.value ->> 6 IS NULL, ?3, NULL),
+        r.value ->> 6, iif(r.value ->> 6 IS NULL, 0, 1),
+        iif(r.value ->> 6 IS NULL, ifnull(r.value ->> 10, ?3), NULL),
         ?3, iif(r.value ->> 6 IS NULL, NULL, ?3), r.value ->> 7, r.value ->> 8,
+        r.value ->> 11, r.value ->> 12, r.value ->> 13, r.value ->> 14, r.value ->> 15,
+        r.value ->> 16,
         ifnull(substr(?2, r.value ->> '$[9][0]', r.value ->> '$[9][1]'), x'')
     FROM json_each(?1) r";
 
@@ -44,6 +49,15 @@ struct New<'a>(
     Option<&'a str>,
     Option<ExecutionId>,
     Part,
+    /// When it is due, if not at once.
+    Option<i64>,
+    /// By when it has to start, and its deadline.
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<u16>,
+    Option<u16>,
+    Option<&'a str>,
 );
 
 /// A new row of `dedupe`, in the order that [`INSERT_KEYS`] names.
@@ -53,22 +67,27 @@ struct NewKey<'a>(DeploymentId, &'a str, ExecutionId, WorkflowId, u32, i64);
 pub(super) async fn admit(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
+    rules: &SlotRules,
     now: i64,
 ) -> Result<(), StoreError> {
     if batch.admissions.is_empty() {
         return Ok(());
     }
-    let mut facts = Facts::read(connection, &batch.admissions, now).await?;
-    let mut rows = Rows::new();
-    let mut keys = Vec::new();
+    let mut facts = Facts::read(connection, &batch.admissions, rules, now).await?;
+    let mut fresh = Vec::with_capacity(batch.admissions.len());
     for (at, admission) in std::mem::take(&mut batch.admissions) {
         let outcome = facts.judge(admission).map(|admitted| {
             if admitted.fresh {
-                rows_of(admission, &admitted, now, &mut rows, &mut keys);
+                fresh.push((at, admission, admitted.clone()));
             }
             WriteDone::Admitted(admitted)
         });
         batch.answer(at, outcome);
+    }
+    let mut rows = Rows::new();
+    let mut keys = Vec::new();
+    for (_, admission, admitted) in &fresh {
+        rows_of(admission, admitted, &facts, &mut rows, &mut keys);
     }
     if !rows.is_empty() {
         let (rows, inputs) = rows.into_parameters();
@@ -84,20 +103,29 @@ pub(super) async fn admit(
         sqlx::query(INSERT_KEYS)
             .bind(json(&keys))
             .bind(now)
-            .execute(connection)
+            .execute(&mut *connection)
             .await
             .map_err(store_error)?;
     }
-    Ok(())
+    if facts.queued.is_empty() {
+        return Ok(());
+    }
+    limited::settle(connection, batch, &facts, &fresh).await
 }
 
 fn rows_of<'a>(
     admission: &'a Admission,
     admitted: &Admitted,
-    now: i64,
+    facts: &'a Facts,
     rows: &mut Rows<New<'a>>,
     keys: &mut Vec<NewKey<'a>>,
 ) {
+    let now = facts.now;
+    let live = facts.deployments.get(&admission.deployment_id);
+    let after = |timeout: Option<i64>| timeout.map(|timeout| now.saturating_add(timeout));
+    let start_by = after(live.and_then(|live| live.start_timeout));
+    let deadline = after(live.and_then(|live| live.total_timeout));
+    let slot_key = facts.queued.get(&admission.id).map(String::as_str);
     let input = rows.payload(&admission.input);
     rows.push(New(
         admission.id,
@@ -110,6 +138,16 @@ fn rows_of<'a>(
         admission.traceparent.as_deref(),
         admission.rerun_of.map(|original| original.id),
         input,
+        slot_key.map(|_| {
+            let first = start_by.into_iter().chain(deadline).min();
+            first.unwrap_or(slots::NEVER)
+        }),
+        start_by,
+        deadline,
+        live.and_then(|live| live.idle_timeout),
+        live.and_then(|live| live.keep_succeeded),
+        live.and_then(|live| live.keep_failed),
+        slot_key,
     ));
     if let Some(Dedupe { key, keep }) = &admission.dedupe {
         keys.push(NewKey(

@@ -45,8 +45,9 @@ pub(super) const UPSERT_TIMERS: &str = "
 /// cancelled is due before all others.
 pub(super) const UPDATE: &str = "
     UPDATE executions
-    SET checkpoint_seq = r.value ->> 1, next_event_seq = r.value ->> 2,
-        wake_at = iif(r.value ->> 3 IS NULL OR cancel_reason IS NULL, r.value ->> 3, 0),
+    SET checkpoint_seq = r.value ->> 1, next_event_seq = r.value ->> 2, failed_starts = 0,
+        wake_at = iif(r.value ->> 3 IS NULL OR cancel_reason IS NULL,
+            min(r.value ->> 3, ifnull(deadline_at, r.value ->> 3)), 0),
         status = iif(r.value ->> 3 IS NULL, status, 'WAITING'),
         owner = iif(r.value ->> 3 IS NULL, owner, NULL)
     FROM json_each(?1) r

@@ -1,6 +1,6 @@
 //! Endings: the row moves to the ended ones, frames and timers go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use millrace_store::{Ending, Outcome, StoreError, WriteDone, WriteRefused};
@@ -21,7 +21,9 @@ pub(super) const MOVE: &str = "
     INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id,
         version, status, trigger_kind, trigger_id, epoch, created_at, started_at, ended_at,
         rerun_of, error, output, input)
-    SELECT e.id, r.value ->> 2, ?3, e.deployment_id, e.workflow_id,
+    SELECT e.id,
+        ifnull(iif(r.value ->> 1 = 'SUCCEEDED', e.keep_succeeded, e.keep_failed), r.value ->> 2),
+        ?3, e.deployment_id, e.workflow_id,
         e.version, r.value ->> 1, e.trigger_kind, e.trigger_id, e.epoch, e.created_at,
         e.started_at, ?4, e.rerun_of,
         iif(r.value ->> 1 = 'SUCCEEDED', NULL,
@@ -38,15 +40,17 @@ pub(super) const CLEAR: [&str; 3] = [
     "DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?1))",
 ];
 
+/// Answers the (deployment, key) of slots that are free now.
 pub(super) async fn end(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
     owned: &Owned,
     events: &mut Chunks,
     now: i64,
-) -> Result<(), StoreError> {
+) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let mut freed = BTreeSet::new();
     if batch.endings.is_empty() {
-        return Ok(());
+        return Ok(freed);
     }
     let ended = ended_before(connection, batch, owned).await?;
     let mut rows: Rows<(ExecutionId, &str, u16, Part)> = Rows::new();
@@ -58,6 +62,7 @@ pub(super) async fn end(
                 let status = write.outcome.status().as_str();
                 rows.push((write.id, status, write.retention_days, payload));
                 ids.push(write.id);
+                freed.extend(owned.get(write.id).and_then(|live| live.slot.clone()));
                 events.push(write.id, &write.events);
             }
             WriteDone::Ended
@@ -65,7 +70,7 @@ pub(super) async fn end(
         batch.answer(at, outcome);
     }
     if rows.is_empty() {
-        return Ok(());
+        return Ok(freed);
     }
     let (rows, payloads) = rows.into_parameters();
     sqlx::query(MOVE)
@@ -84,7 +89,7 @@ pub(super) async fn end(
             .await
             .map_err(store_error)?;
     }
-    Ok(())
+    Ok(freed)
 }
 
 /// The epochs with which those that are no longer live have ended.

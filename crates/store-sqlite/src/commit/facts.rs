@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_store::{Admission, Admitted, StoreError};
+use millrace_store::{Admission, Admitted, Concurrency, Limits, SlotRules, StoreError};
 use millrace_types::{
     DeploymentId, DeploymentStatus, ExecutionId, ExecutionStatus, IncarnationId, TriggerId,
     WorkflowId,
@@ -27,7 +27,9 @@ pub(super) const EXECUTIONS: &str = "
     FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const DEPLOYMENTS: &str = "
-    SELECT deployment_id, workflow_id, current_version, deployment_status FROM workflows
+    SELECT deployment_id, workflow_id, current_version, deployment_status, concurrency,
+        start_timeout, total_timeout, idle_timeout, keep_succeeded, keep_failed
+    FROM workflows
     WHERE deployment_id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const TRIGGERS: &str = "
@@ -42,6 +44,13 @@ pub(super) struct Live {
     pub workflow_id: WorkflowId,
     pub version: u32,
     pub status: DeploymentStatus,
+    pub concurrency: Option<Concurrency>,
+    /// In microseconds, as the others.
+    pub start_timeout: Option<i64>,
+    pub total_timeout: Option<i64>,
+    pub idle_timeout: Option<i64>,
+    pub keep_succeeded: Option<u16>,
+    pub keep_failed: Option<u16>,
 }
 
 pub(super) struct Trigger {
@@ -67,16 +76,22 @@ pub(super) struct Facts {
     pub alive: HashSet<IncarnationId>,
     pub executions: HashMap<ExecutionId, Known>,
     pub keys: HashMap<(DeploymentId, String), Admitted>,
+    pub rules: SlotRules,
+    /// Of those that were found fresh: where they queue.
+    pub queued: HashMap<ExecutionId, String>,
 }
 
 impl Facts {
     pub async fn read(
         connection: &mut SqliteConnection,
         admissions: &[(usize, &Admission)],
+        rules: &SlotRules,
         now: i64,
     ) -> Result<Self, StoreError> {
         let mut facts = Self {
             now,
+            rules: rules.clone(),
+            queued: HashMap::new(),
             deployments: HashMap::new(),
             triggers: HashMap::new(),
             alive: HashSet::new(),
@@ -140,6 +155,7 @@ impl Facts {
                 version: row.number("version")?,
                 created_at: row.time("admitted_at")?,
                 owned: None,
+                limits: Limits::default(),
             };
             self.keys
                 .insert((row.parsed("deployment_id")?, row.raw("key")?), first);
@@ -168,6 +184,7 @@ impl Facts {
                     version: row.number("version")?,
                     created_at: row.time("created_at")?,
                     owned: None,
+                    limits: Limits::default(),
                 },
                 owner: row.parsed_option("owner")?,
                 epoch: row.number("epoch")?,
@@ -188,10 +205,17 @@ impl Facts {
             .await
             .map_err(store_error)?;
         for row in rows {
+            let concurrency: Option<&[u8]> = row.raw("concurrency")?;
             let live = Live {
                 workflow_id: row.parsed("workflow_id")?,
                 version: row.number("current_version")?,
                 status: row.parsed("deployment_status")?,
+                concurrency: concurrency.map(Concurrency::from_json).transpose()?,
+                start_timeout: row.raw("start_timeout")?,
+                total_timeout: row.raw("total_timeout")?,
+                idle_timeout: row.raw("idle_timeout")?,
+                keep_succeeded: row.raw("keep_succeeded")?,
+                keep_failed: row.raw("keep_failed")?,
             };
             self.deployments.insert(row.parsed("deployment_id")?, live);
         }

@@ -1,9 +1,10 @@
 //! Whether an admission is fresh, a repeat, or refused.
 
-use millrace_store::{Admission, AdmissionRefused, Admitted, Dedupe, WriteRefused};
+use millrace_store::{Admission, AdmissionRefused, Admitted, Dedupe, Limits, WriteRefused};
 use millrace_types::{DeploymentId, DeploymentStatus, ExecutionStatus, Timestamp};
 
 use super::facts::{Facts, Known};
+use crate::row::duration;
 
 /// The epoch of an execution that is owned from its admission on.
 const FIRST_EPOCH: u64 = 1;
@@ -30,7 +31,22 @@ impl Facts {
             return Err(refused.into());
         }
         self.check_trigger(admission)?;
-        let owner = admission.owner.filter(|owner| self.alive.contains(owner));
+        let mut owner = admission.owner.filter(|owner| self.alive.contains(owner));
+        if let Some(limit) = &live.concurrency {
+            let slot_key = match &limit.key {
+                None => String::new(),
+                Some(expression) => (self.rules.keys.key(expression, &admission.input))
+                    .and_then(|key| match key.contains('\0') {
+                        true => Err("the value holds a NUL".into()),
+                        false => Ok(key),
+                    })
+                    .map_err(|why| AdmissionRefused::KeyFailed(admission.deployment_id, why))?,
+            };
+            // It queues for now, whoever would run it: slots are given out
+            // once all are written.
+            self.queued.insert(admission.id, slot_key);
+            owner = None;
+        }
         let fresh = Admitted {
             id: admission.id,
             fresh: true,
@@ -39,6 +55,11 @@ impl Facts {
             version: admission.rerun_of.map_or(live.version, |of| of.version),
             created_at: Timestamp::from_micros(self.now),
             owned: owner.map(|_| FIRST_EPOCH),
+            limits: Limits {
+                total: live.total_timeout.map(duration),
+                idle: live.idle_timeout.map(duration),
+                ..Limits::default()
+            },
         };
         let answer = Admitted {
             fresh: false,

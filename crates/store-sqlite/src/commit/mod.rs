@@ -12,17 +12,19 @@ mod end;
 mod events;
 mod facts;
 mod judge;
+mod limited;
 mod owned;
 #[cfg(test)]
 mod plans;
 
 use std::collections::HashSet;
 
-use millrace_store::{Admission, StoreError, Write, WriteDone, WriteRefused};
+use millrace_store::{Admission, SlotRules, StoreError, Write, WriteDone, WriteRefused};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::error::store_error;
+use crate::slots;
 
 pub type Outcome = Result<WriteDone, WriteRefused>;
 
@@ -33,13 +35,14 @@ impl SqliteStore {
         }
         let mut batch = Batch::sort(writes)?;
         let (mut transaction, now) = self.write().await?;
-        admit::admit(&mut transaction, &mut batch, now).await?;
+        admit::admit(&mut transaction, &mut batch, &self.slots, now).await?;
         if !batch.checkpoints.is_empty() || !batch.endings.is_empty() {
             let owned = owned::read(&mut transaction, &batch).await?;
             let mut events = events::Chunks::new(now);
             checkpoint::checkpoint(&mut transaction, &mut batch, &owned, &mut events).await?;
-            end::end(&mut transaction, &mut batch, &owned, &mut events, now).await?;
+            let freed = end::end(&mut transaction, &mut batch, &owned, &mut events, now).await?;
             events.insert(&mut transaction).await?;
+            slots::fill(&mut transaction, &freed, now).await?;
         }
         transaction.commit().await.map_err(store_error)?;
         batch.outcomes()
@@ -50,17 +53,20 @@ impl SqliteStore {
 pub async fn admit_one(
     connection: &mut SqliteConnection,
     admission: &Admission,
+    rules: &SlotRules,
     now: i64,
-) -> Result<Result<(), WriteRefused>, StoreError> {
+) -> Result<Outcome, StoreError> {
     let mut batch = Batch {
         admissions: vec![(0, admission)],
         checkpoints: Vec::new(),
         endings: Vec::new(),
         outcomes: vec![None],
     };
-    admit::admit(connection, &mut batch, now).await?;
-    let outcome = batch.outcomes()?.pop();
-    Ok(outcome.map_or(Ok(()), |outcome| outcome.map(|_| ())))
+    admit::admit(connection, &mut batch, rules, now).await?;
+    batch
+        .outcomes()?
+        .pop()
+        .ok_or_else(|| StoreError::Rejected("an admission was left without outcome".into()))
 }
 
 /// The writes by kind, each with its place in the batch.

@@ -12,7 +12,8 @@ use crate::row::Columns;
 use crate::rows::json;
 
 pub(super) const LIVE: &str = "
-    SELECT id, owner, epoch, checkpoint_seq, next_event_seq FROM executions
+    SELECT id, owner, epoch, checkpoint_seq, next_event_seq, deployment_id, slot_key, slot
+    FROM executions
     WHERE id IN (SELECT value FROM json_each(?1))";
 
 /// A live execution.
@@ -21,6 +22,8 @@ pub(super) struct Live {
     pub epoch: u64,
     pub checkpoint_seq: u64,
     pub next_event_seq: u64,
+    /// (deployment, key) whose slot its end frees.
+    pub slot: Option<(String, String)>,
 }
 
 pub(super) struct Owned(HashMap<ExecutionId, Live>);
@@ -39,7 +42,12 @@ pub(super) async fn read(
         .map_err(store_error)?;
     let mut owned = HashMap::with_capacity(rows.len());
     for row in rows {
+        let slot = match row.raw::<Option<i64>>("slot")? {
+            Some(_) => Some((row.raw("deployment_id")?, row.raw("slot_key")?)),
+            None => None,
+        };
         let live = Live {
+            slot,
             owner: row.parsed_option("owner")?,
             epoch: row.number("epoch")?,
             checkpoint_seq: row.number("checkpoint_seq")?,

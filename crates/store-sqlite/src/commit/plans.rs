@@ -1,6 +1,6 @@
 //! The statements of a commit cost by the size of the batch alone.
 
-use super::{admit, checkpoint, end, events, facts, owned};
+use super::{admit, checkpoint, end, events, facts, limited, owned};
 use crate::plan::assert_searches;
 
 #[tokio::test]
@@ -13,6 +13,14 @@ async fn admissions_search() {
         facts::ALIVE,
         admit::INSERT,
         admit::INSERT_KEYS,
+        limited::WITHOUT_SLOT,
+        limited::END,
+        limited::DELETE,
+        limited::HOLDERS,
+        limited::QUEUED,
+        limited::ASK,
+        limited::START,
+        limited::NOW,
     ])
     .await;
 }

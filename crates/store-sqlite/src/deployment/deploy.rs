@@ -1,7 +1,8 @@
 //! Making a bundle live.
 
 use millrace_store::{
-    DeployRefused, Deployed, DeploymentRecord, NewDeployment, StoreError, VersionBundle,
+    Concurrency, DeployRefused, Deployed, DeploymentRecord, NewDeployment, StoreError,
+    VersionBundle,
 };
 use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
 use sqlx::SqliteConnection;
@@ -9,6 +10,7 @@ use sqlx::SqliteConnection;
 use super::{record, triggers};
 use crate::SqliteStore;
 use crate::error::{corrupt, store_error};
+use crate::incarnation::micros;
 use crate::row::Columns;
 
 /// The workflow as it is before the deploy.
@@ -192,9 +194,12 @@ async fn update_workflow(
     now: i64,
 ) -> Result<(), StoreError> {
     let labels = serde_json::to_string(&bundle.labels).expect("texts always serialise");
+    let settings = &bundle.settings;
     sqlx::query(
         "UPDATE workflows SET current_version = ?2, deployment_status = ?3, deployed_at = ?4,
-             deployment_config = ?5, labels = ?6, updated_at = ?4
+             deployment_config = ?5, labels = ?6, updated_at = ?4, priority = ?7,
+             concurrency = ?8, start_timeout = ?9, idle_timeout = ?10, total_timeout = ?11,
+             keep_succeeded = ?12, keep_failed = ?13
          WHERE workflow_id = ?1",
     )
     .bind(workflow_id.to_string())
@@ -203,6 +208,13 @@ async fn update_workflow(
     .bind(now)
     .bind(bundle.config_json.as_bytes())
     .bind(labels)
+    .bind(settings.priority)
+    .bind(settings.concurrency.as_ref().map(Concurrency::to_json))
+    .bind(settings.start_timeout.map(micros))
+    .bind(settings.idle_timeout.map(micros))
+    .bind(settings.total_timeout.map(micros))
+    .bind(settings.keep_succeeded)
+    .bind(settings.keep_failed)
     .execute(connection)
     .await
     .map(|_| ())

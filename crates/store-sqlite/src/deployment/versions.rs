@@ -73,6 +73,7 @@ impl SqliteStore {
                 source: row.text("source")?,
                 config_json: kept.config_json,
                 labels: kept.labels,
+                settings: kept.settings,
                 triggers: kept.triggers,
             })
         })

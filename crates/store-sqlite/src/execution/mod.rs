@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_store::{
     CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Page, PageRequest, StoreError, Write, WriteDone, WriteRefused,
+    ExecutionStore, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -39,6 +39,22 @@ impl ExecutionStore for SqliteStore {
         epoch: u64,
     ) -> Result<bool, StoreError> {
         self.give_back(id, owner, epoch).await
+    }
+
+    async fn back_off(
+        &self,
+        id: ExecutionId,
+        owner: IncarnationId,
+        epoch: u64,
+    ) -> Result<bool, StoreError> {
+        self.give_back_for_later(id, owner, epoch).await
+    }
+
+    async fn fill_slots(
+        &self,
+        after: Option<&QueuePlace>,
+    ) -> Result<(u64, Option<QueuePlace>), StoreError> {
+        self.fill_queues(after).await
     }
 
     async fn owned(&self, owner: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {

@@ -1,7 +1,7 @@
 //! One decision about one schedule.
 
 use millrace_store::schedule::judge::{Judged, Queued, Standing, Started};
-use millrace_store::{Admission, Decision, FireRecord, Occurrence, StoreError};
+use millrace_store::{Admission, Decision, FireRecord, Occurrence, SlotRules, StoreError};
 use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::SqliteConnection;
 
@@ -42,7 +42,7 @@ impl SqliteStore {
         }
         let mut fires = Vec::with_capacity(decision.occurrences.len());
         if let Some((fire, admission)) = standing.turn(ExecutionId::new()) {
-            let fire = start(connection, &mut standing, fire, &admission).await?;
+            let fire = start(connection, &self.slots, &mut standing, fire, &admission).await?;
             if !settle(connection, &fire).await? {
                 enter(connection, &fire).await?;
             }
@@ -55,7 +55,7 @@ impl SqliteStore {
             let fire = match standing.judge(decision.overlap, occurrence) {
                 Judged::Enter(fire) | Judged::Wait(fire) => fire,
                 Judged::Start(fire, admission) => {
-                    start(connection, &mut standing, fire, &admission).await?
+                    start(connection, &self.slots, &mut standing, fire, &admission).await?
                 }
                 Judged::Supersede {
                     reason,
@@ -164,13 +164,14 @@ async fn cancel_runs(
 
 async fn start(
     connection: &mut SqliteConnection,
+    slots: &SlotRules,
     standing: &mut Standing,
     fire: FireRecord,
     admission: &Admission,
 ) -> Result<FireRecord, StoreError> {
     let now = standing.now.as_micros();
-    let admitted = commit::admit_one(connection, admission, now).await?;
-    Ok(standing.started(fire, admission.id, admitted.as_ref().copied()))
+    let admitted = commit::admit_one(connection, admission, slots, now).await?;
+    Ok(standing.started(fire, admission.id, admitted.as_ref()))
 }
 
 async fn is_entered(

@@ -70,6 +70,7 @@ impl Told {
                 version: 1,
                 created_at: Timestamp::now(),
                 owned: None,
+                limits: crate::Limits::default(),
             }),
             Write::Checkpoint(_) => WriteDone::Checkpointed,
             Write::End(_) => WriteDone::Ended,
@@ -106,6 +107,17 @@ impl ExecutionStore for Told {
     async fn release(&self, _: ExecutionId, _: IncarnationId, _: u64) -> Result<bool, StoreError> {
         unreachable!("group commit only commits")
     }
+    async fn back_off(&self, _: ExecutionId, _: IncarnationId, _: u64) -> Result<bool, StoreError> {
+        unreachable!("group commit only commits")
+    }
+
+    async fn fill_slots(
+        &self,
+        _: Option<&crate::QueuePlace>,
+    ) -> Result<(u64, Option<crate::QueuePlace>), StoreError> {
+        unreachable!("group commit only commits")
+    }
+
     async fn owned(&self, _: IncarnationId) -> Result<Vec<(ExecutionId, u64)>, StoreError> {
         unreachable!("group commit only commits")
     }

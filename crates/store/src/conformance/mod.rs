@@ -16,11 +16,13 @@ pub mod admit;
 pub mod cancel;
 pub mod checkpoint;
 pub mod claim;
+pub mod concurrency;
 pub mod deploy;
 pub mod deployments;
 pub mod end;
 pub mod events;
 pub mod executions;
+pub mod fairness;
 pub mod group;
 pub mod incarnations;
 pub mod maintain;
@@ -29,6 +31,7 @@ pub mod paths;
 pub mod refusals;
 pub mod repeats;
 pub mod schedules;
+pub mod settings;
 mod support;
 pub mod versions;
 pub mod workloads;
@@ -242,6 +245,30 @@ macro_rules! conformance_tests {
                 what_waited_is_settled_when_its_schedule_goes
                 what_waited_is_paused_with_its_deployment
                 interval_that_strays_is_listed_until_it_does_not
+            }
+            concurrency {
+                limit_holds_and_the_rest_queues
+                slot_is_held_through_waits_and_takeovers
+                each_value_of_the_key_has_its_own_slots
+                skipped_execution_has_ended_at_once
+                oldest_is_asked_to_end_for_a_newer_one
+                raised_and_lifted_limits_let_the_queue_go
+                queued_execution_can_be_cancelled
+                concurrent_admissions_never_pass_the_limit
+                paused_deployment_refuses_before_it_limits
+            }
+            settings {
+                timeouts_come_with_what_is_owned
+                execution_without_settings_has_no_limits
+                wait_ends_at_the_deadline
+                queue_ends_at_the_start_timeout
+                retention_goes_by_the_settings_and_the_end
+                back_off_grows_until_there_is_progress
+            }
+            fairness {
+                flood_leaves_room_for_others
+                small_claims_go_round
+                higher_priority_is_claimed_first
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance

@@ -10,9 +10,9 @@ use millrace_types::{DeploymentId, ExecutionId, IncarnationId, Timestamp, Trigge
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Admission, Admitted, Checkpoint, Claimed, Dedupe, DeploymentRecord, Ending, EventRecord,
-    FrameRecord, NewDeployment, NewTrigger, Outcome, PageRequest, Store, StoreError, TimerRecord,
-    TriggerRef, WebhookRoute, Write, WriteDone, WriteRefused,
+    Admission, Admitted, Checkpoint, Claimed, Dedupe, DeploymentRecord, DeploymentSettings, Ending,
+    EventRecord, FrameRecord, NewDeployment, NewTrigger, Outcome, PageRequest, Store, StoreError,
+    TimerRecord, TriggerRef, WebhookRoute, Write, WriteDone, WriteRefused,
 };
 
 pub type Shared = Arc<dyn Store>;
@@ -35,6 +35,7 @@ pub fn bundle(name: &str, edition: u32) -> NewDeployment {
         source: format!("document:\n  name: {name} # {edition}\n"),
         config_json: "{}".into(),
         labels: BTreeMap::new(),
+        settings: DeploymentSettings::default(),
         triggers: Vec::new(),
     })
 }

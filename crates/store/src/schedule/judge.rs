@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_types::{DeploymentId, ExecutionId, Timestamp, TriggerId, TriggerKind};
+use millrace_types::{
+    DeploymentId, ExecutionId, ExecutionStatus, Timestamp, TriggerId, TriggerKind,
+};
 
 use super::{Decision, FireOutcome, FireRecord, Occurrence, Overlap, Verdict};
-use crate::{Admission, AdmissionRefused, TriggerRef, WriteRefused};
+use crate::{Admission, AdmissionRefused, TriggerRef, WriteDone, WriteRefused};
 
 /// A schedule looks again whether its waiting occurrence can start: at first
 /// this often, later after a tenth of the time that it has waited.
@@ -15,6 +17,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The longest time between two such looks.
 const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
+
+/// Why an occurrence was skipped whose execution found no slot.
+const LIMITED: &str = "the deployment's limit of concurrent executions was reached";
 
 /// Real intervals within this of their nominal ones never count as drifting.
 const DRIFT_FLOOR: i64 = 2_000_000;
@@ -170,10 +175,16 @@ impl Standing {
         &mut self,
         mut fire: FireRecord,
         id: ExecutionId,
-        admitted: Result<(), &WriteRefused>,
+        admitted: Result<&WriteDone, &WriteRefused>,
     ) -> FireRecord {
         match admitted {
-            Ok(()) => {
+            // Its deployment's limit was reached, and its policy is to skip.
+            Ok(WriteDone::Admitted(admitted)) if admitted.status == ExecutionStatus::Cancelled => {
+                fire.outcome = FireOutcome::Skipped;
+                fire.reason = LIMITED.into();
+                fire.execution_id = Some(id);
+            }
+            Ok(_) => {
                 fire.outcome = FireOutcome::Fired;
                 fire.execution_id = Some(id);
                 self.run = Some(id);
