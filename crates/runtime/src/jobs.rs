@@ -19,6 +19,10 @@ const TAKEOVER_BATCH: u32 = 500;
 /// How often partitions are made and old rows go.
 const MAINTENANCE: Duration = Duration::from_mins(10);
 
+/// How often free slots are looked for that nobody has handed on: an end does
+/// so by itself, unless its process dies at that moment; a new limit does not.
+const SLOTS: Duration = Duration::from_secs(2);
+
 /// Bounded steps of one maintenance run; what is left waits for the next.
 const MAINTENANCE_STEPS: usize = 100;
 
@@ -49,6 +53,17 @@ pub(crate) async fn run(
             Box::pin(async move {
                 if let Some(coordinator) = coordinator {
                     maintain(&coordinator).await;
+                }
+            })
+        })?)
+        .await?;
+    let at_slots = Arc::downgrade(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(SLOTS, move |_, _| {
+            let coordinator = at_slots.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    fill_slots(&coordinator).await;
                 }
             })
         })?)
@@ -90,6 +105,27 @@ async fn take_over(coordinator: &ExecutionCoordinator) {
             }
             Err(error) => {
                 warn!(%error, "dead processes could not be looked for");
+                return;
+            }
+        }
+    }
+}
+
+async fn fill_slots(coordinator: &ExecutionCoordinator) {
+    let mut after = None;
+    loop {
+        match coordinator.store.fill_slots(after.as_ref()).await {
+            Ok((due, next)) => {
+                if due > 0 {
+                    coordinator.due.notify_one();
+                }
+                if next.is_none() {
+                    return;
+                }
+                after = next;
+            }
+            Err(error) => {
+                warn!(%error, "free slots could not be handed out");
                 return;
             }
         }

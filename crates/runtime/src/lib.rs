@@ -32,7 +32,7 @@ mod trigger;
 
 pub use config::RuntimeConfig;
 pub use deployment::DeploymentService;
-pub use execution::{EngineClient, ExecutionCoordinator};
+pub use execution::{EngineClient, ExecutionCoordinator, JqSlotKeys};
 pub use grpc::{MonitoringRpc, RuntimeRpc};
 pub use monitoring::{CacheProbe, MonitoringService};
 pub use runtime::{Runtime, StartError};

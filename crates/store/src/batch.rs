@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{ExecutionStore, StoreError, Write, WriteDone, WriteRefused};
 
@@ -154,6 +154,17 @@ async fn commit(store: &dyn ExecutionStore, batch: Vec<Pending>, retries: u32) {
                 }
             }
         }
+    }
+    // Said here, since whoever has handed one in may have gone away.
+    let late = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Some(Err(WriteRefused::Fenced(_)))))
+        .count();
+    if late > 0 {
+        info!(
+            writes = late,
+            "{late} late writes were refused: others own these executions by now"
+        );
     }
     for (answer, outcome) in answers.into_iter().zip(outcomes) {
         let outcome = outcome

@@ -40,6 +40,16 @@ impl TestDatabase {
         }
     }
 
+    /// Runs a statement in it: for what no program would do by itself.
+    ///
+    /// # Panics
+    /// When the database refuses.
+    pub async fn execute(&self, statement: &str) {
+        run(&self.url, statement)
+            .await
+            .unwrap_or_else(|error| panic!("`{statement}` was refused: {error}"));
+    }
+
     /// Its name on the server.
     pub fn name(&self) -> &str {
         &self.name

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millrace_service::config::{Loaded, Origin};
 use millrace_service::secret::SecretUrl;
-use millrace_store::{GroupCommitConfig, Store, StoreError};
+use millrace_store::{GroupCommitConfig, SlotRules, Store, StoreError};
 use millrace_store_postgres::{PostgresConfig, PostgresStore};
 use millrace_store_sqlite::{SqliteConfig, SqliteStore};
 
@@ -148,10 +148,10 @@ impl OpenDatabase {
     }
 
     /// As the store that a runtime works on.
-    pub fn store(&self) -> Arc<dyn Store> {
+    pub fn store(&self, rules: SlotRules) -> Arc<dyn Store> {
         match self {
-            Self::Sqlite(store) => Arc::new(store.clone()),
-            Self::Postgres(store) => Arc::new((**store).clone()),
+            Self::Sqlite(store) => Arc::new(store.clone().with_slot_rules(rules)),
+            Self::Postgres(store) => Arc::new((**store).clone().with_slot_rules(rules)),
         }
     }
 

@@ -6,6 +6,7 @@ use millrace_gateway::Gateway;
 use millrace_orchestrator::WorkloadOrchestratorRpc;
 use millrace_service::config::{Config, Loaded};
 use millrace_service::transport::in_process;
+use millrace_store::SlotRules;
 
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
@@ -74,7 +75,10 @@ async fn database(loaded: &Loaded, data_dir: &Path) -> Result<OpenDatabase, Role
         .await?;
     database.migrate().await?;
     if ours {
-        database.store().void_all_leases().await?;
+        database
+            .store(SlotRules::default())
+            .void_all_leases()
+            .await?;
     }
     Ok(database)
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_locks::{DistributedLockManager as _, RedisLocks, RedisLocksConfig};
 use millrace_proto::FILE_DESCRIPTOR_SET;
-use millrace_runtime::{CacheProbe, EngineClient, Runtime, RuntimeConfig};
+use millrace_runtime::{CacheProbe, EngineClient, JqSlotKeys, Runtime, RuntimeConfig};
 use millrace_service::config::{Config, Loaded, PeerAddress, RuntimeEngine};
 use millrace_service::grpc::GrpcServer;
 use millrace_service::transport::{InProcess, Transport};
 use millrace_service::{OnFailure, TaskGroup};
+use millrace_store::SlotRules;
 use tokio::net::TcpListener;
 
 use super::data_dir::DataDir;
@@ -55,10 +56,15 @@ pub async fn start(
 ) -> Result<Runtime, RoleError> {
     let redis = probe(config)?;
     let engines = engines(config)?;
+    let settings = settings(config)?;
+    let rules = SlotRules {
+        keys: Arc::new(JqSlotKeys::default()),
+        retention_days: settings.retention_days,
+    };
     let runtime = Runtime::start(
-        settings(config)?,
+        settings,
         database.commits(),
-        database.store(),
+        database.store(rules),
         engines,
         redis,
         workers,

@@ -53,10 +53,18 @@ impl Millrace {
 
     /// Any role that prints a ready line.
     pub async fn start(arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let mut child = command(arguments, settings)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
+        Self::spawn(arguments, command(arguments, settings)).await
+    }
+
+    /// With its log in a file.
+    pub async fn start_logging(arguments: &[&str], settings: &[(&str, &str)], log: &Path) -> Self {
+        let mut command = command(arguments, settings);
+        command.stderr(std::fs::File::create(log).expect("a file for the log"));
+        Self::spawn(arguments, command).await
+    }
+
+    async fn spawn(arguments: &[&str], mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
         let stdout = child.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines();
         let line = tokio::time::timeout(PATIENCE, lines.next_line())

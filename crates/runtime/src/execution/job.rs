@@ -44,6 +44,7 @@ impl Draft {
             due_timers: Vec::new(),
             traceparent: self.traceparent,
             cancel: None,
+            limits: admitted.limits,
         }
     }
 }

@@ -17,10 +17,13 @@ pub(crate) mod definitions;
 pub(crate) mod engine_client;
 pub(crate) mod job;
 pub(crate) mod lease;
+pub(crate) mod limits;
 pub(crate) mod query;
 pub(crate) mod rerun;
 pub(crate) mod run;
+pub(crate) mod slot_keys;
 pub(crate) mod waiters;
 
 pub use coordinator::ExecutionCoordinator;
 pub use engine_client::EngineClient;
+pub use slot_keys::JqSlotKeys;

@@ -20,6 +20,7 @@ use super::coordinator::ExecutionCoordinator;
 use super::definitions::Definition;
 use super::engine_client::EngineError;
 use super::job::Job;
+use super::limits::{self, Clock};
 
 /// Why a run stopped without an end or a wait.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +37,23 @@ enum Stopped {
     /// Somebody asked for its end.
     #[error("it was cancelled: {0}")]
     Cancelled(String),
+    #[error("it ran out of time: {0}")]
+    TimedOut(&'static str),
     /// It makes no sense to try again.
     #[error("{0}")]
     Broken(String),
+}
+
+impl Stopped {
+    const fn goes_on_elsewhere(&self) -> bool {
+        matches!(
+            self,
+            Self::Engine {
+                elsewhere: true,
+                ..
+            }
+        )
+    }
 }
 
 impl From<WriteRefused> for Stopped {
@@ -61,10 +76,6 @@ impl From<EngineError> for Stopped {
     }
 }
 
-/// Pause before an execution whose run stopped is given back, so that a
-/// broken engine is not asked in a tight loop.
-const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
-
 /// How long an engine may take to stop what it was told to. It is cut off
 /// then, and the execution ends as cancelled all the same.
 const STOP_WITHIN: Duration = Duration::from_millis(250);
@@ -85,12 +96,19 @@ pub(crate) async fn run(
     let span = info_span!("execution", execution.id = %job.id);
     let work = async {
         let (id, epoch) = (job.id, job.epoch);
+        let slot = job.limits.slot;
         let mut next_event_seq = job.next_event_seq;
         match converse(coordinator, job, owner, cancelled, &mut next_event_seq).await {
             Ok(()) | Err(Stopped::Fenced) => {}
             Err(Stopped::Cancelled(reason)) => {
                 info!("execution {id} is cancelled: {reason}");
                 let (outcome, events) = cancel::outcome(next_event_seq, &reason);
+                let ending = ending(coordinator, id, owner, epoch, outcome, events);
+                end(coordinator, ending).await;
+            }
+            Err(Stopped::TimedOut(why)) => {
+                info!("execution {id} is stopped: {why}");
+                let (outcome, events) = limits::outcome(next_event_seq, why);
                 let ending = ending(coordinator, id, owner, epoch, outcome, events);
                 end(coordinator, ending).await;
             }
@@ -102,22 +120,24 @@ pub(crate) async fn run(
             }
             Err(stopped @ (Stopped::Engine { .. } | Stopped::Store(_))) => {
                 warn!("execution {id} is given back: {stopped}");
-                // With another engine it goes on at once.
-                if !matches!(
-                    stopped,
-                    Stopped::Engine {
-                        elsewhere: true,
-                        ..
-                    }
-                ) {
-                    tokio::time::sleep(GIVE_BACK_AFTER).await;
-                }
-                if let Err(error) = coordinator.store.release(id, owner, epoch).await {
+                // With another engine it goes on at once; otherwise later, and
+                // later still when that fails too.
+                let given_back = if stopped.goes_on_elsewhere() {
+                    coordinator.store.release(id, owner, epoch).await
+                } else {
+                    coordinator.store.back_off(id, owner, epoch).await
+                };
+                match given_back {
+                    Ok(_) => {}
                     // The lease ends, or a claim by another goes on from here.
-                    warn!(%error, "execution {id} could not be given back");
+                    Err(error) => warn!(%error, "execution {id} could not be given back"),
                 }
                 coordinator.due.notify_one();
             }
+        }
+        if slot {
+            // Its end may have let another one go.
+            coordinator.due.notify_one();
         }
     };
     trace.scope(work.instrument(span)).await;
@@ -133,6 +153,7 @@ async fn converse(
     if let Some(reason) = job.cancel.clone() {
         return Err(Stopped::Cancelled(reason));
     }
+    let mut clock = Clock::start(&job.limits).map_err(Stopped::TimedOut)?;
     let definition = coordinator
         .definitions
         .get(&*coordinator.store, job.workflow_id, job.version)
@@ -148,26 +169,32 @@ async fn converse(
     let mut answers = tokio::select! {
         answers = coordinator.engine.execute(call) => answers?,
         reason = reason(&mut cancelled) => return Err(Stopped::Cancelled(reason)),
+        why = clock.over() => return Err(Stopped::TimedOut(why)),
     };
 
     loop {
         // Between two messages everything that was to be stored is: only here
         // can an execution be cut off.
-        let message = tokio::select! {
-            message = answers.message() => message,
-            reason = reason(&mut cancelled) => {
-                let cancel = pb::execute_request::Message::Cancel(pb::Cancel {
-                    reason: reason.clone(),
-                });
+        let stopped = tokio::select! {
+            message = answers.message() => Ok(message?),
+            reason = reason(&mut cancelled) => Err(Stopped::Cancelled(reason)),
+            why = clock.over() => Err(Stopped::TimedOut(why)),
+        };
+        let message = match stopped {
+            Ok(message) => message,
+            Err(stopped) => {
+                let reason = stopped.to_string();
+                let cancel = pb::execute_request::Message::Cancel(pb::Cancel { reason });
                 let _ = to_engine.send(request(cancel)).await;
                 // It ends the stream when it has stopped; what it says until
                 // then counts no more.
                 let stopping = async { while answers.message().await.is_ok() {} };
                 let _ = tokio::time::timeout(STOP_WITHIN, stopping).await;
-                return Err(Stopped::Cancelled(reason));
+                return Err(stopped);
             }
         };
-        let message = message?
+        clock.progressed();
+        let message = message
             .message
             .ok_or_else(|| Stopped::Broken("the engine sent an empty message".into()))?;
         match message {

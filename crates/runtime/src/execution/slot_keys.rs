@@ -51,10 +51,8 @@ impl SlotKeys for JqSlotKeys {
     fn key(&self, expression: &str, input: &[u8]) -> Result<String, String> {
         let expression = self.compiled(expression)?;
         let input = from_json(input).map_err(|error| error.to_string())?;
-        let variables = Variables {
-            input: input.clone(),
-            ..Variables::default()
-        };
+        let mut variables = Variables::default();
+        variables.input = input.clone();
         let value = expression
             .eval_within(&input, &variables, LIMITS)
             .map_err(|error| error.to_string())?;

@@ -74,6 +74,7 @@ pub(crate) const fn reason(refused: &AdmissionRefused) -> &'static str {
         AdmissionRefused::DeploymentNotLive(..) => "not-live",
         AdmissionRefused::TriggerStale(_) => "stale-trigger",
         AdmissionRefused::TriggerDisabled(_) => "trigger-disabled",
+        AdmissionRefused::KeyFailed(..) => "concurrency-key",
     }
 }
 
