@@ -36,3 +36,73 @@ CREATE INDEX executions_queue_idx ON executions (deployment_id, slot_key, id)
 -- enters it.
 CREATE INDEX executions_due_by_deployment_idx ON executions (deployment_id, wake_at, id)
     WHERE owner IS NULL;
+
+-- The day that a partition's name ends with; null for any other name. The
+-- planner may ask it of every relation there is before it looks at whose
+-- partition one is, as it does once there are many.
+CREATE FUNCTION millrace_partition_day(relation name)
+RETURNS date LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN relation::text ~ '_[0-9]{8}$'
+                THEN to_date(right(relation::text, 8), 'YYYYMMDD') END
+$$;
+
+CREATE OR REPLACE FUNCTION millrace_drop_partitions(default_days integer, at_most integer)
+RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    today    date := (now() AT TIME ZONE 'UTC')::date;
+    longest  integer := default_days;
+    class    integer;
+    occupied boolean;
+    child    text;
+    dropped  integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('millrace partitions', 0));
+    FOR class IN SELECT days FROM retention_classes WHERE days > default_days ORDER BY days DESC LOOP
+        CONTINUE WHEN to_regclass('executions_ended_r' || class) IS NULL;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I)', 'executions_ended_r' || class) INTO occupied;
+        IF occupied THEN
+            longest := class;
+            EXIT;
+        END IF;
+    END LOOP;
+    FOR child IN
+        SELECT relname FROM (
+            SELECT c.relname, millrace_partition_day(c.relname) AS day, longest AS days
+            FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+            WHERE i.inhparent = 'execution_events'::regclass
+            UNION ALL
+            SELECT c.relname, millrace_partition_day(c.relname), r.days
+            FROM retention_classes r
+            JOIN pg_inherits i ON i.inhparent = to_regclass('executions_ended_r' || r.days)
+            JOIN pg_class c ON c.oid = i.inhrelid
+        ) p
+        WHERE p.day < today - p.days
+        ORDER BY p.day, p.relname
+        LIMIT at_most
+    LOOP
+        EXECUTE format('DROP TABLE %I', child);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;
+
+CREATE OR REPLACE FUNCTION millrace_drop_fires_partitions(days integer, at_most integer)
+RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    today   date := (now() AT TIME ZONE 'UTC')::date;
+    child   text;
+    dropped integer := 0;
+BEGIN
+    FOR child IN
+        SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'fires'::regclass
+          AND millrace_partition_day(c.relname) < today - days
+        ORDER BY c.relname
+        LIMIT at_most
+    LOOP
+        PERFORM pg_advisory_xact_lock(hashtextextended('millrace partitions', 0));
+        EXECUTE format('DROP TABLE IF EXISTS %I', child);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;

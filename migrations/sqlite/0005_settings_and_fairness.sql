@@ -34,3 +34,4 @@ CREATE INDEX executions_queue_idx ON executions (deployment_id, slot_key, id)
 -- enters it.
 CREATE INDEX executions_due_by_deployment_idx ON executions (deployment_id, wake_at, id)
     WHERE owner IS NULL;
+-- (Reading the day of a partition from its name concerns PostgreSQL alone.)
