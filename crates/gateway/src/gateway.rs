@@ -8,6 +8,7 @@ use millrace_service::Transport;
 
 use crate::GatewayConfig;
 use crate::router;
+use crate::routes::services::Endpoints;
 use crate::runtimes::Runtimes;
 use crate::webhooks::{Rates, RouteCache};
 
@@ -25,6 +26,8 @@ pub struct Shared {
     /// Whether it is about to stop.
     retiring: AtomicBool,
     pub(crate) rates: Rates,
+    /// Where services are, and the ways to them.
+    pub(crate) endpoints: Endpoints,
 }
 
 impl Gateway {
@@ -41,6 +44,7 @@ impl Gateway {
             orchestrator,
             webhooks,
             rates: Rates::new(config.shared_rates.clone()),
+            endpoints: Endpoints::default(),
             config,
             retiring: AtomicBool::new(false),
         }))

@@ -1,4 +1,4 @@
-//! HTTP in front of the runtime: a thin layer, in which every request becomes
+//! HTTP in front of runtime and orchestrator: a thin layer, in which every request becomes
 //! one internal gRPC call and every answer of it one HTTP answer.
 //!
 //! It owns the shapes and names of the public API, what a webhook's bytes mean
@@ -10,7 +10,9 @@
 //! ```text
 //!           router ──► routes/<noun>/<verb> ──► runtimes ──► runtime A │ B │ C
 //!  HTTP ──►   │                                    ▲
-//!             └─────► webhooks ──► RouteCache ─────┘  (same execution id on every attempt)
+//!             ├─────► webhooks ──► RouteCache ─────┘  (same execution id on every attempt)
+//!             ├─────► routes/{projects,workloads} ──► orchestrator
+//!             └─────► routes/services ──► the service itself, where the orchestrator says it is
 //! ```
 //!
 //! Words: a *path* is what follows `/webhooks/`; a *route* is the trigger that
@@ -28,6 +30,7 @@ mod gateway;
 mod json;
 mod media;
 mod openapi;
+mod orchestrator;
 mod problem;
 mod query;
 mod router;

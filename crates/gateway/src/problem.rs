@@ -209,6 +209,24 @@ impl Problem {
         )
     }
 
+    /// 502: whoever is behind us answered with nothing that can be passed on.
+    pub fn bad_gateway(detail: impl Into<String>) -> Self {
+        Self::bare(
+            StatusCode::BAD_GATEWAY,
+            "bad-gateway",
+            "The service failed",
+            detail.into(),
+        )
+    }
+
+    /// 503; `after` says when to come again, a second at the least.
+    pub fn not_ready(detail: impl Into<String>, after: Duration) -> Self {
+        let mut problem = Self::new(ErrorKind::Unavailable, detail);
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        problem.0.retry_after = seconds.max(1);
+        problem
+    }
+
     /// 408: the body did not arrive in time.
     pub fn body_timeout() -> Self {
         Self::bare(

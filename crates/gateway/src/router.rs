@@ -11,7 +11,7 @@ use millrace_service::trace_context::TraceLayer;
 use crate::Gateway;
 use crate::openapi::openapi;
 use crate::problem::Problem;
-use crate::routes::{deployments, executions, health, triggers};
+use crate::routes::{deployments, executions, health, projects, services, triggers, workloads};
 use crate::webhooks;
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -42,6 +42,31 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/executions/{id}/rerun", post(executions::rerun))
         .route("/api/triggers/{id}/fires", get(triggers::fires))
         .route("/api/triggers/{id}/preview", get(triggers::preview))
+        .route("/api/projects", post(projects::create).get(projects::list))
+        .route(
+            "/api/projects/{id}",
+            get(projects::get)
+                .patch(projects::update)
+                .delete(projects::delete),
+        )
+        .route("/api/projects/{id}/services", get(projects::services))
+        .route("/api/projects/{id}/start", post(projects::start))
+        .route("/api/projects/{id}/stop", post(projects::stop))
+        .route(
+            "/api/workloads",
+            post(workloads::create).get(workloads::list),
+        )
+        .route(
+            "/api/workloads/{id}",
+            get(workloads::get).delete(workloads::delete),
+        )
+        .route("/api/workloads/{id}/status", get(workloads::status))
+        .route("/api/workloads/{id}/start", post(workloads::start))
+        .route("/api/workloads/{id}/stop", post(workloads::stop))
+        .route("/api/workloads/{id}/restart", post(workloads::restart))
+        .route("/api/workloads/{id}/logs", get(workloads::logs))
+        .route("/api/workloads/{id}/logs/stream", get(workloads::stream))
+        .route("/services/{*path}", any(services::service))
         .route("/webhooks/{*path}", any(webhooks::receive))
         .route("/webhooks-test/{*path}", any(webhooks::try_out))
         .route("/api/openapi.json", get(openapi))

@@ -101,16 +101,6 @@ impl Runtimes {
             .await
     }
 
-    /// The same for a call that does no more than hand `request` over.
-    pub async fn ask<R, T, F, Fut>(&self, request: R, call: F) -> Result<T, CallError>
-    where
-        R: Clone,
-        F: Fn(Client, R) -> Fut,
-        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
-    {
-        self.call(|client| call(client, request.clone())).await
-    }
-
     /// The same for a call that the runtime answers only after up to `wait`;
     /// `call` is told how much of that is left.
     pub async fn call_waiting<T, F, Fut>(&self, wait: Duration, call: F) -> Result<T, CallError>

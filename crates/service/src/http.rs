@@ -2,14 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use axum::Router;
 use axum::serve::ListenerExt as _;
+use axum::{Extension, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Serves `router`, which may ask for `ConnectInfo<SocketAddr>`, until `stop`, then takes no more connections and returns
-/// once the requests that run have ended.
+use crate::TaskGroup;
+
+/// How long connections that went over to another protocol may take to end.
+const UPGRADED_GRACE: Duration = Duration::from_secs(2);
+
+/// Serves `router` until `stop`, then takes no more connections and returns
+/// once the requests that run have ended. Handlers find the caller's address
+/// (`ConnectInfo`) among the request's extensions, and a [`TaskGroup`] that
+/// stops with the listener: for what would otherwise never end, such as event
+/// streams, and for what outlives its request, such as upgraded connections.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -20,8 +29,17 @@ pub async fn serve(
         // them. A connection that refuses works all the same.
         let _ = stream.set_nodelay(true);
     });
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
+    let tasks = TaskGroup::new();
+    let router = router
+        .layer(Extension(tasks.clone()))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let stopping = tasks.clone();
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move {
+            stop.cancelled().await;
+            stopping.stop();
+        })
+        .await?;
+    tasks.drain(UPGRADED_GRACE).await;
+    Ok(())
 }

@@ -8,9 +8,11 @@
 mod deployments;
 mod document;
 mod executions;
+mod projects;
 mod schemas;
 mod service;
 mod triggers;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ fn document() -> Value {
     deployments::describe(&mut document);
     executions::describe(&mut document);
     triggers::describe(&mut document);
+    projects::describe(&mut document);
+    workloads::describe(&mut document);
     service::describe(&mut document);
     document.finish()
 }

@@ -22,6 +22,13 @@ pub fn all() -> Value {
         "ExecutionSummary": execution(false),
         "HistoryItem": history_item(),
         "Fire": fire(),
+        "Project": super::projects::project(),
+        "Service": super::projects::service(),
+        "Workload": super::workloads::workload(),
+        "WorkloadStatus": super::workloads::status(),
+        "Instance": super::workloads::instance(),
+        "LogPage": super::workloads::log_page(),
+        "LogEntry": super::workloads::log_entry(),
         "Health": health(),
         "Dependency": dependency(),
     })
@@ -57,13 +64,13 @@ pub fn wait() -> Value {
 }
 
 /// The same, or null.
-fn nullable(mut schema: Value) -> Value {
+pub fn nullable(mut schema: Value) -> Value {
     let kind = schema["type"].take();
     schema["type"] = json!([kind, "null"]);
     schema
 }
 
-fn object(required: &[&str], properties: Value) -> Value {
+pub fn object(required: &[&str], properties: Value) -> Value {
     let mut schema = json!({"type": "object"});
     schema["required"] = required.to_vec().into();
     schema["properties"] = properties;

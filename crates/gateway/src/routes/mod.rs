@@ -3,14 +3,17 @@
 pub mod deployments;
 pub mod executions;
 pub mod health;
+pub mod projects;
+pub mod services;
 pub mod triggers;
+pub mod workloads;
 
 use std::marker::PhantomData;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
-use millrace_types::{DeploymentId, ExecutionId, TriggerId};
+use millrace_types::{DeploymentId, ExecutionId, ProjectId, TriggerId, WorkloadId};
 
 use crate::problem::Problem;
 
@@ -36,6 +39,14 @@ impl Named for ExecutionId {
 
 impl Named for TriggerId {
     const WHAT: &'static str = "trigger";
+}
+
+impl Named for ProjectId {
+    const WHAT: &'static str = "project";
+}
+
+impl Named for WorkloadId {
+    const WHAT: &'static str = "workload";
 }
 
 impl<S: Send + Sync, T: Named> FromRequestParts<S> for PathId<T> {

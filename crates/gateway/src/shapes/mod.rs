@@ -5,15 +5,21 @@ mod deployment;
 mod execution;
 mod fire;
 mod history;
+mod log_entry;
 mod page;
+mod project;
 mod version;
+mod workload;
 
 pub use deployment::Deployment;
 pub use execution::{Execution, ExecutionSummary};
 pub use fire::Fire;
 pub use history::HistoryItem;
+pub use log_entry::{LogEntry, LogPage};
 pub use page::Page;
+pub use project::{Project, Service};
 pub use version::Version;
+pub use workload::{Workload, WorkloadStatus};
 
 use serde_json::value::RawValue;
 

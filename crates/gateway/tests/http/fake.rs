@@ -85,7 +85,7 @@ impl FakeRuntime {
             .add_service(MonitoringServiceServer::new(self.clone()))
     }
 
-    async fn reply<Q, A>(&self, request: Request<Q>) -> Result<Response<A>, Status>
+    pub async fn reply<Q, A>(&self, request: Request<Q>) -> Result<Response<A>, Status>
     where
         Q: Clone + Send + 'static,
         A: 'static,

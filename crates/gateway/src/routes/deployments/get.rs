@@ -14,13 +14,14 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<DeploymentId>,
 ) -> Result<Json<Deployment>, Problem> {
-    let request = GetDeploymentStatusRequest {
-        deployment_id: id.text,
-    };
+    let deployment_id = id.text;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.get_deployment_status(request).await
+        .call(|mut client| {
+            let request = GetDeploymentStatusRequest {
+                deployment_id: deployment_id.clone(),
+            };
+            async move { client.get_deployment_status(request).await }
         })
         .await?;
     Deployment::answered(answer.deployment).map(Json)

@@ -14,13 +14,14 @@ pub async fn resume(
     State(gateway): State<Gateway>,
     id: PathId<DeploymentId>,
 ) -> Result<Json<Deployment>, Problem> {
-    let request = ResumeDeploymentRequest {
-        deployment_id: id.text,
-    };
+    let deployment_id = id.text;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.resume_deployment(request).await
+        .call(|mut client| {
+            let request = ResumeDeploymentRequest {
+                deployment_id: deployment_id.clone(),
+            };
+            async move { client.resume_deployment(request).await }
         })
         .await?;
     Deployment::answered(answer.deployment).map(Json)

@@ -27,8 +27,9 @@ pub async fn rollback(
     };
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.rollback_deployment(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.rollback_deployment(request).await }
         })
         .await?;
     gateway.webhooks.clear();

@@ -32,8 +32,9 @@ pub async fn cancel(
     };
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.cancel_execution(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.cancel_execution(request).await }
         })
         .await?;
     let ended = answer

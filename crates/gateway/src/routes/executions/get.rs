@@ -14,13 +14,14 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    let request = GetExecutionRequest {
-        execution_id: id.text,
-    };
+    let execution_id = id.text;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.get_execution(request).await
+        .call(|mut client| {
+            let request = GetExecutionRequest {
+                execution_id: execution_id.clone(),
+            };
+            async move { client.get_execution(request).await }
         })
         .await?;
     Execution::answered(answer.execution).map(Json)

@@ -26,8 +26,9 @@ pub async fn history(
     query.finish(&["cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.list_execution_events(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.list_execution_events(request).await }
         })
         .await?;
     Page::of(answer.events, answer.next_cursor, HistoryItem::try_from).map(Json)

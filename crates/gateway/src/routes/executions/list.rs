@@ -36,8 +36,9 @@ pub async fn list(
     ])?;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.get_execution_history(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.get_execution_history(request).await }
         })
         .await?;
     Page::of(

@@ -32,8 +32,9 @@ pub async fn rerun(
     };
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.rerun_execution(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.rerun_execution(request).await }
         })
         .await?;
     let accepted = json!({"executionId": answer.execution_id});

@@ -28,8 +28,9 @@ pub async fn fires(
     query.finish(&["from", "to", "cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .ask(request, |mut client, request| async move {
-            client.list_fires(request).await
+        .call(|mut client| {
+            let request = request.clone();
+            async move { client.list_fires(request).await }
         })
         .await?;
     Page::of(answer.fires, answer.next_cursor, |fire| Ok(fire.into())).map(Json)

@@ -1,0 +1,28 @@
+//! `GET /api/workloads/{id}`
+
+use axum::Json;
+use axum::extract::State;
+use millrace_proto::orchestrator::v1::GetWorkloadRequest;
+use millrace_types::WorkloadId;
+
+use crate::Gateway;
+use crate::problem::Problem;
+use crate::routes::PathId;
+use crate::shapes::Workload;
+
+pub async fn get(
+    State(gateway): State<Gateway>,
+    id: PathId<WorkloadId>,
+) -> Result<Json<Workload>, Problem> {
+    let answer = gateway
+        .read(|mut client| {
+            let workload_id = id.text.clone();
+            async move {
+                client
+                    .get_workload(GetWorkloadRequest { workload_id })
+                    .await
+            }
+        })
+        .await?;
+    Workload::answered(answer.workload).map(Json)
+}

@@ -1,0 +1,28 @@
+//! `GET /api/workloads/{id}/status`: the workload without its instances.
+
+use axum::Json;
+use axum::extract::State;
+use millrace_proto::orchestrator::v1::GetWorkloadRequest;
+use millrace_types::WorkloadId;
+
+use crate::Gateway;
+use crate::problem::Problem;
+use crate::routes::PathId;
+use crate::shapes::WorkloadStatus;
+
+pub async fn status(
+    State(gateway): State<Gateway>,
+    id: PathId<WorkloadId>,
+) -> Result<Json<WorkloadStatus>, Problem> {
+    let answer = gateway
+        .read(|mut client| {
+            let workload_id = id.text.clone();
+            async move {
+                client
+                    .get_workload(GetWorkloadRequest { workload_id })
+                    .await
+            }
+        })
+        .await?;
+    WorkloadStatus::answered(answer.workload).map(Json)
+}
