@@ -12,10 +12,13 @@
 //!   CLI ─────┘
 //! ```
 
+pub mod build;
 pub mod dataobject;
 mod grpc;
 pub mod node;
 pub mod prepare;
+mod preparer;
 pub mod spec;
 
 pub use grpc::WorkloadOrchestratorRpc;
+pub use preparer::ServicePreparer;

@@ -70,3 +70,18 @@ async fn a_definition_is_checked_before_it_is_served() {
     let ends = check("process.exit(3)").await.unwrap_err();
     assert!(matches!(ends, CheckError::Crashed { .. }), "{ends}");
 }
+
+#[tokio::test]
+async fn the_examples_definitions_are_right_and_their_types_are_these() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/todo-app");
+    let types = std::fs::read_to_string(example.join("dataobject.d.ts")).unwrap();
+    assert_eq!(types, dataobject::TYPES);
+    let dir = tempfile::tempdir().unwrap();
+    let server = dataobject::install(dir.path()).unwrap();
+    let node = node().await;
+    for service in ["project-dataobject", "task-dataobject"] {
+        let entry = example.join("src/services").join(service).join("index.ts");
+        let checked = dataobject::check(&node, &server, &entry, service).await;
+        checked.unwrap_or_else(|error| panic!("{service}: {error}"));
+    }
+}

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::build::digest::hex;
+
 const FILES: [(&str, &str); 13] = [
     ("definition.mjs", include_str!("js/definition.mjs")),
     ("formats.mjs", include_str!("js/formats.mjs")),
@@ -78,10 +80,7 @@ fn digest() -> String {
         digest.update([0]);
     }
     let digest = digest.finalize();
-    digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&digest[..8])
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::process::Command;
@@ -69,8 +69,11 @@ pub struct NodeFinder {
     configured: Option<PathBuf>,
     path: OsString,
     working_dir: PathBuf,
-    asked: Mutex<HashMap<PathBuf, (Stamp, Result<NodeVersion, String>)>>,
+    asked: Mutex<Asked>,
 }
+
+/// What each program has said of its version, or what is wrong with it.
+type Asked = HashMap<PathBuf, (Stamp, Result<NodeVersion, String>)>;
 
 /// A program that has another one was replaced.
 type Stamp = (u64, Option<SystemTime>);
@@ -157,9 +160,7 @@ impl NodeFinder {
         answer
     }
 
-    fn asked(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Stamp, Result<NodeVersion, String>)>> {
+    fn asked(&self) -> MutexGuard<'_, Asked> {
         // Whoever panicked with it left whole entries behind.
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }

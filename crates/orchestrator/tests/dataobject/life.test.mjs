@@ -129,7 +129,7 @@ test('references are asked of the other service, and only when they change', asy
   const asked = [];
   const projects = createServer((request, response) => {
     asked.push(request.url);
-    const status = { '/TODO/project-dataobject/p1': 200, '/TODO/project-dataobject/broken': 500 }[request.url] ?? 404;
+    const status = { '/services/TODO/project-dataobject/p1': 200, '/services/TODO/project-dataobject/broken': 500 }[request.url] ?? 404;
     response.writeHead(status).end('{}');
   });
   await new Promise((resolve) => { projects.listen(0, '127.0.0.1', resolve); });
@@ -138,7 +138,7 @@ test('references are asked of the other service, and only when they change', asy
     schema: { properties: { projectId: { type: 'string' }, title: { type: 'string' } } },
     references: { projectId: { service: 'project-dataobject' } },
   };`;
-  const { ask } = await serve(t, definition, { MILLRACE_SERVICES_URL: `http://127.0.0.1:${projects.address().port}/TODO` });
+  const { ask } = await serve(t, definition, { MILLRACE_GATEWAY_URL: `http://127.0.0.1:${projects.address().port}/`, MILLRACE_PROJECT_KEY: 'TODO' });
   const created = await ask('POST', '/', { projectId: 'p1' });
   assert.equal(created.status, 201, created.text);
   assert.equal((await ask('PATCH', `/${created.json.id}`, { title: 'x' })).status, 200);
@@ -151,7 +151,7 @@ test('references are asked of the other service, and only when they change', asy
   assert.equal(unsure.headers.get('retry-after'), '1');
   assert.equal((await ask('POST', '/', { title: 'of none' })).status, 201);
   const lonely = await serve(t, definition);
-  assert.match((await lonely.ask('POST', '/', { projectId: 'p1' })).json.detail, /MILLRACE_SERVICES_URL/);
+  assert.match((await lonely.ask('POST', '/', { projectId: 'p1' })).json.detail, /MILLRACE_GATEWAY_URL/);
 });
 
 test('a definition that is wrong is told about, with all that is wrong with it', async (t) => {

@@ -4,7 +4,8 @@
 //   node main.mjs serve RESOURCE.ts DATA.db   on 127.0.0.1:$PORT until SIGTERM
 //
 // Environment: PORT; HOST (127.0.0.1); MILLRACE_SERVICE, the service's name;
-// MILLRACE_SERVICES_URL, below which the project's services are reached.
+// MILLRACE_GATEWAY_URL and MILLRACE_PROJECT_KEY, where the project's other
+// services are.
 
 import { basename, dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -43,6 +44,12 @@ async function load() {
   return readDefinition(module.default, name);
 }
 
+/** Below which the services of this project are; undefined where nobody says. */
+function servicesUrl() {
+  const { MILLRACE_GATEWAY_URL: gateway, MILLRACE_PROJECT_KEY: project } = process.env;
+  return gateway && project ? `${gateway.replace(/\/+$/, '')}/services/${project}` : undefined;
+}
+
 async function check() {
   let findings = [];
   try {
@@ -65,7 +72,7 @@ async function serve() {
     process.exit(BAD_DEFINITION);
   }
   const store = new Store(data, definition);
-  const references = new References(definition.references, process.env.MILLRACE_SERVICES_URL);
+  const references = new References(definition.references, servicesUrl());
   const records = new Records(definition, store, references);
   const table = routes(definition, records, openapi(definition), store);
   let stopping = false;

@@ -13,7 +13,7 @@ export class References {
   /** `address` is what the services of this project are reached below. */
   constructor(references, address) {
     this.#references = references;
-    this.#address = address?.replace(/\/+$/, '');
+    this.#address = address;
   }
 
   /** Refuses `body` when it refers to what is not there; what `before` referred to is not asked again. */
@@ -28,7 +28,7 @@ export class References {
 
   async #exists({ property, service, path }, id) {
     const unknown = (why) => new Problem(503, `Whether \`${property}\` exists cannot be asked of ${service}: ${why}.`, [], { 'retry-after': '1' });
-    if (!this.#address) throw unknown('MILLRACE_SERVICES_URL does not say where the services of this project are');
+    if (!this.#address) throw unknown('MILLRACE_GATEWAY_URL does not say where the services of this project are');
     if (id === '' || id === '.' || id === '..') return false;
     const url = `${this.#address}/${service}${path}/${encodeURIComponent(id)}`;
     let answer;

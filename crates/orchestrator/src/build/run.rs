@@ -1,0 +1,171 @@
+//! Running a build's command: its output into the log, within its time, and
+//! with nothing of it left afterwards.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use millrace_service::CancellationToken;
+use millrace_types::InstanceId;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::tree::Tree;
+use super::{Plan, cancelled, failed};
+use crate::prepare::{LogStream, LogWriter, StageError};
+
+/// Longest line; what is longer is split.
+const MAX_LINE: usize = 64 * 1024;
+/// How long output may take to end once every writer is gone.
+const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+/// Handed on besides what every service gets: what decides where packages come
+/// from on this machine.
+const HANDED_ON: [&str; 14] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Returns once the command has succeeded, and nothing that it started is left.
+pub async fn run(
+    plan: &Plan,
+    dir: &Path,
+    log: &LogWriter,
+    cancel: &CancellationToken,
+) -> Result<(), StageError> {
+    let (program, arguments) = plan
+        .command
+        .split_first()
+        .ok_or_else(|| failed("the build has no command".into()))?;
+    // Inherited by all that it starts, however far from home that goes.
+    let tree = Tree::new(format!("MILLRACE_BUILD_ID={}", InstanceId::new()));
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(dir)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_handed_on(name)))
+        .env("CI", "true")
+        .env(tree.variable(), tree.value())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(format!("`{program}` cannot be run: {error}")))?;
+    // A build whose caller goes away must not go on by itself.
+    let guard = tree.guard();
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(failed("its output cannot be read".into()));
+    };
+    let output = async {
+        tokio::join!(
+            copy(stdout, LogStream::Stdout, log),
+            copy(stderr, LogStream::Stderr, log)
+        )
+    };
+    tokio::pin!(output);
+    let mut said = None;
+    let ended = {
+        let wait = async {
+            // Reading goes on meanwhile: a full pipe would stop the build.
+            loop {
+                tokio::select! {
+                    status = child.wait() => return status,
+                    last = &mut output, if said.is_none() => said = Some(last),
+                }
+            }
+        };
+        tokio::select! {
+            status = timeout(plan.timeout, wait) => Some(status),
+            () = cancel.cancelled() => None,
+        }
+    };
+    // Also what it left behind when it ended well: a build has no daemons.
+    guard.kill_all().await;
+    if said.is_none() {
+        said = timeout(OUTPUT_GRACE, output).await.ok();
+    }
+    let last = said.and_then(|(out, err)| err.or(out));
+    match ended {
+        None => Err(cancelled()),
+        Some(Err(_)) => Err(StageError::new(
+            "build-timeout",
+            format!(
+                "`{}` takes longer than {} s; `build.timeout` says how long it may",
+                plan.title,
+                plan.timeout.as_secs_f64()
+            ),
+        )),
+        Some(Ok(Err(error))) => Err(failed(format!("`{}`: {error}", plan.title))),
+        Some(Ok(Ok(status))) if status.success() => Ok(()),
+        Some(Ok(Ok(status))) => Err(ended_badly(plan, status, last)),
+    }
+}
+
+fn ended_badly(plan: &Plan, status: ExitStatus, last: Option<String>) -> StageError {
+    let last = last.map_or_else(String::new, |last| format!(": {last}"));
+    failed(format!("`{}` ended with {status}{last}", plan.title))
+}
+
+fn is_handed_on(name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    HANDED_ON.contains(&name) || name.to_ascii_lowercase().starts_with("npm_config_")
+}
+
+/// Writes each line into the log; answers the last one that says something.
+async fn copy(
+    output: impl AsyncRead + Unpin,
+    stream: LogStream,
+    log: &LogWriter,
+) -> Option<String> {
+    let mut output = BufReader::with_capacity(16 * 1024, output);
+    let mut line = Vec::new();
+    let mut last = None;
+    loop {
+        let bytes = match output.fill_buf().await {
+            Ok(bytes) if !bytes.is_empty() => bytes,
+            // Its end; an error of a pipe is one, too.
+            _ => break,
+        };
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let room = MAX_LINE - line.len();
+        let taken = end.unwrap_or(bytes.len()).min(room);
+        line.extend_from_slice(&bytes[..taken]);
+        let is_whole = end == Some(taken);
+        output.consume(taken + usize::from(is_whole));
+        if is_whole || line.len() >= MAX_LINE {
+            write(&mut line, stream, log, &mut last).await;
+        }
+    }
+    if !line.is_empty() {
+        write(&mut line, stream, log, &mut last).await;
+    }
+    last
+}
+
+async fn write(line: &mut Vec<u8>, stream: LogStream, log: &LogWriter, last: &mut Option<String>) {
+    let text: String = String::from_utf8_lossy(line)
+        .trim()
+        .chars()
+        .take(300)
+        .collect();
+    if !text.is_empty() {
+        *last = Some(text);
+    }
+    log.write(stream, std::mem::take(line)).await;
+}

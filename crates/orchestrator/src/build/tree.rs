@@ -1,0 +1,111 @@
+//! All processes of one build, known by a variable in their environment: it is
+//! inherited by whatever they start, also when that leaves their session and
+//! their process group.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use tokio::time::sleep;
+
+/// How long the end of processes that were killed is waited for.
+const ROUNDS: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A mark that processes carry: `NAME=value`.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    mark: String,
+}
+
+impl Tree {
+    /// The value is to be used once.
+    pub fn new(mark: String) -> Self {
+        Self { mark }
+    }
+
+    pub fn variable(&self) -> &str {
+        self.mark.split_once('=').map_or("", |(name, _)| name)
+    }
+
+    pub fn value(&self) -> &str {
+        self.mark.split_once('=').map_or("", |(_, value)| value)
+    }
+
+    /// Kills them when it is dropped.
+    pub fn guard(&self) -> Guard {
+        Guard {
+            tree: Some(self.clone()),
+        }
+    }
+
+    /// Sends SIGKILL to all of them; answers whether there were any.
+    fn kill(&self) -> bool {
+        let mut any = false;
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return false;
+        };
+        for process in processes.flatten() {
+            let pid = process
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            let Some(pid) = pid.and_then(Pid::from_raw) else {
+                continue;
+            };
+            if pid == getpid() || !self.carries(pid) {
+                continue;
+            }
+            // Held before it is looked at again: its number cannot become
+            // another process' in between.
+            if let Ok(held) = pidfd_open(pid, PidfdFlags::empty())
+                && self.carries(pid)
+            {
+                any = true;
+                // It may have ended by itself just now.
+                let _ = pidfd_send_signal(&held, Signal::KILL);
+            }
+        }
+        any
+    }
+
+    /// Dead ones have no environment any more.
+    fn carries(&self, pid: Pid) -> bool {
+        let path = format!("/proc/{}/environ", pid.as_raw_nonzero());
+        fs::read(path).is_ok_and(|environment| {
+            environment
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == self.mark.as_bytes())
+        })
+    }
+}
+
+/// Sees to it that none of them is left.
+#[derive(Debug)]
+pub struct Guard {
+    tree: Option<Tree>,
+}
+
+impl Guard {
+    /// Returns once they are gone.
+    pub async fn kill_all(mut self) {
+        if let Some(tree) = self.tree.take() {
+            for _ in 0..ROUNDS {
+                // One that was just being started is found the next time.
+                if !tree.kill() {
+                    return;
+                }
+                sleep(PAUSE).await;
+            }
+            tracing::error!("processes of a build do not end though they were killed");
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(tree) = &self.tree {
+            tree.kill();
+        }
+    }
+}
