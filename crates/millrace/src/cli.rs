@@ -1,9 +1,13 @@
 //! The command line: roles and the client's verbs.
 
+mod services;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use millrace_service::config::Sources;
+
+pub use services::*;
 
 /// Deploys workflows and runs services.
 #[derive(Debug, Parser)]
@@ -226,6 +230,25 @@ pub enum ClientCommand {
     Fires(FiresArgs),
     /// List the occurrences of a schedule to come
     Preview(PreviewArgs),
+    /// List projects of services
+    Projects(ProjectsArgs),
+    /// Make, look into or delete a project of services
+    #[command(subcommand)]
+    Project(ProjectCommand),
+    /// List workloads: services that were deployed
+    Workloads(WorkloadsArgs),
+    /// Show one workload and its instances
+    Workload(WorkloadArgs),
+    /// Start a service, or all those of a project
+    Start(WorkloadVerbArgs),
+    /// Stop a service, or all those of a project
+    Stop(WorkloadVerbArgs),
+    /// Restart a service
+    Restart(RestartArgs),
+    /// Stop a service for good: its logs and its data are deleted
+    DeleteWorkload(WorkloadArgs),
+    /// Print what a service has written
+    Logs(LogsArgs),
 }
 
 /// What every verb takes.

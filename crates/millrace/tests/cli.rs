@@ -539,3 +539,112 @@ async fn the_schedule_of_a_deployment_is_found_by_its_name() {
         stderr(&output)
     );
 }
+
+const PROJECT: &str = "prj_01hzy3w5rge2x9jqmt6a8v4bkn";
+const WORKLOAD: &str = "wkl_01hzy3w5rge2x9jqmt6a8v4bkn";
+
+/// A project TODO with a service `tasks`, which may have a workload.
+fn todo(stub: &Stub, deployed: bool) -> Value {
+    let project = json!({"id": PROJECT, "key": "TODO", "name": "Todo", "localPath": "/srv/todo",
+        "createdAt": "2026-12-01T09:00:00Z"});
+    let workload = json!({"id": WORKLOAD, "projectId": PROJECT, "projectKey": "TODO",
+        "service": "tasks", "stage": "running", "health": "ready", "port": 3100, "restarts": 2,
+        "error": null, "instances": []});
+    let workloads = if deployed {
+        vec![workload.clone()]
+    } else {
+        vec![]
+    };
+    stub.answer(
+        "GET /api/projects?limit=1000",
+        200,
+        &json!({"items": [project], "next": null}),
+    );
+    stub.answer(
+        &format!("GET /api/workloads?projectId={PROJECT}&limit=1000"),
+        200,
+        &json!({"items": workloads, "next": null}),
+    );
+    workload
+}
+
+#[tokio::test]
+async fn starting_a_service_makes_the_workload_that_is_missing_and_waits_for_it() {
+    let (stub, server) = stub().await;
+    let workload = todo(&stub, false);
+    stub.answer("POST /api/workloads", 201, &workload);
+    let start = format!("POST /api/workloads/{WORKLOAD}/start?wait=60s");
+    stub.answer(&start, 200, &workload);
+    let output = millrace(&server, &["start", "TODO/tasks", "--wait"]).await;
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("TODO/tasks"),
+        "{}",
+        stdout(&output)
+    );
+    let asked = stub.asked();
+    let (made, body) = &asked[asked.len() - 2];
+    assert_eq!(made, "POST /api/workloads");
+    assert_eq!(
+        serde_json::from_str::<Value>(body).unwrap(),
+        json!({"projectId": PROJECT, "service": "tasks"})
+    );
+    let mut failed = workload;
+    failed["stage"] = json!("failed");
+    failed["error"] = json!({"reason": "node-missing", "message": "no Node"});
+    stub.answer(&start, 200, &failed);
+    let output = millrace(&server, &["start", WORKLOAD, "--wait"]).await;
+    assert_eq!(code(&output), 1);
+    assert!(
+        stdout(&output).contains("node-missing: no Node"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_workload_or_no_project_is_named() {
+    let (stub, server) = stub().await;
+    todo(&stub, false);
+    for (name, said, exit) in [
+        ("TODO/tasks", "no workload of `TODO/tasks`", 1),
+        ("HOME/tasks", "no project with the key `HOME`", 1),
+        ("tasks", "neither a workload's id nor PROJECT/SERVICE", 2),
+    ] {
+        let output = millrace(&server, &["workload", name]).await;
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        assert_eq!(code(&output), exit, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_log_are_shown_and_followed() {
+    let (stub, server) = stub().await;
+    todo(&stub, true);
+    let line = |seq: u64| {
+        json!({"seq": seq, "at": "2026-12-01T09:00:00Z", "stream": "stdout",
+        "line": format!("line {seq}\u{1b}[2J")})
+    };
+    let logs = format!("/api/workloads/{WORKLOAD}/logs");
+    stub.answer(
+        &format!("GET {logs}?after=0&limit=1000"),
+        200,
+        &json!({"items": [line(1), line(2)], "next": 2}),
+    );
+    stub.answer(
+        &format!("GET {logs}?after=2&limit=1000"),
+        200,
+        &json!({"items": [line(3)], "next": null}),
+    );
+    let output = millrace(&server, &["logs", "TODO/tasks", "--tail", "2"]).await;
+    let shown = "2026-12-01T09:00:00Z stdout line 2\u{fffd}[2J\n2026-12-01T09:00:00Z stdout line 3\u{fffd}[2J\n";
+    assert_eq!(stdout(&output), shown, "{}", stderr(&output));
+    let events = format!(
+        ": heart\n\nid: 2\ndata: {}\n\nid: 3\ndata: {}\n\n",
+        line(2),
+        line(3)
+    );
+    stub.answer(&format!("GET {logs}/stream?tail=2"), 200, &events);
+    let output = millrace(&server, &["logs", "TODO/tasks", "--tail", "2", "-f"]).await;
+    assert_eq!(stdout(&output), shown, "{}", stderr(&output));
+}

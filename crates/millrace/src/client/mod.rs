@@ -8,15 +8,20 @@ mod deployments;
 mod execution;
 mod executions;
 mod fires;
+mod logs;
 mod pause;
 mod plan;
 mod problem;
+mod project;
+mod projects;
 mod rerun;
 mod rollback;
 mod server;
 mod table;
 mod trigger;
 mod versions;
+mod workload;
+mod workloads;
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -41,6 +46,10 @@ pub enum ClientError {
     Foreign { server: String, reason: String },
     #[error("there is no deployment named `{0}`")]
     NoSuchDeployment(String),
+    #[error("there is no project with the key `{0}`")]
+    NoSuchProject(String),
+    #[error("there is no workload of `{0}`")]
+    NoSuchWorkload(String),
     #[error("several deployments are named `{name}`; give an id: {ids}")]
     Ambiguous { name: String, ids: String },
     #[error("deployment `{0}` has no schedule")]
@@ -101,6 +110,15 @@ async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Delete(args) => delete::run(args).await,
         ClientCommand::Fires(args) => fires::fires(args).await,
         ClientCommand::Preview(args) => fires::preview(args).await,
+        ClientCommand::Projects(args) => projects::run(args).await,
+        ClientCommand::Project(command) => project::run(command).await,
+        ClientCommand::Workloads(args) => workloads::run(args).await,
+        ClientCommand::Workload(args) => workload::show(args).await,
+        ClientCommand::Start(args) => workload::start(args).await,
+        ClientCommand::Stop(args) => workload::stop(args).await,
+        ClientCommand::Restart(args) => workload::restart(args).await,
+        ClientCommand::DeleteWorkload(args) => workload::delete(args).await,
+        ClientCommand::Logs(args) => logs::run(args).await,
     }
 }
 

@@ -124,6 +124,94 @@ impl Server {
         }
     }
 
+    /// Reads the events at `path` for as long as they come, and hands the data
+    /// of each to `take`.
+    pub async fn follow(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        mut take: impl FnMut(&str) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let url = self.with_query(path, query);
+        let mut response = self.send(Method::GET, url, None, None).await?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes = response.bytes().await;
+            let bytes = bytes.map_err(|error| self.unreachable(&error))?;
+            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+        }
+        let mut rest: Vec<u8> = Vec::new();
+        loop {
+            let chunk = response.chunk().await;
+            let Some(chunk) = chunk.map_err(|error| self.unreachable(&error))? else {
+                return Ok(());
+            };
+            rest.extend_from_slice(&chunk);
+            // Each event's data is one line of JSON.
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if let Some(data) = line.strip_prefix("data:") {
+                    take(data.trim())?;
+                }
+            }
+        }
+    }
+
+    /// The id of the project that has this key, or this id.
+    pub async fn project_id(&self, name: &str) -> Result<String, ClientError> {
+        if name.parse::<millrace_types::ProjectId>().is_ok() {
+            return Ok(name.to_owned());
+        }
+        self.find(&["api", "projects"], &[], |item| item["key"] == name)
+            .await?
+            .ok_or_else(|| ClientError::NoSuchProject(name.to_owned()))
+    }
+
+    /// The id of the workload of `KEY/service`, or that has this id.
+    pub async fn workload_id(&self, name: &str) -> Result<String, ClientError> {
+        if name.parse::<millrace_types::WorkloadId>().is_ok() {
+            return Ok(name.to_owned());
+        }
+        let Some((project, service)) = name.split_once('/') else {
+            return Err(ClientError::Usage(format!(
+                "`{name}` is neither a workload's id nor PROJECT/SERVICE"
+            )));
+        };
+        let project_id = self.project_id(project).await?;
+        let filter = [("projectId", project_id.as_str())];
+        self.find(&["api", "workloads"], &filter, |item| {
+            item["service"] == service
+        })
+        .await?
+        .ok_or_else(|| ClientError::NoSuchWorkload(name.to_owned()))
+    }
+
+    /// The id of the first item of a list that is wanted.
+    async fn find(
+        &self,
+        path: &[&str],
+        filter: &[(&str, &str)],
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Option<String>, ClientError> {
+        let mut cursor = None::<String>;
+        loop {
+            let page = PageArgs {
+                limit: 1000,
+                cursor: cursor.take(),
+            };
+            let answer = self.list(path, filter, &page).await?;
+            let found = answer.items().iter().find(|item| wanted(item));
+            if let Some(id) = found.and_then(|item| item["id"].as_str()) {
+                return Ok(Some(id.to_owned()));
+            }
+            match answer.json["next"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(None),
+            }
+        }
+    }
+
     fn with_query(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
         if !query.is_empty() {
@@ -139,23 +227,10 @@ impl Server {
         body: Option<String>,
         patience: Duration,
     ) -> Result<Answer, ClientError> {
-        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
-            server: self.base.to_string(),
-            reason: innermost(&error),
-        };
-        let mut request = self
-            .http
-            .request(method, url)
-            .timeout(patience)
-            .header(header::ACCEPT, "application/json, application/problem+json");
-        if let Some(body) = body.filter(|body| !body.is_empty()) {
-            request = request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body);
-        }
-        let response = request.send().await.map_err(unreachable)?;
+        let response = self.send(method, url, body, Some(patience)).await?;
         let status = response.status();
-        let bytes = response.bytes().await.map_err(unreachable)?;
+        let bytes = response.bytes().await;
+        let bytes = bytes.map_err(|error| self.unreachable(&error))?;
         if !status.is_success() {
             return Err(ClientError::Refused(Problem::parse(status, &bytes)));
         }
@@ -170,6 +245,38 @@ impl Server {
             serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?
         };
         Ok(Answer { text, json })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        body: Option<String>,
+        patience: Option<Duration>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let mut request = self
+            .http
+            .request(method, url)
+            .header(header::ACCEPT, "application/json, application/problem+json");
+        if let Some(patience) = patience {
+            request = request.timeout(patience);
+        }
+        if let Some(body) = body.filter(|body| !body.is_empty()) {
+            request = request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body);
+        }
+        request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        ClientError::Unreachable {
+            server: self.base.to_string(),
+            reason: innermost(error),
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl Millrace {
         page["items"].as_array().expect("items").clone()
     }
 
-    pub fn pid(&self) -> Pid {
+    fn pid(&self) -> Pid {
         let id = self.child.id().expect("it runs");
         Pid::from_raw(i32::try_from(id).expect("a pid")).expect("not zero")
     }
