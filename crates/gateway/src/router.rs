@@ -5,13 +5,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use millrace_service::trace_context::TraceLayer;
 
 use crate::Gateway;
 use crate::openapi::openapi;
 use crate::problem::Problem;
-use crate::routes::{deployments, executions, health, projects, services, triggers, workloads};
+use crate::routes::{
+    deployments, events, executions, health, projects, services, triggers, workloads,
+};
 use crate::webhooks;
 
 pub(crate) fn router(gateway: Gateway) -> Router {
@@ -33,6 +35,10 @@ pub(crate) fn router(gateway: Gateway) -> Router {
             post(deployments::rollback),
         )
         .route("/api/deployments/{id}/trigger", post(deployments::trigger))
+        .route(
+            "/api/deployments/{id}/webhooks",
+            post(deployments::register_webhook),
+        )
         .route("/api/deployments/{id}/pause", post(deployments::pause))
         .route("/api/deployments/{id}/resume", post(deployments::resume))
         .route("/api/executions", get(executions::list))
@@ -40,6 +46,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/executions/{id}/history", get(executions::history))
         .route("/api/executions/{id}/cancel", post(executions::cancel))
         .route("/api/executions/{id}/rerun", post(executions::rerun))
+        .route("/api/triggers/{id}", delete(triggers::unregister))
         .route("/api/triggers/{id}/fires", get(triggers::fires))
         .route("/api/triggers/{id}/preview", get(triggers::preview))
         .route("/api/projects", post(projects::create).get(projects::list))
@@ -67,6 +74,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/workloads/{id}/logs", get(workloads::logs))
         .route("/api/workloads/{id}/logs/stream", get(workloads::stream))
         .route("/services/{*path}", any(services::service))
+        .route("/api/events", post(events::publish))
         .route("/webhooks/{*path}", any(webhooks::receive))
         .route("/webhooks-test/{*path}", any(webhooks::try_out))
         .route("/api/openapi.json", get(openapi))

@@ -384,3 +384,226 @@ async fn addresses_and_rates_are_limited_behind_a_trusted_proxy() {
     let direct = support::client().post(&url);
     assert_eq!(answer(direct).await.0, 403);
 }
+
+async fn delete(place: &Place, path: &str) -> (u16, Value) {
+    answer(support::client().delete(place.http.url(path))).await
+}
+
+/// Adding and taking away, one at a time, while others stay as they are.
+async fn webhooks_come_and_go_one_by_one(place: Place) {
+    let first = json!({"type": "webhook", "path": "first"});
+    let (_, deployment) = deploy(&place, first).await;
+    let id = deployment["id"].as_str().unwrap();
+    let path = format!("/api/deployments/{id}/webhooks");
+    let second = json!({"path": "second", "auth": {"scheme": "bearer", "token": "t0ken"}});
+    let (status, trigger) = place.http.post(&path, &second).await;
+    assert_eq!(status, 201, "{trigger:#}");
+    assert_eq!(
+        trigger["auth"],
+        json!({"scheme": "bearer", "activeSecrets": 1})
+    );
+    let (status, again) = place.http.post(&path, &second).await;
+    assert_eq!((status, &again), (200, &trigger));
+    for clash in [
+        json!({"path": "first", "input": "request"}),
+        json!({"path": "second", "methods": ["GET", "POST"]}),
+    ] {
+        let (status, problem) = place.http.post(&path, &clash).await;
+        assert_eq!(
+            (status, &problem["errors"][0]["pointer"]),
+            (409, &json!("/path"))
+        );
+    }
+    for (bad, pointer) in [
+        (json!({"path": "a b"}), "/path"),
+        (json!({"path": "a", "oops": 1}), "/oops"),
+        (json!({"type": "interval", "every": "PT1H"}), "/type"),
+    ] {
+        let (status, problem) = place.http.post(&path, &bad).await;
+        assert_eq!(
+            (status, &problem["errors"][0]["pointer"]),
+            (400, &json!(pointer))
+        );
+    }
+    let other = "document: {dsl: 1.0.3, namespace: test, name: other, version: 1.0.0}\n\
+        do:\n- keep:\n    set: {n: 1}\n";
+    place.http.deploy(other, "elsewhere").await;
+    let (status, problem) = place.http.post(&path, &json!({"path": "elsewhere"})).await;
+    assert_eq!(
+        (status, &problem["errors"][0]["pointer"]),
+        (409, &json!("/path"))
+    );
+
+    let (_, shown) = place.http.get(&format!("/api/deployments/{id}")).await;
+    assert_eq!(shown["version"], 2);
+    assert_eq!(
+        shown["triggers"],
+        json!([deployment["triggers"][0], trigger])
+    );
+    let request = support::client().post(place.http.url("/webhooks/second"));
+    assert_eq!(answer(request.bearer_auth("t0ken")).await.0, 202);
+
+    let (status, third) = place.http.post(&path, &json!({"path": "third"})).await;
+    assert_eq!(status, 201);
+    let of_first = deployment["triggers"][0]["id"].as_str().unwrap();
+    let path = format!("/api/triggers/{of_first}");
+    assert_eq!(delete(&place, &path).await.0, 204);
+    assert_eq!(delete(&place, &path).await.0, 404);
+    let (_, shown) = place.http.get(&format!("/api/deployments/{id}")).await;
+    assert_eq!(
+        (&shown["version"], &shown["triggers"]),
+        (&json!(4), &json!([trigger, third]))
+    );
+    assert_eq!(place.http.post("/webhooks/first", &json!(1)).await.0, 404);
+    assert_eq!(place.http.post("/webhooks/third", &json!(1)).await.0, 202);
+}
+
+#[tokio::test]
+async fn webhooks_come_and_go_one_by_one_on_sqlite() {
+    webhooks_come_and_go_one_by_one(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn webhooks_come_and_go_one_by_one_on_postgres() {
+    webhooks_come_and_go_one_by_one(postgres(Some(KEY), Some(KEY)).await).await;
+}
+
+async fn publish(place: &Place, kind: &str, body: &Value) -> (u16, Value) {
+    place
+        .http
+        .post_text("/api/events", kind, body.to_string())
+        .await
+}
+
+fn event(id: usize, amount: u64) -> Value {
+    json!({"specversion": "1.0", "id": id.to_string(), "source": "/shop", "type": "made",
+        "region": "eu", "data": {"amount": amount}})
+}
+
+/// Two that listen, one of them to dear ones only.
+async fn events_start_what_listens_once(place: Place) {
+    const STRUCTURED: &str = "application/cloudevents+json";
+    let body = json!({"workflow": ECHO, "triggers": [
+        {"type": "event", "name": "all", "filter": {"type": "made"}},
+        {"type": "event", "name": "dear",
+            "filter": {"type": "made", "region": "eu", "data": ".amount > 10"}},
+        {"type": "event", "name": "off", "filter": {}, "enabled": false},
+        {"type": "event", "name": "other", "filter": {"type": "paid"}},
+    ]});
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+
+    let (status, cheap) = publish(&place, STRUCTURED, &event(1, 10)).await;
+    assert_eq!(status, 202, "{cheap:#}");
+    let ids = cheap["executionIds"].as_array().unwrap();
+    assert_eq!(ids.len(), 1);
+    let execution = place
+        .http
+        .until(ids[0].as_str().unwrap(), &["SUCCEEDED"])
+        .await;
+    assert_eq!(execution["input"], event(1, 10));
+    assert_eq!(
+        execution["trigger"],
+        json!({"type": "event", "id": deployment["triggers"][0]["id"]})
+    );
+
+    // Many at once, and again: each listener starts once.
+    let url = place.http.url("/api/events");
+    let client = support::client();
+    let mut publishing = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let text = event(2, 11).to_string();
+        let request = client
+            .post(&url)
+            .header("content-type", STRUCTURED)
+            .body(text);
+        publishing.spawn(answer(request));
+    }
+    let answers = publishing.join_all().await;
+    let first = &answers[0].1["executionIds"];
+    assert_eq!(first.as_array().unwrap().len(), 2);
+    for (status, other) in &answers {
+        assert_eq!((*status, &other["executionIds"]), (202, first));
+    }
+    assert_eq!(executions(&place).await, 3);
+
+    // A batch, of which one was published before, and a binary one.
+    let batch = json!([event(2, 11), event(3, 11), event(4, 1)]);
+    let (_, published) = publish(&place, "application/cloudevents-batch+json", &batch).await;
+    assert_eq!(published["executionIds"].as_array().unwrap().len(), 5);
+    assert_eq!(executions(&place).await, 6);
+    let binary = client
+        .post(&url)
+        .header("ce-specversion", "1.0")
+        .header("ce-id", "1")
+        .header("ce-source", "/else")
+        .header("ce-type", "made");
+    let (status, published) = answer(binary).await;
+    assert_eq!(
+        (status, executions(&place).await),
+        (202, 7),
+        "{published:#}"
+    );
+
+    // One that is wrong keeps all of its batch from being published.
+    let batch =
+        json!([event(5, 1), {"specversion": "1.0", "id": "", "source": "s", "type": "made"}]);
+    let (status, problem) = publish(&place, "application/cloudevents-batch+json", &batch).await;
+    assert_eq!(
+        (status, &problem["errors"][0]["pointer"]),
+        (400, &json!("/1/id"))
+    );
+    let pause = format!(
+        "/api/deployments/{}/pause",
+        deployment["id"].as_str().unwrap()
+    );
+    place.http.post(&pause, &Value::Null).await;
+    let (status, published) = publish(&place, STRUCTURED, &event(6, 1)).await;
+    assert_eq!((status, &published["executionIds"]), (202, &json!([])));
+    assert_eq!(executions(&place).await, 7);
+}
+
+#[tokio::test]
+async fn events_start_what_listens_once_on_sqlite() {
+    events_start_what_listens_once(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_start_what_listens_once_on_postgres() {
+    events_start_what_listens_once(postgres(None, None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_count_rates_together_and_without_redis_alone() {
+    let place = postgres(None, None).await;
+    let rate = json!({"limit": 1, "per": "PT1H", "burst": 3});
+    let trigger = json!({"type": "webhook", "path": "limited", "rateLimit": rate});
+    let (status, deployment) = deploy(&place, trigger).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let runtimes: Vec<_> = place
+        ._runtimes
+        .iter()
+        .map(|r| r.address("runtime"))
+        .collect();
+    let runtimes = runtimes.join(",");
+    let nobody = format!("redis://127.0.0.1:{}", millrace_testkit::free_port());
+    for (redis, taken) in [(millrace_testkit::redis_url(), 3), (nobody, 6)] {
+        let settings = [
+            ("MILLRACE_GATEWAY__RUNTIME", runtimes.as_str()),
+            ("REDIS_URL", redis.as_str()),
+        ];
+        let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
+        let mut gateways = Vec::new();
+        for _ in 0..2 {
+            gateways.push(Millrace::start(&arguments, &settings).await);
+        }
+        let mut statuses = Vec::new();
+        for n in 0..8 {
+            let (status, _) = gateways[n % 2].post("/webhooks/limited", &json!(n)).await;
+            statuses.push(status);
+        }
+        let accepted = statuses.iter().filter(|status| **status == 202).count();
+        assert_eq!(accepted, taken, "{statuses:?}");
+        assert!(statuses.iter().all(|status| [202, 429].contains(status)));
+    }
+}

@@ -22,6 +22,7 @@
 
 mod config;
 mod deployment;
+mod event;
 mod execution;
 mod grpc;
 mod jobs;
@@ -32,6 +33,7 @@ mod trigger;
 
 pub use config::RuntimeConfig;
 pub use deployment::DeploymentService;
+pub use event::EventService;
 pub use execution::{EngineClient, ExecutionCoordinator, JqSlotKeys};
 pub use grpc::{MonitoringRpc, RuntimeRpc};
 pub use monitoring::{CacheProbe, MonitoringService};

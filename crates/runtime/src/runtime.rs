@@ -8,6 +8,8 @@ use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, StoreError};
 
 use crate::deployment::DeploymentService;
+use crate::event::EventService;
+use crate::event::filter::FilterCache;
 use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine_client};
 use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, schedule_loop};
@@ -100,9 +102,14 @@ impl Runtime {
             store: Arc::clone(&store),
             rules: RulesCache::default(),
         });
+        let events = Arc::new(EventService {
+            coordinator: Arc::clone(&coordinator),
+            filters: FilterCache::default(),
+        });
         let runtime = RuntimeRpc {
             deployments,
             webhooks,
+            events,
             schedules,
             executions: Arc::clone(&coordinator),
         };

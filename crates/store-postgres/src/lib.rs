@@ -26,6 +26,7 @@ mod connect;
 mod convert;
 mod deployment;
 mod error;
+mod event;
 mod execution;
 mod incarnation;
 mod migrate;

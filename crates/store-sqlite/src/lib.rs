@@ -28,6 +28,7 @@ mod claim;
 mod commit;
 mod deployment;
 mod error;
+mod event;
 mod execution;
 mod fair;
 mod incarnation;

@@ -36,7 +36,8 @@ pub struct NewDeployment {
 pub struct NewTrigger {
     pub kind: TriggerKind,
     /// Triggers of one deployment are told apart by name; those without one
-    /// by (kind, position among the nameless of that kind).
+    /// by their content, and what is new or has changed by its position among
+    /// the nameless of its kind ([`trigger_slots`](crate::trigger_slots())).
     pub name: Option<String>,
     pub enabled: bool,
     /// The trigger as JSON text.
@@ -46,6 +47,10 @@ pub struct NewTrigger {
     /// Set for webhooks whose senders have to prove themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<SealedSecrets>,
+    /// Set for triggers of the type `event`: the type of the events that they
+    /// listen to, empty for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
 }
 
 /// The secrets of a trigger, as they may be stored: apart from `spec_json`,
@@ -230,6 +235,12 @@ pub trait DeploymentStore: Send + Sync + 'static {
     async fn redeploy(&self, bundle: &NewDeployment, live: u32) -> Result<Deployed, DeployRefused>;
 
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError>;
+
+    /// A trigger and its deployment, whatever the deployment's status.
+    async fn trigger(
+        &self,
+        id: TriggerId,
+    ) -> Result<Option<(DeploymentId, TriggerRecord)>, StoreError>;
 
     /// Newest first (by id, descending). Archived ones are listed only when
     /// the filter asks for them.

@@ -28,12 +28,14 @@ pub mod batch;
 pub mod conformance;
 pub mod deployment;
 pub mod error;
+pub mod event;
 pub mod execution;
 pub mod fair;
 pub mod incarnation;
 pub mod page;
 pub mod schedule;
 pub mod settings;
+pub mod trigger_slots;
 pub mod workload;
 
 pub use batch::{GroupCommit, GroupCommitConfig};
@@ -43,6 +45,7 @@ pub use deployment::{
     WebhookMatch, WebhookRoute,
 };
 pub use error::StoreError;
+pub use event::{EventListener, EventStore};
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
     Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord,
@@ -58,6 +61,7 @@ pub use settings::{
     Concurrency, ConcurrencyPolicy, DeploymentSettings, Limits, NoSlotKeys, RETENTION_CLASSES,
     SlotKeys, SlotRules,
 };
+pub use trigger_slots::{StoredSlot, trigger_slots};
 pub use workload::{
     CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord,
     ProjectRecord, Saved, WorkloadFilter, WorkloadRecord, WorkloadSave, WorkloadState,
@@ -66,11 +70,16 @@ pub use workload::{
 
 /// Everything that runtime and orchestrator ask of their database.
 pub trait Store:
-    DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
+    DeploymentStore + EventStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
 {
 }
 
 impl<T> Store for T where
-    T: DeploymentStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
+    T: DeploymentStore
+        + EventStore
+        + ExecutionStore
+        + IncarnationStore
+        + ScheduleStore
+        + WorkloadStore
 {
 }

@@ -19,6 +19,7 @@ const NEXT: &[&str] = &[
     "triggerDeployment",
     "pauseDeployment",
     "resumeDeployment",
+    "registerWebhook",
     "deleteDeployment",
 ];
 
@@ -157,6 +158,31 @@ pub fn describe(document: &mut Document) {
         .leads_to(200, "/id", super::executions::NEXT)
         .answers(202, "It is durable.", &schema("Accepted"))
         .problems(&[409, 429]),
+    );
+    let webhook = json!({
+        "type": "object",
+        "required": ["path"],
+        "properties": {
+            "type": {"const": "webhook"},
+            "name": {"type": "string"},
+            "enabled": {"type": "boolean"},
+            "path": {"type": "string"},
+            "methods": {"type": "array", "items": {"type": "string"}},
+        },
+    });
+    add(
+        Method::POST,
+        "/api/deployments/{id}/webhooks",
+        op(
+            "registerWebhook",
+            "Add one webhook to what is live, as a further version",
+        )
+        .of(DEP)
+        .json(true, &webhook, &json!({"path": "orders/{region}"}))
+        .answers(201, "It listens.", &schema("Trigger"))
+        .answers(200, "Exactly this webhook was there.", &schema("Trigger"))
+        .leads_to(201, "/id", &["unregisterWebhook"])
+        .problems(&[409]),
     );
     for (id, verb, summary) in [
         (

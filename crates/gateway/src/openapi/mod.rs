@@ -7,6 +7,7 @@
 
 mod deployments;
 mod document;
+mod events;
 mod executions;
 mod projects;
 mod schemas;
@@ -32,6 +33,7 @@ fn document() -> Value {
     deployments::describe(&mut document);
     executions::describe(&mut document);
     triggers::describe(&mut document);
+    events::describe(&mut document);
     projects::describe(&mut document);
     workloads::describe(&mut document);
     service::describe(&mut document);

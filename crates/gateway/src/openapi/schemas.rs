@@ -212,6 +212,14 @@ fn accepted() -> Value {
     )
 }
 
+/// The executions that events have started.
+pub fn started() -> Value {
+    object(
+        &["executionIds"],
+        json!({"executionIds": {"type": "array", "items": id(ExecutionId::PREFIX)}}),
+    )
+}
+
 /// In lists they come without what may be large.
 fn execution(whole: bool) -> Value {
     let mut execution = object(

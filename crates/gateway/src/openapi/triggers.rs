@@ -12,6 +12,18 @@ const TRG: &str = TriggerId::PREFIX;
 pub fn describe(document: &mut Document) {
     let fires = page_of(&schema("Fire"));
     document.add(
+        &Method::DELETE,
+        "/api/triggers/{id}",
+        Operation::new(
+            "unregisterWebhook",
+            TAG,
+            "Take one webhook away from what is live, as a further version",
+        )
+        .of(TRG)
+        .answers_nothing(204, "It is gone.")
+        .problems(&[409]),
+    );
+    document.add(
         &Method::GET,
         "/api/triggers/{id}/fires",
         Operation::new(

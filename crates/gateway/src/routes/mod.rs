@@ -1,6 +1,7 @@
 //! One file for each verb of the API.
 
 pub mod deployments;
+pub mod events;
 pub mod executions;
 pub mod health;
 pub mod projects;

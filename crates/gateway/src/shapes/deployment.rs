@@ -29,7 +29,7 @@ pub struct Deployment {
 
 /// `{id, type, enabled, …}`, the rest as it was deployed.
 #[derive(Debug)]
-struct Trigger {
+pub struct Trigger {
     id: String,
     kind: String,
     name: String,
@@ -75,6 +75,14 @@ impl TryFrom<pb::Deployment> for Deployment {
             config: object(message.config_json)?,
             warnings: Vec::new(),
         })
+    }
+}
+
+impl Trigger {
+    pub fn answered(message: Option<pb::Trigger>) -> Result<Self, Problem> {
+        message
+            .ok_or_else(|| missing("a trigger"))
+            .and_then(Self::try_from)
     }
 }
 

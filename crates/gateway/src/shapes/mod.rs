@@ -11,7 +11,7 @@ mod project;
 mod version;
 mod workload;
 
-pub use deployment::Deployment;
+pub use deployment::{Deployment, Trigger};
 pub use execution::{Execution, ExecutionSummary};
 pub use fire::Fire;
 pub use history::HistoryItem;

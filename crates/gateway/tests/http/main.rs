@@ -2,6 +2,7 @@
 //! answers as each test says; the real one has tests of its own.
 
 mod deployments;
+mod events;
 mod executions;
 mod fake;
 mod harness;
@@ -11,6 +12,7 @@ mod limits;
 mod listener;
 mod orchestrator;
 mod problems;
+mod register;
 mod retries;
 mod senders;
 mod services;

@@ -105,6 +105,7 @@ fn settings(config: &Config) -> Result<RuntimeConfig, RoleError> {
         dispatch: runtime.dispatch,
         lease_ttl: runtime.lease_ttl,
         drain: runtime.drain,
+        dedupe_keep: config.webhooks.dedupe_keep,
         retention_days: u16::try_from(config.retention.days).unwrap_or(u16::MAX),
         ..RuntimeConfig::default()
     })

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         let config = WebhooksConfig {
             sealing_key: Some(first),
-            old_sealing_key: None,
+            ..WebhooksConfig::default()
         };
         assert!(keys(&config).unwrap().is_some());
     }
@@ -104,14 +104,14 @@ mod tests {
     fn a_wrong_key_is_named_and_not_shown() {
         let config = WebhooksConfig {
             sealing_key: Some(Secret::new("hunter2".to_owned())),
-            old_sealing_key: None,
+            ..WebhooksConfig::default()
         };
         let error = keys(&config).unwrap_err().to_string();
         assert!(error.starts_with("`webhooks.sealing_key`: "), "{error}");
         assert!(!error.contains("hunter2"));
         let alone = WebhooksConfig {
-            sealing_key: None,
             old_sealing_key: config.sealing_key,
+            ..WebhooksConfig::default()
         };
         assert!(keys(&alone).is_err());
     }

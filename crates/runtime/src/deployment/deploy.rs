@@ -2,7 +2,7 @@
 
 use millrace_proto::{Failure, Finding};
 use millrace_store::{DeployRefused, Deployed, DeploymentRecord, StoreError};
-use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind};
+use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind, TriggerId, TriggerKind};
 use tracing::info;
 
 use super::DeploymentService;
@@ -16,8 +16,14 @@ pub(crate) enum DeployError {
     Faults(Vec<Finding>),
     #[error("{0}")]
     PathTaken(String, Finding),
+    #[error("another trigger of the deployment has this name")]
+    NameTaken(Finding),
     #[error("there is no deployment {0}")]
     NotFound(DeploymentId),
+    #[error("there is no trigger {0}")]
+    NoTrigger(TriggerId),
+    #[error("trigger {0} is of the type {1}, not a webhook; change its deployment instead")]
+    NoWebhook(TriggerId, TriggerKind),
     #[error("deployment {0} is archived; deploy its workflow again to revive it")]
     Archived(DeploymentId),
     #[error("deployment {0} has no version {1}")]
@@ -45,10 +51,13 @@ impl From<DeployError> for Failure {
             DeployError::PathTaken(_, finding) => Failure::new(ErrorKind::Conflict, message)
                 .with_reason("path-taken")
                 .with_findings(vec![finding]),
-            DeployError::NotFound(_) | DeployError::NoVersion(..) => {
+            DeployError::NameTaken(finding) => Failure::new(ErrorKind::Conflict, message)
+                .with_reason("name-taken")
+                .with_findings(vec![finding]),
+            DeployError::NotFound(_) | DeployError::NoTrigger(_) | DeployError::NoVersion(..) => {
                 Failure::new(ErrorKind::NotFound, message)
             }
-            DeployError::Archived(_) | DeployError::NotKept(_) => {
+            DeployError::Archived(_) | DeployError::NotKept(_) | DeployError::NoWebhook(..) => {
                 Failure::new(ErrorKind::Precondition, message)
             }
             DeployError::Moved => Failure::new(ErrorKind::Conflict, message).with_reason("moved"),

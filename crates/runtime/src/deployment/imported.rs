@@ -115,6 +115,7 @@ fn scheduled(
         spec_json: trigger.to_json().to_string(),
         route: None,
         secrets: None,
+        event_type: None,
     })
 }
 

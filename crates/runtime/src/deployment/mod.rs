@@ -17,6 +17,7 @@ pub(crate) mod settings;
 pub(crate) mod status;
 pub(crate) mod update;
 pub(crate) mod versions;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 

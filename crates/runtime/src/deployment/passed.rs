@@ -113,6 +113,7 @@ mod tests {
             spec_json: format!(r#"{{"type":"once","at":"{at}"}}"#),
             route: None,
             secrets: None,
+            event_type: None,
         };
         let triggers = [
             once("2026-03-01T08:00:00Z", true),

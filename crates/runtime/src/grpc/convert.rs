@@ -193,6 +193,15 @@ pub(crate) fn execution(record: ExecutionRecord) -> pb::Execution {
     }
 }
 
+/// The events of a request, each with its place in the posted body.
+pub(crate) fn events(request: pb::PublishEventRequest) -> Vec<(String, String)> {
+    if !request.is_batch {
+        return vec![(String::new(), request.event_json)];
+    }
+    let events = request.batch_json.into_iter().enumerate();
+    events.map(|(i, event)| (format!("/{i}"), event)).collect()
+}
+
 /// A started execution, and what has come of it already.
 pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
     let Fired {

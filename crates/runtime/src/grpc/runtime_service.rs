@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use super::convert;
 use crate::deployment::DeploymentService;
 use crate::deployment::bundle::Posted;
+use crate::event::EventService;
 use crate::execution::ExecutionCoordinator;
 use crate::schedule::CronScheduler;
 use crate::trigger::WebhookTriggerService;
@@ -27,6 +28,7 @@ use crate::trigger::webhook::delivery::Target;
 pub struct RuntimeRpc {
     pub(crate) deployments: Arc<DeploymentService>,
     pub(crate) webhooks: Arc<WebhookTriggerService>,
+    pub(crate) events: Arc<EventService>,
     pub(crate) schedules: Arc<CronScheduler>,
     pub(crate) executions: Arc<ExecutionCoordinator>,
 }
@@ -76,9 +78,6 @@ macro_rules! not_yet {
 }
 
 not_yet! {
-    register_webhook(RegisterWebhookRequest) -> RegisterWebhookResponse = "RegisterWebhook";
-    unregister_webhook(UnregisterWebhookRequest) -> UnregisterWebhookResponse = "UnregisterWebhook";
-    publish_event(PublishEventRequest) -> PublishEventResponse = "PublishEvent";
     backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse = "BackfillSchedule";
 }
 
@@ -297,6 +296,44 @@ impl WorkflowRuntimeService for RuntimeRpc {
         let tried = tried.await.map_err(Failure::from)?;
         Ok(Response::new(pb::TestWebhookResponse {
             dedupe_name: tried.name.unwrap_or_default(),
+        }))
+    }
+
+    async fn register_webhook(
+        &self,
+        request: Request<pb::RegisterWebhookRequest>,
+    ) -> Result<Response<pb::RegisterWebhookResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("deployment", &request.deployment_id)?;
+        let registered = self.deployments.register(id, &request.spec_json).await;
+        let (trigger, changed) = registered.map_err(Failure::from)?;
+        Ok(Response::new(pb::RegisterWebhookResponse {
+            trigger: Some(convert::trigger(trigger)),
+            changed,
+        }))
+    }
+
+    async fn unregister_webhook(
+        &self,
+        request: Request<pb::UnregisterWebhookRequest>,
+    ) -> Result<Response<pb::UnregisterWebhookResponse>, Status> {
+        let id = convert::named("trigger", &request.get_ref().trigger_id)?;
+        let unregistered = self.deployments.unregister(id).await;
+        unregistered.map_err(Failure::from)?;
+        Ok(Response::new(pb::UnregisterWebhookResponse {}))
+    }
+
+    async fn publish_event(
+        &self,
+        request: Request<pb::PublishEventRequest>,
+    ) -> Result<Response<pb::PublishEventResponse>, Status> {
+        let request = request.into_inner();
+        let events = convert::events(request);
+        let trace = trace_context::current().map(|trace| trace.to_string());
+        let published = self.events.publish(events, trace).await;
+        let ids = published.map_err(Failure::from)?;
+        Ok(Response::new(pb::PublishEventResponse {
+            execution_ids: ids.iter().map(ToString::to_string).collect(),
         }))
     }
 

@@ -15,8 +15,11 @@ const TRIGGER: &str = "trg:";
 /// Starts the keys of starts by hand that would else look like another's.
 const MANUAL: &str = "man:";
 
+/// Starts the keys of events.
+const EVENT: &str = "evt:";
+
 /// What no start by hand may begin with.
-const RESERVED: [&str; 2] = [TRIGGER, MANUAL];
+const RESERVED: [&str; 3] = [TRIGGER, EVENT, MANUAL];
 
 /// The key under which the message `name` of a trigger (by hand without one)
 /// is known within its deployment. Most names given by hand stand as they
@@ -27,6 +30,14 @@ pub(crate) fn key(trigger: Option<&TriggerId>, name: &str) -> String {
         None if RESERVED.iter().any(|prefix| name.starts_with(prefix)) => join(MANUAL, name),
         None => name.to_owned(),
     }
+}
+
+/// The key under which an event is known to a trigger: by its source and id.
+pub(crate) fn of_event(trigger: &TriggerId, source: &str, id: &str) -> String {
+    join(
+        &trigger_prefix(EVENT, trigger),
+        &digest::parts(&[source, id]),
+    )
 }
 
 fn trigger_prefix(kind: &str, id: &TriggerId) -> String {

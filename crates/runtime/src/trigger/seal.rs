@@ -33,7 +33,8 @@ pub(crate) fn all(
     }
 }
 
-fn one(spec: TriggerSpec, keys: Option<&SealingKeys>) -> Result<NewTrigger, String> {
+/// Seals the secrets of one trigger; the error is a sentence for its author.
+pub(crate) fn one(spec: TriggerSpec, keys: Option<&SealingKeys>) -> Result<NewTrigger, String> {
     let secrets = if spec.secrets.is_empty() {
         None
     } else {
@@ -53,5 +54,6 @@ fn one(spec: TriggerSpec, keys: Option<&SealingKeys>) -> Result<NewTrigger, Stri
         spec_json: spec.spec_json,
         route: spec.route,
         secrets,
+        event_type: spec.event_type,
     })
 }

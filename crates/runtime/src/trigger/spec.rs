@@ -11,9 +11,10 @@ use super::fields::Fields;
 use super::path;
 use super::webhook::options;
 use crate::deployment::settings::finding;
+use crate::event::filter::Filter;
 
 /// Triggers of one deployment at most.
-const MAX_TRIGGERS: usize = 100;
+pub(crate) const MAX_TRIGGERS: usize = 100;
 
 /// A trigger that has been checked, in its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) struct TriggerSpec {
     pub route: Option<WebhookRoute>,
     /// By which the senders of a webhook prove themselves, newest first.
     pub secrets: Vec<Secret>,
+    /// The type of the events that it listens to, empty for any.
+    pub event_type: Option<String>,
 }
 
 /// Reads a deployment's triggers; all findings at once.
@@ -67,6 +70,15 @@ pub(crate) fn read_all(value: &Value, pointer: &str) -> Result<Vec<TriggerSpec>,
     }
 }
 
+/// Reads one trigger, which stands at `pointer`.
+pub(crate) fn read_single(value: &Value, pointer: &str) -> Result<TriggerSpec, Vec<Finding>> {
+    let mut findings = Vec::new();
+    match read_one(value, pointer, &mut findings) {
+        Some(spec) if findings.is_empty() => Ok(spec),
+        _ => Err(findings),
+    }
+}
+
 fn clashes(a: &TriggerSpec, b: &TriggerSpec) -> bool {
     match (&a.route, &b.route) {
         (Some(a), Some(b)) => a.shape == b.shape && a.methods.iter().any(|m| b.methods.contains(m)),
@@ -96,11 +108,9 @@ fn read_one(item: &Value, at: &str, findings: &mut Vec<Finding>) -> Option<Trigg
         kind @ (TriggerKind::Cron | TriggerKind::Interval | TriggerKind::Once) => {
             scheduled(&mut fields, item, kind, name, enabled)
         }
-        kind => {
-            let message = format!("`{kind}` triggers are not supported yet");
-            fields.fault("type", &message);
-            None
-        }
+        TriggerKind::Event => event(&mut fields, name, enabled),
+        // Refused where the type is read.
+        TriggerKind::Manual => None,
     };
     if findings.len() == before { spec } else { None }
 }
@@ -147,6 +157,29 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
             methods,
         }),
         secrets: auth.split().1,
+        event_type: None,
+    })
+}
+
+fn event(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option<TriggerSpec> {
+    fields.only(&["type", "name", "enabled", "filter"]);
+    if !fields.members.contains_key("filter") {
+        let message = "an event trigger needs a filter, such as {\"type\": \"com.example.made\"}";
+        fields.fault("filter", message);
+    }
+    let filter = fields.object("filter")?.members.clone();
+    for (pointer, why) in Filter::read(&filter).err().into_iter().flatten() {
+        fields.fault_at(&format!("/filter{pointer}"), &why);
+    }
+    let event_type = filter.get("type").and_then(Value::as_str);
+    Some(TriggerSpec {
+        kind: TriggerKind::Event,
+        name,
+        enabled,
+        spec_json: json!({"type": "event", "filter": filter}).to_string(),
+        route: None,
+        secrets: Vec::new(),
+        event_type: Some(event_type.unwrap_or_default().to_owned()),
     })
 }
 
@@ -174,6 +207,7 @@ fn scheduled(
         spec_json: trigger.to_json().to_string(),
         route: None,
         secrets: Vec::new(),
+        event_type: None,
     })
 }
 
@@ -226,7 +260,7 @@ mod tests {
             {"type": "webhook", "path": "x", "method": "GET"},
             {"type": "webhook", "path": "y", "methods": ["BREW"]},
             {"type": "webhook", "path": "z", "respond": "maybe", "enabled": "yes"},
-            {"type": "event", "filter": {}},
+            {"type": "event", "filter": {"data": ".a |"}},
             {"type": "webhook", "path": "s", "auth": {"scheme": "github", "secret": "x", "key": 1}},
             7
         ]);
@@ -242,10 +276,24 @@ mod tests {
                 "/triggers/5/methods/0",
                 "/triggers/6/enabled",
                 "/triggers/6/respond",
-                "/triggers/7/type",
+                "/triggers/7/filter/data",
                 "/triggers/8/auth/key",
                 "/triggers/9",
             ]
+        );
+    }
+
+    #[test]
+    fn an_event_is_listened_to_by_type() {
+        let filter = json!({"type": "made", "source": "/shop", "data": "${ .amount > 10 }"});
+        let value = json!([{"type": "event", "filter": filter}, {"type": "event", "filter": {}}]);
+        let triggers = read_all(&value, "").unwrap();
+        assert_eq!(triggers[0].event_type.as_deref(), Some("made"));
+        assert_eq!(triggers[1].event_type.as_deref(), Some(""));
+        assert_eq!(triggers[0].spec_json, value[0].to_string());
+        assert_eq!(
+            faults(&json!([{"type": "event"}]))[0].0,
+            "/triggers/0/filter"
         );
     }
 

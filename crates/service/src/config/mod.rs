@@ -126,13 +126,15 @@ pub struct RetentionConfig {
 }
 
 /// What gateways and runtimes have to agree on about webhooks.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WebhooksConfig {
     /// Seals the secrets of webhooks: the base64 of 32 random bytes. Needed
     /// where a webhook has secrets; `millrace dev` makes one of its own.
     pub sealing_key: Option<Secret<String>>,
     /// The key before that, while some secrets are still sealed with it.
     pub old_sealing_key: Option<Secret<String>>,
+    /// How long the name of a message, and an event, is known.
+    pub dedupe_keep: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -216,6 +218,16 @@ impl Default for OrchestratorConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         Self { days: 30 }
+    }
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self {
+            sealing_key: None,
+            old_sealing_key: None,
+            dedupe_keep: Duration::from_hours(24),
+        }
     }
 }
 

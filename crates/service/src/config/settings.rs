@@ -57,6 +57,7 @@ settings! {
     "retention.days" => retention.days;
     "webhooks.sealing_key" => webhooks.sealing_key;
     "webhooks.old_sealing_key" => webhooks.old_sealing_key;
+    "webhooks.dedupe_keep" => webhooks.dedupe_keep;
     "dev.data_dir" => dev.data_dir;
 }
 

@@ -2,7 +2,7 @@
 
 mod deploy;
 mod list;
-mod read;
+pub(crate) mod read;
 mod routes;
 mod status;
 mod triggers;
@@ -11,9 +11,9 @@ mod versions;
 use async_trait::async_trait;
 use millrace_store::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
-    Page, PageRequest, StoreError, VersionRecord, VersionSummary, WebhookMatch,
+    Page, PageRequest, StoreError, TriggerRecord, VersionRecord, VersionSummary, WebhookMatch,
 };
-use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
+use millrace_types::{DeploymentId, DeploymentStatus, TriggerId, WorkflowId};
 
 use crate::PostgresStore;
 use crate::error::store_error;
@@ -34,6 +34,13 @@ impl DeploymentStore for PostgresStore {
             read::deployment(&mut connection, id).await
         })
         .await
+    }
+
+    async fn trigger(
+        &self,
+        id: TriggerId,
+    ) -> Result<Option<(DeploymentId, TriggerRecord)>, StoreError> {
+        self.bounded(read::trigger(self, id)).await
     }
 
     async fn list_deployments(

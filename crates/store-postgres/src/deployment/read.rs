@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use millrace_store::{DeploymentRecord, StoreError, TriggerRecord, VersionRecord};
-use millrace_types::{DeploymentId, WorkflowId};
+use millrace_types::{DeploymentId, TriggerId, WorkflowId};
 use sqlx::{FromRow, PgConnection};
 
 use crate::PostgresStore;
@@ -58,7 +58,7 @@ impl Row {
 }
 
 #[derive(FromRow)]
-pub(super) struct TriggerRow {
+pub(crate) struct TriggerRow {
     pub deployment_id: String,
     pub id: String,
     pub kind: String,
@@ -69,7 +69,7 @@ pub(super) struct TriggerRow {
 }
 
 impl TriggerRow {
-    pub(super) fn record(self) -> Result<TriggerRecord, StoreError> {
+    pub(crate) fn record(self) -> Result<TriggerRecord, StoreError> {
         Ok(TriggerRecord {
             id: parsed(&self.id)?,
             kind: parsed(&self.kind)?,
@@ -122,6 +122,22 @@ pub(super) async fn with_triggers(
             row.record(triggers)
         })
         .collect()
+}
+
+pub(super) async fn trigger(
+    store: &PostgresStore,
+    id: TriggerId,
+) -> Result<Option<(DeploymentId, TriggerRecord)>, StoreError> {
+    let row: Option<TriggerRow> = sqlx::query_as(
+        "SELECT deployment_id, id, kind, name, enabled, spec, revision FROM triggers \
+         WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(&store.pool)
+    .await
+    .map_err(store_error)?;
+    row.map(|row| Ok((parsed(&row.deployment_id)?, row.record()?)))
+        .transpose()
 }
 
 pub(super) async fn version(

@@ -2,29 +2,14 @@
 
 use std::collections::HashMap;
 
-use millrace_store::{NewDeployment, NewTrigger, StoreError};
+use millrace_store::{NewDeployment, NewTrigger, StoreError, StoredSlot, trigger_slots};
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::{FromRow, PgConnection};
 
 use crate::convert::parsed;
 use crate::error::store_error;
+use crate::event;
 use crate::schedule;
-
-/// What tells each trigger of a bundle from the others.
-fn slots(triggers: &[NewTrigger]) -> Vec<String> {
-    let mut nameless: HashMap<&str, usize> = HashMap::new();
-    triggers
-        .iter()
-        .map(|trigger| match &trigger.name {
-            Some(name) => format!("name:{name}"),
-            None => {
-                let place = nameless.entry(trigger.kind.as_str()).or_default();
-                *place += 1;
-                format!("{}:{}", trigger.kind, *place)
-            }
-        })
-        .collect()
-}
 
 #[derive(FromRow)]
 struct Stored {
@@ -47,17 +32,24 @@ pub(super) async fn replace(
 ) -> Result<Vec<TriggerId>, StoreError> {
     let stored: Vec<Stored> = sqlx::query_as(
         "SELECT id, slot, kind, enabled, spec, secrets_fingerprint FROM triggers \
-         WHERE deployment_id = $1",
+         WHERE deployment_id = $1 ORDER BY slot",
     )
     .bind(deployment.to_string())
     .fetch_all(&mut *connection)
     .await
     .map_err(store_error)?;
+    let known: Vec<_> = stored
+        .iter()
+        .map(|trigger| StoredSlot {
+            slot: &trigger.slot,
+            spec: &trigger.spec,
+        })
+        .collect();
+    let slots = trigger_slots(&bundle.triggers, &known);
     let mut stored: HashMap<String, Stored> = stored
         .into_iter()
         .map(|trigger| (trigger.slot.clone(), trigger))
         .collect();
-    let slots = slots(&bundle.triggers);
     let mut ids = Vec::with_capacity(slots.len());
     let mut raises: Vec<i64> = Vec::with_capacity(slots.len());
     for (slot, new) in slots.iter().zip(&bundle.triggers) {
@@ -117,6 +109,7 @@ pub(super) async fn replace(
     .execute(&mut *connection)
     .await
     .map_err(store_error)?;
+    event::replace(connection, deployment, &bundle.triggers, &ids).await?;
     schedule::sync(connection, deployment).await?;
     Ok(ids)
 }

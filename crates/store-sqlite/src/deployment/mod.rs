@@ -2,7 +2,7 @@
 
 mod deploy;
 mod list;
-mod record;
+pub mod record;
 mod status;
 mod triggers;
 mod versions;
@@ -11,9 +11,9 @@ mod webhooks;
 use async_trait::async_trait;
 use millrace_store::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
-    Page, PageRequest, StoreError, VersionRecord, VersionSummary, WebhookMatch,
+    Page, PageRequest, StoreError, TriggerRecord, VersionRecord, VersionSummary, WebhookMatch,
 };
-use millrace_types::{DeploymentId, DeploymentStatus, WorkflowId};
+use millrace_types::{DeploymentId, DeploymentStatus, TriggerId, WorkflowId};
 
 use crate::SqliteStore;
 use crate::error::store_error;
@@ -32,6 +32,14 @@ impl DeploymentStore for SqliteStore {
     async fn deployment(&self, id: DeploymentId) -> Result<Option<DeploymentRecord>, StoreError> {
         let mut connection = self.read().await?;
         record::read(&mut connection, id).await
+    }
+
+    async fn trigger(
+        &self,
+        id: TriggerId,
+    ) -> Result<Option<(DeploymentId, TriggerRecord)>, StoreError> {
+        let mut connection = self.read().await?;
+        record::trigger_by_id(&mut connection, id).await
     }
 
     async fn list_deployments(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use millrace_store::{DeploymentRecord, StoreError, TriggerRecord};
-use millrace_types::DeploymentId;
+use millrace_types::{DeploymentId, TriggerId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -104,4 +104,20 @@ pub fn trigger(row: &SqliteRow) -> Result<TriggerRecord, StoreError> {
         spec_json: row.text("spec")?,
         revision: row.number("revision")?,
     })
+}
+
+pub async fn trigger_by_id(
+    connection: &mut SqliteConnection,
+    id: TriggerId,
+) -> Result<Option<(DeploymentId, TriggerRecord)>, StoreError> {
+    let row = sqlx::query(
+        "SELECT deployment_id, id, kind, name, enabled, spec, revision FROM triggers
+         WHERE id = ?1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(connection)
+    .await
+    .map_err(store_error)?;
+    row.map(|row| Ok((row.parsed("deployment_id")?, trigger(&row)?)))
+        .transpose()
 }

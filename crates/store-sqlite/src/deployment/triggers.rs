@@ -2,12 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_store::{DeployRefused, NewTrigger, StoreError, WebhookRoute};
+use millrace_store::{
+    DeployRefused, NewTrigger, StoreError, StoredSlot, WebhookRoute, trigger_slots,
+};
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::store_error;
+use crate::event;
 use crate::row::Columns;
 use crate::rows::json;
 use crate::schedule;
@@ -113,6 +116,18 @@ impl Stored {
     }
 }
 
+fn slots_of(stored: &HashMap<String, Stored>) -> Vec<StoredSlot<'_>> {
+    let mut slots: Vec<_> = stored
+        .iter()
+        .map(|(slot, trigger)| StoredSlot {
+            slot,
+            spec: trigger.spec.as_bytes(),
+        })
+        .collect();
+    slots.sort_unstable_by_key(|stored| stored.slot);
+    slots
+}
+
 /// The routes as [`STORED`] shows them.
 fn routes_json(route: Option<&WebhookRoute>) -> String {
     let mut rows: Vec<_> = route
@@ -141,7 +156,7 @@ pub async fn replace(
     for row in &rows {
         stored.insert(row.raw::<String>("slot")?, Stored::read(row)?);
     }
-    let slots = slots(triggers);
+    let slots = trigger_slots(triggers, &slots_of(&stored));
     let kept: HashSet<_> = slots.iter().collect();
     let gone: Vec<_> = stored
         .iter()
@@ -162,6 +177,7 @@ pub async fn replace(
             .await
             .map_err(store_error)?;
     }
+    event::forget(connection, deployment).await?;
     for (position, (slot, new)) in slots.iter().zip(triggers).enumerate() {
         let old = stored.get(slot);
         let id = old.map_or_else(TriggerId::new, |old| old.id);
@@ -183,6 +199,7 @@ pub async fn replace(
             .await
             .map_err(store_error)?;
         insert_routes(connection, id, new).await?;
+        event::note(connection, id, new).await?;
     }
     schedule::sync(connection, deployment, now).await
 }
@@ -208,22 +225,4 @@ async fn insert_routes(
         .map_err(store_error)?;
     }
     Ok(())
-}
-
-/// What tells each trigger from the others: its name, or its kind and its
-/// place among the nameless of that kind.
-fn slots(triggers: &[NewTrigger]) -> Vec<String> {
-    let mut nameless: HashMap<&str, u32> = HashMap::new();
-    triggers
-        .iter()
-        .map(|trigger| match &trigger.name {
-            Some(name) => format!("name:{name}"),
-            None => {
-                let kind = trigger.kind.as_str();
-                let place = nameless.entry(kind).or_default();
-                *place += 1;
-                format!("{kind}:{place}")
-            }
-        })
-        .collect()
 }

@@ -1,6 +1,6 @@
 //! Making bundles live.
 
-use millrace_types::DeploymentStatus;
+use millrace_types::{DeploymentStatus, TriggerId};
 use tokio::task::JoinSet;
 
 use super::Fixture;
@@ -235,6 +235,43 @@ pub async fn nameless_triggers_are_told_apart_by_kind_and_position(store: Shared
     assert_eq!(second.triggers[2].id, first.triggers[1].id);
     assert!(second.triggers[2].revision > first.triggers[1].revision);
     assert!(first.triggers.iter().all(|t| t.id != second.triggers[0].id));
+}
+
+pub async fn nameless_trigger_that_leaves_takes_no_other_with_it(store: Shared, _: &dyn Fixture) {
+    let [a, b, c] = ["a", "b", "c"].map(|path| webhook(None, path, &["POST"]));
+    let first = with_triggers(bundle("orders", 1), vec![a.clone(), b.clone()]);
+    let first = deploy(&store, &first).await.unwrap().deployment;
+    let second = with_triggers(bundle("orders", 1), vec![b.clone(), c]);
+    let second = deploy(&store, &second).await.unwrap().deployment;
+    assert_eq!(second.triggers[0], first.triggers[1]);
+    // What is new takes the place of what left.
+    assert_eq!(second.triggers[1].id, first.triggers[0].id);
+    assert!(second.triggers[1].revision > first.triggers[0].revision);
+    let third = with_triggers(bundle("orders", 1), vec![b]);
+    let third = deploy(&store, &third).await.unwrap().deployment;
+    assert_eq!(third.triggers, first.triggers[1..]);
+    let found = store.webhooks(&["b".into()]).await.unwrap();
+    assert_eq!(found[0].trigger, first.triggers[1]);
+    assert!(
+        store
+            .webhooks(&["a".into(), "c".into()])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub async fn trigger_is_found_by_its_id(store: Shared, _: &dyn Fixture) {
+    let new = with_triggers(
+        bundle("orders", 1),
+        vec![webhook(None, "a", &["POST"]), cron(Some("n"), "0 1 * * *")],
+    );
+    let record = deploy(&store, &new).await.unwrap().deployment;
+    for trigger in &record.triggers {
+        let found = store.trigger(trigger.id).await.unwrap();
+        assert_eq!(found, Some((record.id, trigger.clone())));
+    }
+    assert_eq!(store.trigger(TriggerId::new()).await.unwrap(), None);
 }
 
 pub async fn trigger_that_left_is_gone(store: Shared, _: &dyn Fixture) {

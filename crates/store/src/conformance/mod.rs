@@ -20,6 +20,7 @@ pub mod concurrency;
 pub mod deploy;
 pub mod deployments;
 pub mod end;
+pub mod event_listeners;
 pub mod events;
 pub mod executions;
 pub mod fairness;
@@ -63,6 +64,8 @@ macro_rules! conformance_tests {
                 changed_trigger_keeps_its_id_and_raises_its_revision
                 changed_secret_raises_the_revision_and_is_found_by_path_alone
                 nameless_triggers_are_told_apart_by_kind_and_position
+                nameless_trigger_that_leaves_takes_no_other_with_it
+                trigger_is_found_by_its_id
                 trigger_that_left_is_gone
                 paused_deployment_stays_paused
                 archived_deployment_is_revived_with_its_ids
@@ -186,6 +189,11 @@ macro_rules! conformance_tests {
                 events_of_an_unknown_execution_are_none
                 execution_without_events_has_an_empty_page
                 event_texts_survive_byte_for_byte
+            }
+            event_listeners {
+                listeners_are_found_by_the_type_of_the_event
+                only_what_takes_triggers_listens
+                listeners_follow_the_bundle
             }
             executions {
                 unknown_execution_is_none

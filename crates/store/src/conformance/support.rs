@@ -73,6 +73,7 @@ pub fn webhook(name: Option<&str>, path: &str, methods: &[&str]) -> NewTrigger {
             methods: methods.iter().map(|m| (*m).to_owned()).collect(),
         }),
         secrets: None,
+        event_type: None,
     }
 }
 
@@ -84,6 +85,20 @@ pub fn cron(name: Option<&str>, expression: &str) -> NewTrigger {
         spec_json: format!(r#"{{"type":"cron","cron":"{expression}"}}"#),
         route: None,
         secrets: None,
+        event_type: None,
+    }
+}
+
+/// A trigger that listens to events of a type; to all for an empty one.
+pub fn event(name: Option<&str>, event_type: &str) -> NewTrigger {
+    NewTrigger {
+        kind: TriggerKind::Event,
+        name: name.map(Into::into),
+        enabled: true,
+        spec_json: format!(r#"{{"type":"event","filter":{{"type":"{event_type}"}}}}"#),
+        route: None,
+        secrets: None,
+        event_type: Some(event_type.into()),
     }
 }
 

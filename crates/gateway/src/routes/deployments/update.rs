@@ -71,7 +71,7 @@ fn finding(violation: Violation) -> Finding {
 /// Makes the places of findings those of the posted body. A document that
 /// came as YAML text keeps its own lines; one that was merged has none but
 /// the nearest member of the patch.
-fn place(body: &str, findings: &mut [Finding]) {
+pub(super) fn place(body: &str, findings: &mut [Finding]) {
     let yaml = serde_json::from_str::<Members<'_>>(body).is_ok_and(|members| {
         let mut members = members.0.iter();
         members.any(|m| m.key == "workflow" && m.value.get().starts_with('"'))

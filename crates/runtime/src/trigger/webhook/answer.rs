@@ -181,7 +181,7 @@ fn compile(
 }
 
 /// The first of the workflow's variables that is used.
-pub(super) fn foreign(uses: impl Fn(&str) -> bool) -> Option<&'static str> {
+pub(crate) fn foreign(uses: impl Fn(&str) -> bool) -> Option<&'static str> {
     Variables::GLOBAL.into_iter().find(|name| uses(name))
 }
 

@@ -1,0 +1,197 @@
+//! Which events a trigger listens to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millrace_engine::expression::{Expression, Variables, strict};
+use millrace_engine::value::{Value, from_serde};
+use millrace_types::TriggerId;
+use serde_json::{Map, Value as Json};
+
+use super::cloud_event::CloudEvent;
+use crate::trigger::webhook::answer::foreign;
+
+/// Filters that are kept compiled.
+const KEPT: usize = 4_096;
+
+/// Attributes in one filter at most.
+const MAX_ATTRIBUTES: usize = 32;
+
+/// Events whose attributes are all equal, and whose data the expression
+/// likes.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    attributes: Vec<(String, String)>,
+    data: Option<Expression>,
+}
+
+impl Filter {
+    /// Reads `{type, source, …, data}`; all faults, each with its pointer.
+    pub fn read(members: &Map<String, Json>) -> Result<Self, Vec<(String, String)>> {
+        let mut filter = Self::default();
+        let mut faults = Vec::new();
+        if members.len() > MAX_ATTRIBUTES {
+            let why = format!("has at most {MAX_ATTRIBUTES} members");
+            faults.push((String::new(), why));
+        }
+        for (name, value) in members {
+            let at = format!("/{}", crate::deployment::settings::escape(name));
+            if name == "data" {
+                match value.as_str().map(compile) {
+                    Some(Ok(expression)) => filter.data = Some(expression),
+                    Some(Err(why)) => faults.push((at, why)),
+                    None => {
+                        faults.push((at, "must be an expression such as `.amount > 10`".into()))
+                    }
+                }
+            } else if name.is_empty()
+                || !name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            {
+                let why = "an attribute's name has lower-case letters and digits only";
+                faults.push((at, why.into()));
+            } else if let Some(text) = canonical(value) {
+                filter.attributes.push((name.clone(), text));
+            } else {
+                let why = "an attribute is compared with a string, a boolean or a number";
+                faults.push((at, why.into()));
+            }
+        }
+        if faults.is_empty() {
+            Ok(filter)
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Of a stored trigger. What cannot be read, of a newer release,
+    /// matches nothing.
+    fn of_spec(spec_json: &str) -> Option<Self> {
+        let spec: Json = serde_json::from_str(spec_json).ok()?;
+        Self::read(spec.get("filter")?.as_object()?).ok()
+    }
+
+    /// An expression that fails does not like the event.
+    pub fn matches(&self, event: &CloudEvent) -> bool {
+        let equal = self.attributes.iter().all(|(name, wanted)| {
+            let value = event.members.get(name).and_then(canonical);
+            value.as_ref() == Some(wanted)
+        });
+        let Some(expression) = self.data.as_ref().filter(|_| equal) else {
+            return equal;
+        };
+        let data = event.members.get("data").map_or(Value::Null, from_serde);
+        match expression.eval(&data, &Variables::default()) {
+            Ok(value) => value.is_truthy(),
+            Err(error) => {
+                tracing::debug!(
+                    event.id,
+                    event.source,
+                    "an event does not match, since the filter's expression failed: {error}"
+                );
+                false
+            }
+        }
+    }
+}
+
+/// A value as the text by which attributes are compared.
+fn canonical(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Bool(_) | Json::Number(_) => Some(value.to_string()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+fn compile(source: &str) -> Result<Expression, String> {
+    let source = strict(source).unwrap_or(source);
+    let expression = Expression::compile(source, &[]).map_err(|error| error.to_string())?;
+    match foreign(|name| expression.uses(name)) {
+        None => Ok(expression),
+        Some(name) => Err(format!(
+            "`${name}` is known within workflows only; the event's data is `.`"
+        )),
+    }
+}
+
+/// Filters that were needed before, by trigger.
+#[derive(Debug, Default)]
+pub(crate) struct FilterCache(Mutex<HashMap<TriggerId, (u64, Arc<Filter>)>>);
+
+impl FilterCache {
+    /// The filter of a trigger of this revision; `None` when its
+    /// specification cannot be read.
+    pub fn get(&self, id: TriggerId, revision: u64, spec_json: &str) -> Option<Arc<Filter>> {
+        {
+            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((of, filter)) = kept.get(&id)
+                && *of == revision
+            {
+                return Some(Arc::clone(filter));
+            }
+        }
+        let filter = Arc::new(Filter::of_spec(spec_json)?);
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT && !kept.contains_key(&id) {
+            kept.clear();
+        }
+        kept.insert(id, (revision, Arc::clone(&filter)));
+        Some(filter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn matches(filter: &Json, more: &Json) -> bool {
+        let mut event = json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "made"});
+        for (name, value) in more.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        let event = CloudEvent::read(event.to_string(), "").unwrap();
+        Filter::read(filter.as_object().unwrap())
+            .unwrap()
+            .matches(&event)
+    }
+
+    #[test]
+    fn attributes_are_compared_and_data_is_asked() {
+        let dear = json!({"type": "made", "data": "${ .amount > 10 }"});
+        for (filter, more, expected) in [
+            (json!({}), json!({}), true),
+            (json!({"type": "made"}), json!({}), true),
+            (json!({"type": "paid"}), json!({}), false),
+            (
+                json!({"type": "made", "region": "eu"}),
+                json!({"region": "eu"}),
+                true,
+            ),
+            (json!({"region": "eu"}), json!({}), false),
+            (json!({"n": 5, "b": true}), json!({"n": 5, "b": true}), true),
+            (dear.clone(), json!({"data": {"amount": 11}}), true),
+            (dear.clone(), json!({"data": {"amount": 10}}), false),
+            (dear.clone(), json!({"data": [1]}), false),
+            (dear, json!({}), false),
+            (
+                json!({"data": ". == null"}),
+                json!({"data_base64": "AQ=="}),
+                true,
+            ),
+        ] {
+            assert_eq!(matches(&filter, &more), expected, "{filter} {more}");
+        }
+    }
+
+    #[test]
+    fn faults_of_a_filter_have_their_place() {
+        let filter = json!({"Type": "x", "data": ".a |", "source": ["a"]});
+        let faults = Filter::read(filter.as_object().unwrap()).unwrap_err();
+        let places: Vec<_> = faults.iter().map(|(at, _)| at.as_str()).collect();
+        assert_eq!(places, ["/Type", "/data", "/source"]);
+        assert!(Filter::read(json!({"data": "$context"}).as_object().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,78 @@
+//! Who listens to events.
+
+use async_trait::async_trait;
+use millrace_store::{EventListener, EventStore, NewTrigger, StoreError};
+use millrace_types::{DeploymentId, TriggerId};
+use sqlx::SqliteConnection;
+
+use crate::SqliteStore;
+use crate::deployment::record::trigger;
+use crate::error::store_error;
+use crate::row::Columns;
+
+const LISTENERS: &str = "
+    SELECT t.deployment_id, t.id, t.kind, t.name, t.enabled, t.spec, t.revision
+    FROM event_listeners l
+    JOIN triggers t ON t.id = l.trigger_id
+    JOIN workflows w ON w.deployment_id = t.deployment_id
+    WHERE l.event_type IN (?1, '') AND t.enabled AND w.deployment_status = 'DEPLOYED'
+    ORDER BY t.id LIMIT ?2";
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn event_listeners(
+        &self,
+        event_type: &str,
+        limit: u32,
+    ) -> Result<Vec<EventListener>, StoreError> {
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(LISTENERS)
+            .bind(event_type)
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(EventListener {
+                    deployment_id: row.parsed("deployment_id")?,
+                    trigger: trigger(row)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Forgets what the deployment's triggers listen to.
+pub async fn forget(
+    connection: &mut SqliteConnection,
+    deployment: DeploymentId,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM event_listeners
+         WHERE trigger_id IN (SELECT id FROM triggers WHERE deployment_id = ?1)",
+    )
+    .bind(deployment.to_string())
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+/// Notes what a trigger listens to.
+pub async fn note(
+    connection: &mut SqliteConnection,
+    id: TriggerId,
+    new: &NewTrigger,
+) -> Result<(), StoreError> {
+    let Some(event_type) = &new.event_type else {
+        return Ok(());
+    };
+    sqlx::query("INSERT INTO event_listeners (event_type, trigger_id) VALUES (?1, ?2)")
+        .bind(event_type)
+        .bind(id.to_string())
+        .execute(connection)
+        .await
+        .map_err(store_error)?;
+    Ok(())
+}
