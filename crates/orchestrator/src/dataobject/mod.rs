@@ -36,6 +36,8 @@ pub fn command(node: &Node, server: &Path, entry: &Path, data_dir: &Path) -> Vec
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     vec![
         text(node.program.clone()),
+        // `node:sqlite` says at each start that it may still change.
+        "--disable-warning=ExperimentalWarning".into(),
         text(server.join("main.mjs")),
         "serve".into(),
         text(entry.to_owned()),
