@@ -10,7 +10,8 @@ WORKSPACE := --workspace --locked
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept bench-execute bench-start
+.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \
+	bench-execute bench-start bench-schedule soak-schedules
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,11 @@ test-openapi: ## Every call of /api/openapi.json, with made-up and derived value
 
 coverage: ## Line coverage of all tests; fails under 85 %
 	@scripts/coverage
+
+soak-schedules: ## 100,000 fires over three runtimes with kills and skewed clocks (needs `faketime`)
+	$(CARGO) test $(WORKSPACE) --test soak_schedules --no-run
+	MILLRACE_SOAK_FIRES=$(or $(FIRES),100000) scripts/with-services --postgres-only \
+	  $(CARGO) test $(WORKSPACE) --test soak_schedules -- --nocapture
 
 bench-accept: ## Webhook accepts per second, as a ratio against pgbench
 	$(CARGO) build --release --locked -p millrace -p millrace-bench

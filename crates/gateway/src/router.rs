@@ -49,6 +49,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/triggers/{id}", delete(triggers::unregister))
         .route("/api/triggers/{id}/fires", get(triggers::fires))
         .route("/api/triggers/{id}/preview", get(triggers::preview))
+        .route("/api/triggers/{id}/backfill", post(triggers::backfill))
         .route("/api/projects", post(projects::create).get(projects::list))
         .route(
             "/api/projects/{id}",

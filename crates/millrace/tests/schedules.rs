@@ -454,3 +454,166 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     assert!(said.contains("update: a new version"), "{said}");
     assert!(said.contains("- /triggers/n"), "{said}");
 }
+
+#[tokio::test]
+async fn a_backfill_starts_what_did_not_run_and_survives_a_kill() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let mut slow = every_second("tick");
+    slow["cron"] = "0 * * * * *".into();
+    slow["catchUpRate"] = 10.into();
+    let trigger = deploy(&millrace, &json!([slow])).await.remove(0);
+    // Whole minutes of the past hour, which lie before the deployment.
+    let second = jiff::SignedDuration::from_secs(1);
+    let to = jiff::Timestamp::now() - second * 120;
+    let from = to - second * 3600;
+    let body = json!({"from": from.to_string(), "to": to.to_string()});
+    let path = format!("/api/triggers/{trigger}/backfill");
+    let (status, begun) = millrace.post(&path, &body).await;
+    assert_eq!(status, 202, "{begun:#}");
+    assert_eq!(begun["occurrences"], 60, "{begun:#}");
+    let (status, busy) = millrace.post(&path, &body).await;
+    assert_eq!(status, 409, "{busy:#}");
+    let backfilled = |fires: &[Value]| fires.iter().filter(|f| f["backfilled"] == true).count();
+    eventually(PATIENCE, || async {
+        let fires = ledger(&millrace, &trigger).await;
+        let done = backfilled(&fires);
+        if done >= 5 { Ok(()) } else { Err(done) }
+    })
+    .await;
+    millrace.kill().await;
+
+    let millrace = Millrace::dev(data.path()).await;
+    let fires = eventually(PATIENCE, || async {
+        let fires = ledger(&millrace, &trigger).await;
+        if backfilled(&fires) == 60 {
+            Ok(fires)
+        } else {
+            Err(backfilled(&fires))
+        }
+    })
+    .await;
+    let mut distinct: Vec<_> = fires.iter().map(|f| f["nominalAt"].to_string()).collect();
+    distinct.dedup();
+    assert_eq!(distinct.len(), fires.len());
+    let executions: Vec<_> = fires
+        .iter()
+        .filter_map(|fire| fire["executionId"].as_str().map(str::to_owned))
+        .collect();
+    let last = millrace.until(&executions[0], &["SUCCEEDED"]).await;
+    assert_eq!(last["input"]["trigger"]["backfilled"], true, "{last:#}");
+    assert_one_run_each(&millrace, executions).await;
+
+    // Once more: all of it has run.
+    let (status, begun) = eventually(PATIENCE, || async {
+        match millrace.post(&path, &body).await {
+            (409, busy) => Err(busy),
+            answer => Ok(answer),
+        }
+    })
+    .await;
+    assert_eq!(status, 202, "{begun:#}");
+    eventually(PATIENCE, || async {
+        match millrace.post(&path, &body).await {
+            (409, busy) => Err(busy),
+            answer => Ok(answer),
+        }
+    })
+    .await;
+    assert_eq!(backfilled(&ledger(&millrace, &trigger).await), 60);
+
+    for (from, to, pointer) in [
+        ("2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z", "/from"),
+        ("2020-01-02T00:00:00Z", "2020-01-01T00:00:00Z", "/to"),
+        ("2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "/to"),
+        ("yesterday", "2020-01-01T00:00:00Z", "/from"),
+    ] {
+        let body = json!({"from": from, "to": to});
+        let (status, problem) = millrace.post(&path, &body).await;
+        assert_eq!(status, 400, "{problem:#}");
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_scheduler_stays_stopped_on_all_instances_until_it_is_started() {
+    let database = TestDatabase::create().await;
+    let settings = [("DATABASE_URL", database.url.as_str())];
+    let migrated = command(&["migrate"], &settings).output().await.unwrap();
+    assert!(migrated.status.success(), "{migrated:?}");
+    let admins = [(); 2].map(|()| format!("127.0.0.1:{}", millrace_testkit::free_port()));
+    let start = async |admin: &str| {
+        let arguments = [
+            "runtime",
+            "--ready-json",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            admin,
+        ];
+        Millrace::start(&arguments, &settings).await
+    };
+    let (first, second) = (start(&admins[0]).await, start(&admins[1]).await);
+    let addresses = [&first, &second].map(|r| format!("http://{}", r.address("runtime")));
+    let addresses = addresses.join(",");
+    let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
+    let of_gateway = [("MILLRACE_GATEWAY__RUNTIME", addresses.as_str())];
+    let gateway = Millrace::start(&arguments, &of_gateway).await;
+    let trigger = deploy(&gateway, &json!([every_second("tick")]))
+        .await
+        .remove(0);
+    until_fired(&gateway, &trigger, 2).await;
+
+    let client = support::client();
+    let url = |admin: &str, verb: &str| format!("http://{admin}/admin/scheduler{verb}");
+    let tell = async |admin: &str, verb: &str| {
+        let body = json!({"reason": "upkeep"});
+        support::answer(support::post_json(&client, &url(admin, verb), &body)).await
+    };
+    let state = async |admin: &str| {
+        let (status, state) = support::answer(client.get(url(admin, ""))).await;
+        assert_eq!(status, 200, "{state:#}");
+        state
+    };
+    let (status, stopped) = tell(&admins[0], "/stop").await;
+    assert_eq!(status, 200, "{stopped:#}");
+    assert_eq!(
+        (&stopped["state"], &stopped["reason"]),
+        (&json!("stopped"), &json!("upkeep"))
+    );
+    // The other instance obeys as well.
+    eventually(PATIENCE, || async {
+        let state = state(&admins[1]).await;
+        let obeys = state["state"] == "stopped" && state["instance"]["state"] == "stopped";
+        if obeys { Ok(()) } else { Err(state) }
+    })
+    .await;
+    let so_far = ledger(&gateway, &trigger).await;
+    // A restart of the process does not forget it.
+    assert!(first.terminate().await.success());
+    let first = start(&admins[0]).await;
+    let passes = async || {
+        state(&admins[0]).await["instance"]["passes"]
+            .as_u64()
+            .unwrap()
+    };
+    let before = passes().await;
+    eventually(PATIENCE, || async {
+        let now = passes().await;
+        if now >= before + 3 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    assert_eq!(ledger(&gateway, &trigger).await, so_far);
+    assert_eq!(tell(&admins[1], "/dance").await.0, 404);
+
+    let (status, started) = tell(&admins[1], "/start").await;
+    assert_eq!((status, &started["state"]), (200, &json!("running")));
+    let fired = so_far.iter().filter(|f| f["outcome"] == "fired").count();
+    let fires = until_fired(&gateway, &trigger, fired + 3).await;
+    assert_gapless(&fires);
+    let (status, restarted) = tell(&admins[1], "/restart").await;
+    assert_eq!(status, 200, "{restarted:#}");
+    assert!(restarted["generation"].as_u64() > started["generation"].as_u64());
+    until_fired(&gateway, &trigger, fired + 6).await;
+    drop((first, second));
+}

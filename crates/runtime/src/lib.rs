@@ -35,8 +35,10 @@ pub use config::RuntimeConfig;
 pub use deployment::DeploymentService;
 pub use event::EventService;
 pub use execution::{EngineClient, ExecutionCoordinator, JqSlotKeys};
-pub use grpc::{MonitoringRpc, RuntimeRpc};
+pub use grpc::{AdminRpc, MonitoringRpc, RuntimeRpc};
 pub use monitoring::{CacheProbe, MonitoringService};
 pub use runtime::{Runtime, StartError};
-pub use schedule::CronScheduler;
+pub use schedule::{
+    CronScheduler, InstanceStatus, SchedulerControl, SchedulerControlError, SchedulerStatus,
+};
 pub use trigger::WebhookTriggerService;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use millrace_proto::runtime::v1::admin_service_server::AdminServiceServer;
 use millrace_proto::runtime::v1::monitoring_service_server::MonitoringServiceServer;
 use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeServiceServer;
 use millrace_service::{OnFailure, TaskGroup};
@@ -12,10 +13,10 @@ use crate::event::EventService;
 use crate::event::filter::FilterCache;
 use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine_client};
 use crate::monitoring::{CacheProbe, MonitoringService};
-use crate::schedule::{CronScheduler, schedule_loop};
+use crate::schedule::{CronScheduler, SchedulerControl, schedule_loop};
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::webhook::rules::RulesCache;
-use crate::{MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
+use crate::{AdminRpc, MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
 
 /// Inputs up to the gateway's largest body, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -33,6 +34,7 @@ pub struct Runtime {
     coordinator: Arc<ExecutionCoordinator>,
     runtime: RuntimeRpc,
     monitoring: MonitoringRpc,
+    scheduler: SchedulerControl,
 }
 
 impl Runtime {
@@ -83,10 +85,8 @@ impl Runtime {
             jobs::run(periodic, stop)
         });
 
-        let schedules = Arc::new(CronScheduler {
-            poll: coordinator.config.poll,
-            coordinator: Arc::clone(&coordinator),
-        });
+        let schedules = Arc::new(CronScheduler::new(Arc::clone(&coordinator)));
+        let scheduler = SchedulerControl::new(&schedules);
         let firing = Arc::clone(&schedules);
         tasks.spawn("schedules", OnFailure::StopService, |stop| async move {
             schedule_loop(firing, stop).await;
@@ -123,6 +123,7 @@ impl Runtime {
             coordinator,
             runtime,
             monitoring,
+            scheduler,
         })
     }
 
@@ -136,6 +137,18 @@ impl Runtime {
     /// The monitoring contract as a tonic service.
     pub fn monitoring_service(&self) -> MonitoringServiceServer<MonitoringRpc> {
         MonitoringServiceServer::new(self.monitoring.clone())
+    }
+
+    /// The operators' contract as a tonic service.
+    pub fn admin_service(&self) -> AdminServiceServer<AdminRpc> {
+        AdminServiceServer::new(AdminRpc {
+            scheduler: self.scheduler.clone(),
+        })
+    }
+
+    /// The scheduler's switch.
+    pub fn scheduler(&self) -> SchedulerControl {
+        self.scheduler.clone()
     }
 
     /// Lets running executions end within the drain time and hands the rest

@@ -53,6 +53,11 @@ pub use execution::{
 };
 pub use incarnation::IncarnationStore;
 pub use page::{Page, PageRequest};
+pub use schedule::backfill::{
+    BackfillAsked, BackfillPart, BackfillRecord, BackfillStart, BackfillStore, DueBackfills,
+    LEDGER_DAYS,
+};
+pub use schedule::control::{SchedulerCommand, SchedulerState, SchedulerStore};
 pub use schedule::{
     Decision, DriftRecord, DueSchedules, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap,
     ScheduleRecord, ScheduleStore, Verdict,

@@ -1,6 +1,8 @@
 //! Schedules: when each trigger is due next, and the ledger of what became of
 //! every occurrence.
 
+pub mod backfill;
+pub mod control;
 pub mod judge;
 
 use std::fmt;
@@ -222,14 +224,15 @@ pub struct FireFilter {
 /// every occurrence before the deploy decided. A deploy that leaves the trigger
 /// as it was leaves its schedule. Pausing and resuming make it due.
 #[async_trait]
-pub trait ScheduleStore: Send + Sync + 'static {
+pub trait ScheduleStore: backfill::BackfillStore + control::SchedulerStore {
     /// Takes up to `limit` schedules that are due, longest due first, and
     /// holds them back from other callers for `hold`, so that they come up
     /// again should this one die. Two callers at once get different ones.
     async fn claim_schedules(&self, limit: u32, hold: Duration)
     -> Result<DueSchedules, StoreError>;
 
-    /// How long until the next schedule is due, by the database's clock.
+    /// How long until the next schedule or backfill is due, by the database's
+    /// clock; `None` while the scheduler is stopped.
     async fn next_schedule_due(&self) -> Result<Option<Duration>, StoreError>;
 
     /// Advances a schedule, admits the executions of its occurrences and

@@ -287,6 +287,8 @@ fn fire() -> Value {
             "outcome",
             "reason",
             "executionId",
+            "backfilled",
+            "decidedAt",
         ],
         json!({
             "triggerId": id(TriggerId::PREFIX),
@@ -297,6 +299,8 @@ fn fire() -> Value {
             "outcome": {"type": ["string", "null"], "description": "null for one to come."},
             "reason": {"type": ["string", "null"]},
             "executionId": nullable(id(ExecutionId::PREFIX)),
+            "backfilled": {"type": "boolean", "description": "Whether it was asked for afterwards."},
+            "decidedAt": {"type": ["string", "null"], "description": "When it was entered, or started; null for one to come."},
         }),
     )
 }

@@ -17,6 +17,10 @@ pub struct Fire {
     outcome: Option<String>,
     reason: Option<String>,
     execution_id: Option<String>,
+    /// Whether it was asked for afterwards.
+    backfilled: bool,
+    /// When it was entered, or started; `null` for one to come.
+    decided_at: Option<String>,
 }
 
 impl From<pb::Fire> for Fire {
@@ -30,6 +34,8 @@ impl From<pb::Fire> for Fire {
             outcome: optional(message.outcome),
             reason: optional(message.reason),
             execution_id: optional(message.execution_id),
+            backfilled: message.backfilled,
+            decided_at: optional(message.decided_at),
         }
     }
 }

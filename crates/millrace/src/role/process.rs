@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::Router;
 use millrace_service::admin::{self, Readiness};
 use millrace_service::signal::StopSignals;
 use millrace_service::{OnFailure, StopReason, TaskGroup, http};
@@ -45,9 +46,22 @@ impl Process {
         key: &'static str,
         address: Option<SocketAddr>,
     ) -> Result<(), RoleError> {
+        self.serve_admin_with(role, key, address, Router::new())
+            .await
+    }
+
+    /// The same, with further routes.
+    pub async fn serve_admin_with(
+        &self,
+        role: &'static str,
+        key: &'static str,
+        address: Option<SocketAddr>,
+        routes: Router,
+    ) -> Result<(), RoleError> {
         if let Some(address) = address {
             let (listener, at) = bind(key, address).await?;
             let router = admin::router(role, env!("CARGO_PKG_VERSION"), self.readiness.clone());
+            let router = router.merge(routes);
             self.workers.spawn("admin", OnFailure::StopService, |stop| {
                 http::serve(listener, router, stop)
             });

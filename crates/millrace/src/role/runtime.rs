@@ -17,16 +17,18 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::announce_one;
-use super::{RoleError, engine, sealing};
+use super::{RoleError, engine, scheduler_admin, sealing};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config;
     let process = Process::new()?;
+    let scheduler = scheduler_admin::Switch::default();
     process
-        .serve_admin(
+        .serve_admin_with(
             "runtime",
             "runtime.admin_listen",
             config.runtime.admin_listen,
+            scheduler_admin::router(scheduler.clone()),
         )
         .await?;
     let (listener, at) = bind("runtime.listen", config.runtime.listen).await?;
@@ -36,6 +38,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = database.open(config.database.max_connections).await?;
     database.check_schema().await?;
     let runtime = start(config, &database, &process.workers).await?;
+    scheduler.connect(runtime.scheduler());
     serve(listener, &runtime, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
     announce_one("runtime", at, ready_json);
@@ -76,7 +79,8 @@ pub async fn start(
 pub fn serve(listener: TcpListener, runtime: &Runtime, tasks: &TaskGroup) {
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
         .service(runtime.runtime_service())
-        .service(runtime.monitoring_service());
+        .service(runtime.monitoring_service())
+        .service(runtime.admin_service());
     tasks.spawn("runtime-grpc", OnFailure::StopService, |stop| {
         server.serve(listener, stop)
     });

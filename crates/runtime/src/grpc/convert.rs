@@ -113,6 +113,8 @@ pub(crate) fn fire(record: FireRecord) -> pb::Fire {
             .unwrap_or_default(),
         until_at: record.until_at.to_string(),
         count: record.count,
+        backfilled: record.backfilled,
+        decided_at: record.decided_at.to_string(),
     }
 }
 

@@ -55,36 +55,8 @@ impl RuntimeRpc {
     }
 }
 
-macro_rules! not_yet {
-    ($($name:ident($request:ident) -> $response:ident = $rpc:literal;)*) => {
-        /// Generates the methods inside the impl block below.
-        macro_rules! not_yet_methods {
-            () => {
-                $(
-                    fn $name<'life0, 'async_trait>(
-                        &'life0 self,
-                        _: Request<pb::$request>,
-                    ) -> Pin<Box<dyn Future<Output = Result<Response<pb::$response>, Status>> + Send + 'async_trait>>
-                    where
-                        'life0: 'async_trait,
-                        Self: 'async_trait,
-                    {
-                        Box::pin(async { unimplemented($rpc) })
-                    }
-                )*
-            };
-        }
-    };
-}
-
-not_yet! {
-    backfill_schedule(BackfillScheduleRequest) -> BackfillScheduleResponse = "BackfillSchedule";
-}
-
 #[tonic::async_trait]
 impl WorkflowRuntimeService for RuntimeRpc {
-    not_yet_methods!();
-
     type WatchExecutionStream =
         Pin<Box<dyn Stream<Item = Result<pb::WatchExecutionResponse, Status>> + Send>>;
 
@@ -385,6 +357,19 @@ impl WorkflowRuntimeService for RuntimeRpc {
             fires: page.items.into_iter().map(convert::fire).collect(),
             next_cursor: page.next.unwrap_or_default(),
         }))
+    }
+
+    async fn backfill_schedule(
+        &self,
+        request: Request<pb::BackfillScheduleRequest>,
+    ) -> Result<Response<pb::BackfillScheduleResponse>, Status> {
+        let request = request.into_inner();
+        let id = convert::named("trigger", &request.trigger_id)?;
+        let from = convert::required("from", &request.from)?;
+        let to = convert::required("to", &request.to)?;
+        let asked = self.schedules.ask_backfill(id, from, to).await;
+        let occurrences = asked.map_err(Failure::from)?;
+        Ok(Response::new(pb::BackfillScheduleResponse { occurrences }))
     }
 
     async fn preview_schedule(

@@ -14,6 +14,8 @@
 //!
 //! [`ScheduleStore::decide`]: millrace_store::ScheduleStore::decide
 
+mod backfill;
+mod control;
 mod fires;
 mod plan;
 pub(crate) mod preview;
@@ -21,11 +23,14 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::execution::ExecutionCoordinator;
 
+pub use control::{InstanceStatus, SchedulerControl, SchedulerControlError, SchedulerStatus};
 pub(crate) use run::schedule_loop;
 
 /// Fires the schedules that are due, together with all other instances.
@@ -34,6 +39,24 @@ pub struct CronScheduler {
     /// How often to look for schedules that became due by a deploy or a pause
     /// elsewhere; known due times are met without it.
     pub(crate) poll: Duration,
+    /// Cuts the wait for the next look short.
+    wake: Notify,
+    instance: Mutex<InstanceStatus>,
+}
+
+impl CronScheduler {
+    pub(crate) fn new(coordinator: Arc<ExecutionCoordinator>) -> Self {
+        let instance = InstanceStatus {
+            state: "starting",
+            ..InstanceStatus::default()
+        };
+        Self {
+            poll: coordinator.config.poll,
+            coordinator,
+            wake: Notify::new(),
+            instance: Mutex::new(instance),
+        }
+    }
 }
 
 impl std::fmt::Debug for CronScheduler {

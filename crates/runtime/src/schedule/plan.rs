@@ -137,7 +137,7 @@ impl<'a> Planner<'a> {
                 effective_at,
                 verdict: Verdict::Start {
                     id: ExecutionId::new(),
-                    input: self.input(nominal, effective_at),
+                    input: self.input(nominal, effective_at, false),
                 },
                 reason,
             });
@@ -180,18 +180,26 @@ impl<'a> Planner<'a> {
     }
 
     /// What the execution gets as its input.
-    fn input(&self, nominal: Timestamp, effective: Timestamp) -> Bytes {
-        let input = json!({"trigger": {
+    pub(super) fn input(
+        &self,
+        nominal: Timestamp,
+        effective: Timestamp,
+        backfilled: bool,
+    ) -> Bytes {
+        let mut input = json!({"trigger": {
             "id": self.record.trigger_id.to_string(),
             "type": self.record.kind.as_str(),
             "nominalAt": nominal.to_string(),
             "effectiveAt": effective.to_string(),
         }});
+        if backfilled {
+            input["trigger"]["backfilled"] = true.into();
+        }
         Bytes::from(input.to_string())
     }
 }
 
-fn overlap(policy: OverlapPolicy) -> Overlap {
+pub(super) fn overlap(policy: OverlapPolicy) -> Overlap {
     match policy {
         OverlapPolicy::Allow => Overlap::Allow,
         OverlapPolicy::Skip => Overlap::Skip,

@@ -1,7 +1,7 @@
 //! The loop that fires what is due.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use millrace_schedule::TriggerSchedule;
@@ -24,13 +24,26 @@ const AT_ONCE: usize = 4;
 /// instance has claimed waits for its end.
 const HOLD: Duration = Duration::from_secs(5);
 
-/// Fires until `stop`.
+/// Backfills carried on in one pass.
+const BACKFILLS: u32 = 20;
+
+/// Fires until `stop`, as long as the scheduler's switch is on.
 pub(crate) async fn schedule_loop(scheduler: Arc<CronScheduler>, stop: CancellationToken) {
+    let mut looked: Option<Instant> = None;
     loop {
+        // The database obeys the switch by itself; this is to tell of it.
+        if looked.is_none_or(|at| at.elapsed() >= scheduler.poll) {
+            match scheduler.coordinator.store.scheduler().await {
+                Ok(state) => scheduler.obey(&state),
+                Err(error) => warn!(%error, "the scheduler's switch could not be read"),
+            }
+            looked = Some(Instant::now());
+        }
         let ticked = tokio::select! {
             () = stop.cancelled() => return,
             ticked = scheduler.tick() => ticked,
         };
+        scheduler.passed(ticked.as_ref().err());
         let pause = match ticked {
             Ok(pause) => pause.min(scheduler.poll),
             Err(error) => {
@@ -40,6 +53,7 @@ pub(crate) async fn schedule_loop(scheduler: Arc<CronScheduler>, stop: Cancellat
         };
         tokio::select! {
             () = stop.cancelled() => return,
+            () = scheduler.wake.notified() => looked = None,
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -56,10 +70,16 @@ impl CronScheduler {
             futures::stream::iter(&due.schedules)
                 .for_each_concurrent(AT_ONCE, |record| self.decide(record, now))
                 .await;
+            // What is due goes before what was.
             if !full {
-                return Ok(store.next_schedule_due().await?.unwrap_or(self.poll));
+                break;
             }
         }
+        let due = store.claim_backfills(BACKFILLS, HOLD).await?;
+        for record in &due.backfills {
+            self.backfill(record, due.now).await;
+        }
+        Ok(store.next_schedule_due().await?.unwrap_or(self.poll))
     }
 
     /// What fails here comes up again when the hold ends.
@@ -105,7 +125,7 @@ pub(super) fn read(record: &ScheduleRecord) -> Result<TriggerSchedule, String> {
     })
 }
 
-fn log(fire: &FireRecord) {
+pub(super) fn log(fire: &FireRecord) {
     let (id, nominal, effective) = (fire.trigger_id, fire.nominal_at, fire.effective_at);
     match (fire.outcome, fire.execution_id) {
         (FireOutcome::Fired, Some(execution)) => info!(

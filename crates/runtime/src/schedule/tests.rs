@@ -13,11 +13,11 @@ use super::{preview, run};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-fn time(text: &str) -> Timestamp {
+pub(super) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
+pub(super) fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
     ScheduleRecord {
         trigger_id: TriggerId::new(),
         kind: TriggerKind::Cron,
@@ -34,7 +34,7 @@ fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
     }
 }
 
-fn minutely(misfire: &str) -> Value {
+pub(super) fn minutely(misfire: &str) -> Value {
     json!({"type": "cron", "cron": "* * * * *", "jitterWindow": "PT0S", "misfire": misfire})
 }
 

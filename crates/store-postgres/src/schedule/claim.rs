@@ -13,7 +13,7 @@ use crate::incarnation::micros;
 use crate::time::PgTime;
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     trigger_id: String,
     kind: String,
     deployment_id: String,
@@ -26,11 +26,11 @@ struct Row {
     next_nominal: Option<PgTime>,
     next_effective: Option<PgTime>,
     step: i64,
-    now: PgTime,
+    pub now: PgTime,
 }
 
 impl Row {
-    fn record(self) -> Result<ScheduleRecord, StoreError> {
+    pub fn record(self) -> Result<ScheduleRecord, StoreError> {
         Ok(ScheduleRecord {
             trigger_id: parsed(&self.trigger_id)?,
             kind: parsed(&self.kind)?,
@@ -52,6 +52,7 @@ impl Row {
 const CLAIM: &str = "
     WITH due AS (
         SELECT trigger_id FROM schedules WHERE due_at <= statement_timestamp()
+          AND (SELECT running FROM scheduler)
         ORDER BY due_at, trigger_id LIMIT $1 FOR UPDATE SKIP LOCKED)
     UPDATE schedules s
     SET due_at = statement_timestamp() + $2 * interval '1 microsecond'
@@ -92,8 +93,11 @@ pub(super) async fn claim(
 
 pub(super) async fn next_due(store: &PostgresStore) -> Result<Option<Duration>, StoreError> {
     let row: Option<(PgTime, PgTime)> = sqlx::query_as(
-        "SELECT due_at, clock_timestamp() FROM schedules WHERE due_at IS NOT NULL \
-         ORDER BY due_at, trigger_id LIMIT 1",
+        "SELECT due_at, clock_timestamp() FROM ( \
+             (SELECT due_at FROM schedules WHERE due_at IS NOT NULL \
+              ORDER BY due_at, trigger_id LIMIT 1) \
+             UNION ALL (SELECT due_at FROM backfills ORDER BY due_at LIMIT 1)) d \
+         WHERE (SELECT running FROM scheduler) ORDER BY due_at LIMIT 1",
     )
     .fetch_optional(&store.pool)
     .await

@@ -17,7 +17,8 @@ pub(super) async fn decide(
 ) -> Result<Option<Vec<FireRecord>>, StoreError> {
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
     let connection = &mut *transaction;
-    let Some(mut standing) = lock(connection, decision).await? else {
+    let (trigger, step) = (decision.trigger_id, Some(decision.step));
+    let Some(mut standing) = lock(connection, trigger, step).await? else {
         return Ok(None);
     };
     if standing.asks_for_runs(decision) {
@@ -61,10 +62,11 @@ pub(super) async fn decide(
     Ok(Some(fires))
 }
 
-/// The schedule, locked, if it is at the decision's step.
-async fn lock(
+/// The schedule, locked, if it is at this step, and the scheduler runs.
+pub(super) async fn lock(
     connection: &mut PgConnection,
-    decision: &Decision,
+    trigger: TriggerId,
+    step: Option<u64>,
 ) -> Result<Option<Standing>, StoreError> {
     #[derive(FromRow)]
     struct Row {
@@ -84,10 +86,11 @@ async fn lock(
     // Locked first, and its trigger read by a statement of its own: a wait for
     // the lock would otherwise leave the trigger as it was before.
     let locked: Option<String> = sqlx::query_scalar(
-        "SELECT trigger_id FROM schedules WHERE trigger_id = $1 AND step = $2 FOR UPDATE",
+        "SELECT trigger_id FROM schedules WHERE trigger_id = $1 AND step = coalesce($2, step) \
+           AND (SELECT running FROM scheduler) FOR UPDATE",
     )
-    .bind(decision.trigger_id.to_string())
-    .bind(decision.step.cast_signed())
+    .bind(trigger.to_string())
+    .bind(step.map(u64::cast_signed))
     .fetch_optional(&mut *connection)
     .await
     .map_err(store_error)?;
@@ -100,7 +103,7 @@ async fn lock(
              s.queued_input, s.last_effective, s.last_started, s.drift \
          FROM schedules s JOIN triggers t ON t.id = s.trigger_id WHERE s.trigger_id = $1",
     )
-    .bind(decision.trigger_id.to_string())
+    .bind(trigger.to_string())
     .fetch_optional(connection)
     .await
     .map_err(store_error)?;
@@ -120,7 +123,7 @@ async fn lock(
             _ => None,
         };
         Ok(Standing {
-            trigger_id: decision.trigger_id,
+            trigger_id: trigger,
             kind: parsed(&row.kind)?,
             deployment_id: parsed(&row.deployment_id)?,
             revision: counter(row.revision),
@@ -142,7 +145,7 @@ async fn lock(
 }
 
 /// A live run of the schedule, the oldest.
-async fn a_run(
+pub(super) async fn a_run(
     connection: &mut PgConnection,
     trigger: TriggerId,
 ) -> Result<Option<ExecutionId>, StoreError> {

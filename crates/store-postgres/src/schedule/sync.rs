@@ -17,6 +17,9 @@ pub(crate) async fn sync(
         "DELETE FROM schedules s USING triggers t \
          WHERE s.deployment_id = $1 AND t.id = s.trigger_id \
            AND NOT (t.enabled AND t.kind IN ('cron', 'interval', 'once'))",
+        "DELETE FROM backfills b USING schedules s, triggers t \
+         WHERE s.deployment_id = $1 AND b.trigger_id = s.trigger_id AND t.id = s.trigger_id \
+           AND s.spec <> t.spec",
         "INSERT INTO schedules AS s \
              (trigger_id, deployment_id, spec, anchor_at, decided_to, due_at) \
          SELECT id, deployment_id, spec, now(), now(), now() FROM triggers \

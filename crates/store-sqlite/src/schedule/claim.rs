@@ -11,23 +11,40 @@ use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::json;
 
+/// What a [`ScheduleRecord`] is made of, in a join of `schedules s`,
+/// `triggers t` and `workflows w`.
+macro_rules! record_columns {
+    () => {
+        "s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
+         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step"
+    };
+}
+pub(super) use record_columns;
+
 const DUE: &str = "
     SELECT trigger_id FROM schedules WHERE due_at IS NOT NULL AND due_at <= ?1
+        AND (SELECT running FROM scheduler WHERE one = 1)
     ORDER BY due_at, trigger_id LIMIT ?2";
 
 const HOLD: &str = "
     UPDATE schedules SET due_at = ?2 WHERE trigger_id IN (SELECT value FROM json_each(?1))";
 
-const READ: &str = "
-    SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
-        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step
+const READ: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    "
     FROM json_each(?1) r
     CROSS JOIN schedules s ON s.trigger_id = r.value
     CROSS JOIN triggers t ON t.id = s.trigger_id
-    CROSS JOIN workflows w ON w.deployment_id = s.deployment_id";
+    CROSS JOIN workflows w ON w.deployment_id = s.deployment_id"
+);
 
 const NEXT: &str = "
     SELECT due_at FROM schedules WHERE due_at IS NOT NULL ORDER BY due_at, trigger_id LIMIT 1";
+
+const NEXT_BACKFILL: &str = "SELECT due_at FROM backfills ORDER BY due_at LIMIT 1";
+
+const RUNNING: &str = "SELECT running FROM scheduler WHERE one = 1";
 
 impl SqliteStore {
     pub(super) async fn due_schedules(
@@ -36,7 +53,7 @@ impl SqliteStore {
         hold: Duration,
     ) -> Result<DueSchedules, StoreError> {
         // Most looks find nothing: they do not take the write lock.
-        if self.until_next_schedule().await? != Some(Duration::ZERO) {
+        if self.until_due(NEXT).await? != Some(Duration::ZERO) {
             return Ok(DueSchedules {
                 now: Timestamp::now(),
                 schedules: Vec::new(),
@@ -68,8 +85,26 @@ impl SqliteStore {
     }
 
     pub(super) async fn until_next_schedule(&self) -> Result<Option<Duration>, StoreError> {
+        let schedule = self.until_due(NEXT).await?;
+        let backfill = self.until_due(NEXT_BACKFILL).await?;
+        Ok(schedule.into_iter().chain(backfill).min())
+    }
+
+    pub(super) async fn until_next_backfill(&self) -> Result<Option<Duration>, StoreError> {
+        self.until_due(NEXT_BACKFILL).await
+    }
+
+    /// `None` while the scheduler is stopped, too.
+    async fn until_due(&self, next: &'static str) -> Result<Option<Duration>, StoreError> {
         let mut connection = self.read().await?;
-        let due: Option<i64> = sqlx::query_scalar(NEXT)
+        let running: bool = sqlx::query_scalar(RUNNING)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        if !running {
+            return Ok(None);
+        }
+        let due: Option<i64> = sqlx::query_scalar(next)
             .fetch_optional(&mut *connection)
             .await
             .map_err(store_error)?;
@@ -90,7 +125,7 @@ impl SqliteStore {
     }
 }
 
-fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
+pub(super) fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
     Ok(ScheduleRecord {
         trigger_id: row.parsed("trigger_id")?,
         kind: row.parsed("kind")?,
@@ -115,8 +150,13 @@ mod tests {
     #[tokio::test]
     async fn a_tick_reads_only_what_is_due() {
         assert_searches(&[DUE, HOLD, READ]).await;
-        let next = plan(NEXT).await;
-        assert!(next[0].contains("schedules_due_idx"), "{next:#?}");
-        assert_eq!(next.len(), 1, "{next:#?}");
+        for (statement, index) in [
+            (NEXT, "schedules_due_idx"),
+            (NEXT_BACKFILL, "backfills_due"),
+        ] {
+            let next = plan(statement).await;
+            assert!(next[0].contains(index), "{next:#?}");
+            assert_eq!(next.len(), 1, "{next:#?}");
+        }
     }
 }

@@ -15,7 +15,8 @@ const CURRENT: &str = "
         s.queued_effective, s.queued_at, s.queued_input, s.last_effective, s.last_started,
         s.drift
     FROM schedules s CROSS JOIN triggers t ON t.id = s.trigger_id
-    WHERE s.trigger_id = ?1 AND s.step = ?2";
+    WHERE s.trigger_id = ?1 AND s.step = coalesce(?2, s.step)
+        AND (SELECT running FROM scheduler WHERE one = 1)";
 
 const A_RUN: &str = "
     SELECT min(id) FROM executions
@@ -34,7 +35,9 @@ impl SqliteStore {
     ) -> Result<Option<Vec<FireRecord>>, StoreError> {
         let (mut transaction, now) = self.write().await?;
         let connection = &mut *transaction;
-        let Some(mut standing) = current(connection, decision, now).await? else {
+        let Some(mut standing) =
+            current(connection, decision.trigger_id, Some(decision.step), now).await?
+        else {
             return Ok(None);
         };
         if standing.asks_for_runs(decision) {
@@ -79,15 +82,16 @@ impl SqliteStore {
     }
 }
 
-/// The schedule, if it is at the decision's step.
-async fn current(
+/// The schedule, if it is at this step, and the scheduler runs.
+pub(super) async fn current(
     connection: &mut SqliteConnection,
-    decision: &Decision,
+    trigger: TriggerId,
+    step: Option<u64>,
     now: i64,
 ) -> Result<Option<Standing>, StoreError> {
     let row = sqlx::query(CURRENT)
-        .bind(decision.trigger_id.to_string())
-        .bind(decision.step.cast_signed())
+        .bind(trigger.to_string())
+        .bind(step.map(u64::cast_signed))
         .fetch_optional(connection)
         .await
         .map_err(store_error)?;
@@ -114,7 +118,7 @@ async fn current(
                 started_at,
             });
         Ok(Standing {
-            trigger_id: decision.trigger_id,
+            trigger_id: trigger,
             kind: row.parsed("kind")?,
             deployment_id: row.parsed("deployment_id")?,
             revision: row.number("revision")?,
@@ -130,7 +134,7 @@ async fn current(
 }
 
 /// A live run of the schedule, the oldest.
-async fn a_run(
+pub(super) async fn a_run(
     connection: &mut SqliteConnection,
     trigger: TriggerId,
 ) -> Result<Option<ExecutionId>, StoreError> {

@@ -2,7 +2,7 @@
 
 use millrace_store::schedule::fires_before;
 use millrace_store::{
-    DriftRecord, FireFilter, FireOutcome, FireRecord, Page, PageRequest, StoreError,
+    DriftRecord, FireFilter, FireOutcome, FireRecord, LEDGER_DAYS, Page, PageRequest, StoreError,
 };
 use millrace_types::TriggerId;
 use sqlx::QueryBuilder;
@@ -13,9 +13,6 @@ use crate::row::Columns;
 
 /// Rows of the ledger that one step deletes at most.
 const STEP: i64 = 2000;
-
-/// Days that the ledger is kept.
-const KEPT_DAYS: i64 = 30;
 
 impl SqliteStore {
     pub(super) async fn fires_page(
@@ -109,7 +106,7 @@ impl SqliteStore {
             "DELETE FROM fires WHERE (trigger_id, nominal_at) IN (
                  SELECT trigger_id, nominal_at FROM fires WHERE day < ?1 LIMIT ?2)",
         )
-        .bind(today - KEPT_DAYS)
+        .bind(today - LEDGER_DAYS)
         .bind(STEP)
         .execute(&mut *transaction)
         .await

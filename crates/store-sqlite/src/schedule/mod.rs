@@ -1,6 +1,8 @@
 //! Schedules and their ledger.
 
+mod backfill;
 mod claim;
+mod control;
 mod decide;
 mod fires;
 mod sync;

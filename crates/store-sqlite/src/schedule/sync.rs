@@ -18,6 +18,9 @@ pub async fn sync(
         "DELETE FROM schedules WHERE deployment_id = ?1 AND trigger_id IN (
              SELECT id FROM triggers WHERE deployment_id = ?1
              AND NOT (enabled AND kind IN ('cron', 'interval', 'once'))) AND ?2 > 0",
+        "DELETE FROM backfills WHERE ?2 > 0 AND trigger_id IN (
+             SELECT s.trigger_id FROM schedules s JOIN triggers t ON t.id = s.trigger_id
+             WHERE s.deployment_id = ?1 AND s.spec <> t.spec)",
         "INSERT INTO schedules (trigger_id, deployment_id, spec, anchor_at, decided_to, due_at)
          SELECT id, deployment_id, spec, ?2, ?2, ?2 FROM triggers
          WHERE deployment_id = ?1 AND enabled AND kind IN ('cron', 'interval', 'once')

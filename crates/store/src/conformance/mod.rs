@@ -13,6 +13,7 @@
 //! contract, for good reason, cannot.
 
 pub mod admit;
+pub mod backfills;
 pub mod cancel;
 pub mod checkpoint;
 pub mod claim;
@@ -243,6 +244,17 @@ macro_rules! conformance_tests {
                 living_instances_of_a_node_share_no_port
                 only_the_last_ended_instances_are_kept
                 workloads_are_listed_newest_first_and_filtered
+            }
+            backfills {
+                backfill_starts_and_is_entered_as_such
+                backfill_takes_the_place_of_what_did_not_run
+                schedule_has_one_backfill_at_a_time
+                claimed_backfill_comes_up_again_when_its_claimer_dies
+                part_at_another_step_changes_nothing
+                backfill_waits_for_a_run_of_its_schedule
+                backfill_waits_while_its_deployment_is_paused
+                backfill_goes_when_its_trigger_changes
+                stopped_scheduler_claims_and_decides_nothing
             }
             overlap {
                 skip_looks_at_every_live_run

@@ -19,7 +19,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
 
 /// Why an occurrence was skipped whose execution found no slot.
-const LIMITED: &str = "the deployment's limit of concurrent executions was reached";
+pub(super) const LIMITED: &str = "the deployment's limit of concurrent executions was reached";
 
 /// Real intervals within this of their nominal ones never count as drifting.
 const DRIFT_FLOOR: i64 = 2_000_000;

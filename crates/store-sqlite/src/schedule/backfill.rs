@@ -1,0 +1,218 @@
+//! Backfills: asked for, claimed, and carried on part by part.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use millrace_store::schedule::backfill::Progress;
+use millrace_store::{
+    BackfillAsked, BackfillPart, BackfillRecord, BackfillStore, DueBackfills, FireRecord, Overlap,
+    StoreError,
+};
+use millrace_types::{Timestamp, TriggerId};
+use sqlx::SqliteConnection;
+
+use super::claim::{record, record_columns};
+use super::decide;
+use crate::SqliteStore;
+use crate::commit;
+use crate::error::store_error;
+use crate::row::Columns;
+use crate::rows::json;
+
+const DUE: &str = "SELECT trigger_id FROM backfills WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
+
+const HOLD: &str = "
+    UPDATE backfills SET due_at = ?2 WHERE trigger_id IN (SELECT value FROM json_each(?1))";
+
+const READ: &str = concat!(
+    "SELECT ",
+    record_columns!(),
+    ", b.from_at, b.to_at, b.position, b.step AS part
+    FROM json_each(?1) r
+    CROSS JOIN backfills b ON b.trigger_id = r.value
+    CROSS JOIN schedules s ON s.trigger_id = r.value
+    CROSS JOIN triggers t ON t.id = s.trigger_id
+    CROSS JOIN workflows w ON w.deployment_id = s.deployment_id"
+);
+
+#[async_trait]
+impl BackfillStore for SqliteStore {
+    async fn ask_backfill(
+        &self,
+        id: TriggerId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<BackfillAsked, StoreError> {
+        let (mut transaction, now) = self.write().await?;
+        let made = sqlx::query(
+            "INSERT INTO backfills (trigger_id, from_at, to_at, position, due_at, asked_at)
+             SELECT trigger_id, ?2, ?3, ?2 - 1, ?4, ?4 FROM schedules WHERE trigger_id = ?1
+             ON CONFLICT (trigger_id) DO NOTHING",
+        )
+        .bind(id.to_string())
+        .bind(from.as_micros())
+        .bind(to.as_micros())
+        .bind(now)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+        if made.rows_affected() > 0 {
+            transaction.commit().await.map_err(store_error)?;
+            return Ok(BackfillAsked::Begun);
+        }
+        let other = sqlx::query("SELECT from_at, to_at FROM backfills WHERE trigger_id = ?1")
+            .bind(id.to_string())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        match other {
+            Some(row) => Ok(BackfillAsked::Busy(
+                row.time("from_at")?,
+                row.time("to_at")?,
+            )),
+            None => Ok(BackfillAsked::Unknown),
+        }
+    }
+
+    async fn claim_backfills(
+        &self,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<DueBackfills, StoreError> {
+        // Most looks find nothing: they do not take the write lock.
+        if self.until_next_backfill().await? != Some(Duration::ZERO) {
+            return Ok(DueBackfills {
+                now: Timestamp::now(),
+                backfills: Vec::new(),
+            });
+        }
+        let (mut transaction, now) = self.write().await?;
+        let due: Vec<String> = sqlx::query_scalar(DUE)
+            .bind(now)
+            .bind(limit)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let ids = json(&due);
+        let rows = sqlx::query(READ)
+            .bind(&ids)
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let now = Timestamp::from_micros(now);
+        sqlx::query(HOLD)
+            .bind(&ids)
+            .bind(now.saturating_add(hold).as_micros())
+            .execute(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        transaction.commit().await.map_err(store_error)?;
+        let backfills = rows
+            .iter()
+            .map(|row| {
+                Ok(BackfillRecord {
+                    schedule: record(row)?,
+                    from_at: row.time("from_at")?,
+                    to_at: row.time("to_at")?,
+                    position: row.time("position")?,
+                    step: row.number("part")?,
+                })
+            })
+            .collect::<Result<_, StoreError>>()?;
+        Ok(DueBackfills { now, backfills })
+    }
+
+    async fn advance_backfill(
+        &self,
+        part: &BackfillPart,
+    ) -> Result<Option<Vec<FireRecord>>, StoreError> {
+        let (mut transaction, now) = self.write().await?;
+        let connection = &mut *transaction;
+        let current = decide::current(connection, part.trigger_id, None, now).await?;
+        let Some(mut standing) = current else {
+            return Ok(None);
+        };
+        let at_step: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM backfills WHERE trigger_id = ?1 AND step = ?2)",
+        )
+        .bind(part.trigger_id.to_string())
+        .bind(part.step.cast_signed())
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(store_error)?;
+        if !at_step {
+            return Ok(None);
+        }
+        if part.overlap != Overlap::Allow {
+            standing.run = decide::a_run(connection, part.trigger_id).await?;
+        }
+        let mut fires = Vec::with_capacity(part.starts.len());
+        let mut progress = Progress {
+            position: part.position,
+            due_at: part.due_at,
+        };
+        for start in &part.starts {
+            if standing.holds_back(part.overlap) {
+                progress = standing.held_back(start);
+                break;
+            }
+            let admission = standing.backfill(start);
+            let admitted = commit::admit_one(connection, &admission, &self.slots, now).await?;
+            let Some(fire) = standing.backfilled(start, admitted.as_ref()) else {
+                progress = standing.held_back(start);
+                break;
+            };
+            if let Some((first, _)) = start.instead_of {
+                sqlx::query("DELETE FROM fires WHERE trigger_id = ?1 AND nominal_at = ?2")
+                    .bind(part.trigger_id.to_string())
+                    .bind(first.as_micros())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(store_error)?;
+            }
+            for rest in &start.remains {
+                decide::enter(connection, rest).await?;
+            }
+            decide::enter(connection, &fire).await?;
+            fires.push(fire);
+        }
+        move_on(connection, part.trigger_id, progress).await?;
+        transaction.commit().await.map_err(store_error)?;
+        Ok(Some(fires))
+    }
+}
+
+async fn move_on(
+    connection: &mut SqliteConnection,
+    trigger: TriggerId,
+    progress: Progress,
+) -> Result<(), StoreError> {
+    let query = match progress.due_at {
+        Some(due_at) => sqlx::query(
+            "UPDATE backfills SET position = ?2, due_at = ?3, step = step + 1
+             WHERE trigger_id = ?1",
+        )
+        .bind(trigger.to_string())
+        .bind(progress.position.as_micros())
+        .bind(due_at.as_micros()),
+        None => {
+            sqlx::query("DELETE FROM backfills WHERE trigger_id = ?1").bind(trigger.to_string())
+        }
+    };
+    query
+        .execute(connection)
+        .await
+        .map(|_| ())
+        .map_err(store_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::assert_searches;
+
+    #[tokio::test]
+    async fn due_backfills_are_found_through_their_index() {
+        assert_searches(&[DUE, HOLD, READ]).await;
+    }
+}
