@@ -10,6 +10,7 @@ use axum::Router;
 use axum::routing::any;
 use millrace_testkit::eventually;
 use serde_json::{Value, json};
+use support::echo::Echo;
 use support::{Millrace, PATIENCE, Service};
 
 fn document(name: &str, task: &str) -> String {
@@ -141,11 +142,11 @@ async fn a_rerun_takes_the_input_and_the_version_of_its_original() {
     assert_eq!((&second["version"], &second["input"]), (&json!(1), &input));
     assert_eq!(second["output"], original["output"]);
 
-    for (from, status) in [("failedTask", 400), ("middle", 400)] {
-        let (got, problem) = millrace.post(&rerun, &json!({"from": from})).await;
-        assert_eq!(got, status, "{problem:#}");
-        assert_eq!(problem["errors"][0]["pointer"], "/from");
-    }
+    let (status, problem) = millrace.post(&rerun, &json!({"from": "middle"})).await;
+    assert_eq!(status, 400, "{problem:#}");
+    assert_eq!(problem["errors"][0]["pointer"], "/from");
+    let (status, problem) = millrace.post(&rerun, &json!({"from": "failedTask"})).await;
+    assert_eq!((status, &problem["reason"]), (409, &json!("not-failed")));
     let wait = document("waits", "{wait: {hours: 1}}");
     millrace.deploy(&wait, "waits").await;
     let id = millrace.fire("waits", &json!({})).await;
@@ -153,4 +154,49 @@ async fn a_rerun_takes_the_input_and_the_version_of_its_original() {
         .post(&format!("/api/executions/{id}/rerun"), &json!({}))
         .await;
     assert_eq!((status, &problem["reason"]), (409, &json!("not-ended")));
+}
+
+#[tokio::test]
+async fn a_rerun_from_the_failed_task_does_not_repeat_what_came_before() {
+    let echo = Echo::answering(&[200, 400]).await;
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let edition = |n: u32| {
+        let call = |path: &str| {
+            format!(
+                "{{call: http, with: {{method: post, endpoint: '{}/{path}', body: {{}}}}, \
+                 export: {{as: '$context + {{{path}: .calls}}'}}}}",
+                echo.url
+            )
+        };
+        format!(
+            "document: {{dsl: '1.0.3', namespace: default, name: steps, version: '{n}.0.0'}}\n\
+             do:\n- first: {}\n- second: {}\n- last: {{set: {{is: '${{ $context }}', edition: {n}}}}}\n",
+            call("first"),
+            call("second"),
+        )
+    };
+    millrace.deploy(&edition(1), "steps").await;
+    let id = millrace.fire("steps", &json!({})).await;
+    let failed = millrace.until(&id, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(failed["error"]["instance"], "/do/1/second", "{failed:#}");
+    assert_eq!(millrace.deploy(&edition(2), "steps").await["version"], 2);
+
+    let rerun = format!("/api/executions/{id}/rerun");
+    let (status, accepted) = millrace.post(&rerun, &json!({"from": "failedTask"})).await;
+    assert_eq!(status, 202, "{accepted:#}");
+    let second = accepted["executionId"].as_str().unwrap();
+    let second = millrace.until(second, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(second["rerunOf"], id.as_str());
+    assert_eq!(second["version"], 1);
+    assert_eq!(
+        second["output"],
+        json!({"is": {"first": 1, "second": 3}, "edition": 1}),
+        "{second:#}"
+    );
+    let paths: Vec<_> = echo.calls().into_iter().map(|call| call.path).collect();
+    assert_eq!(paths, ["/first", "/second", "/second"]);
+    let history = millrace.history(second["id"].as_str().unwrap()).await;
+    assert_eq!(history[0]["kind"], "executionStarted");
+    assert_eq!(history[1]["task"], "/do/1/second");
 }

@@ -220,3 +220,65 @@ async fn a_cancellation_reaches_whichever_runtime_owns_the_execution() {
         assert_eq!(execution["error"]["detail"], "enough");
     }
 }
+
+/// A call that nobody answers, counted for as long as it is open.
+struct Open(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancellation_cuts_off_the_call_of_another_instance() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let cluster = cluster(2).await;
+    let mut gateways = Vec::new();
+    for runtime in &cluster.runtimes {
+        let at = format!("http://{}", runtime.address("runtime"));
+        let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
+        let settings = [("MILLRACE_GATEWAY__RUNTIME", at.as_str())];
+        gateways.push(Millrace::start(&arguments, &settings).await);
+    }
+    let open = Arc::new(AtomicUsize::new(0));
+    let counting = Arc::clone(&open);
+    let silent = axum::Router::new().fallback(move || {
+        counting.fetch_add(1, Ordering::SeqCst);
+        let open = Open(Arc::clone(&counting));
+        async move {
+            let _open = open;
+            std::future::pending::<()>().await;
+        }
+    });
+    let silent = support::Service::start(silent).await;
+    let document = format!(
+        "document: {{dsl: 1.0.3, namespace: test, name: never, version: 1.0.0}}\n\
+         do:\n- call: {{call: http, with: {{method: get, endpoint: \"{}/never\"}}}}\n",
+        silent.url
+    );
+    gateways[0].deploy(&document, "never").await;
+    let is = async |calls: usize| {
+        eventually(PATIENCE, || async {
+            let now = open.load(Ordering::SeqCst);
+            if now == calls { Ok(()) } else { Err(now) }
+        })
+        .await;
+    };
+    let mut slowest = Duration::ZERO;
+    for _ in 0..5 {
+        // Admitted by the first, which has room and so owns it.
+        let id = gateways[0].fire("never", &json!({})).await;
+        is(1).await;
+        let asked = std::time::Instant::now();
+        let path = format!("/api/executions/{id}/cancel");
+        let (status, answer) = gateways[1].post(&path, &json!({"reason": "enough"})).await;
+        assert!(matches!(status, 200 | 202), "{status}: {answer:#}");
+        is(0).await;
+        slowest = slowest.max(asked.elapsed());
+        let execution = gateways[1].until(&id, &["CANCELLED"]).await;
+        assert_eq!(execution["error"]["detail"], "enough");
+    }
+    println!("the slowest call was cut off after {slowest:?}");
+}

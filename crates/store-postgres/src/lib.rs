@@ -10,6 +10,9 @@
 //!    admissions    dedupe rows → executions → had any of them ended before?
 //!    checkpoints   lock, judge → frames, timers, events → executions
 //!    endings       (locked with them) → executions_ended, events
+//!  then, where concurrency is limited, in transactions of their own:
+//!    admissions    lock the queue → executions → slots, or as the policy says
+//!    endings       lock the queue → the slots that are free now
 //! ```
 //!
 //! - A batch takes a fixed number of statements, however many writes it holds:

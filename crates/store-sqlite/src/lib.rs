@@ -32,6 +32,7 @@ mod event;
 mod execution;
 mod fair;
 mod incarnation;
+mod kept;
 mod maintain;
 mod migrate;
 mod open;

@@ -36,6 +36,9 @@ pub struct RerunOf {
     /// The version that it ran on, and that the repeat runs on, whatever is
     /// live by now.
     pub version: u32,
+    /// It begins with the frames that were kept of the original, and so has
+    /// to be claimed: no owner is given with it.
+    pub from_failed: bool,
 }
 
 /// An execution that is to be.
@@ -192,6 +195,8 @@ pub struct Ending {
     /// Days that the ended execution is kept, unless its deployment had set
     /// something else at the admission; also names its retention class.
     pub retention_days: u16,
+    /// Frames that are kept with the ended execution, for a rerun.
+    pub keep_frames: Vec<FrameRecord>,
 }
 
 /// The writes that are grouped into shared commits.
@@ -237,6 +242,34 @@ impl WriteRefused {
             Self::Unavailable(_) => ErrorKind::Unavailable,
         }
     }
+}
+
+/// Frames that are kept with an ended execution, as one text.
+pub fn frames_to_json(frames: &[FrameRecord]) -> Option<Vec<u8>> {
+    if frames.is_empty() {
+        return None;
+    }
+    let texts: Vec<(u64, std::borrow::Cow<'_, str>)> = frames
+        .iter()
+        .map(|frame| (frame.id, String::from_utf8_lossy(&frame.data)))
+        .collect();
+    serde_json::to_vec(&texts).ok()
+}
+
+/// Reads what [`frames_to_json`] wrote.
+///
+/// # Errors
+/// [`StoreError::Rejected`] when it is something else.
+pub fn frames_from_json(json: &[u8]) -> Result<Vec<FrameRecord>, StoreError> {
+    let texts: Vec<(u64, String)> = serde_json::from_slice(json)
+        .map_err(|error| StoreError::Rejected(format!("kept frames: {error}")))?;
+    let frames = texts.into_iter();
+    Ok(frames
+        .map(|(id, text)| FrameRecord {
+            id,
+            data: Bytes::from(text),
+        })
+        .collect())
 }
 
 /// An execution that the caller owns from now on, with what it needs to go on.
@@ -410,6 +443,9 @@ pub trait ExecutionStore: Send + Sync + 'static {
     /// The requests to cancel what `owner` owns; 1,000 at most.
     async fn cancel_requests(&self, owner: IncarnationId)
     -> Result<Vec<CancelRequest>, StoreError>;
+
+    /// Whether frames of this ended execution are kept.
+    async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError>;
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError>;
 

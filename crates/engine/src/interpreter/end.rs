@@ -183,6 +183,8 @@ impl Machine {
     /// Fails the task in frame `id`; the error goes outwards until a `try`
     /// takes it or the execution ends with it.
     pub(super) fn fail(&mut self, mut id: u64, mut fault: Fault, now: Timestamp) {
+        // As it is before it is taken apart, should nothing catch the error.
+        let path = self.path(id);
         loop {
             self.cancel_below(id, "failed", now);
             let detail = Detail {
@@ -195,6 +197,7 @@ impl Machine {
                 return;
             };
             if task.parent == ROOT {
+                self.keep(path);
                 return self.fail_execution(fault, now);
             }
             match self.offer_to_catch(task.parent, &fault, now) {

@@ -25,7 +25,7 @@ pub(super) struct Timer {
     pub due: Timestamp,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Frame {
     Root(Root),
     Task(TaskFrame),
@@ -35,20 +35,20 @@ pub(super) enum Frame {
 }
 
 /// The execution as a whole.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Root {
     pub context: Value,
     pub deadline: Option<Timer>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Items {
     pub parent: u64,
     pub items: Value,
 }
 
 /// One visit of one task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct TaskFrame {
     pub parent: u64,
     /// The list that the task is in, and its index there.

@@ -8,6 +8,7 @@ use millrace_types::Timestamp;
 use super::data;
 use super::effect::{HttpAnswer, HttpFailure, HttpRequest};
 use super::event::{Detail, EventKind, HistoryEvent};
+use super::failed::Path;
 use super::fault::{Fault, Standard};
 use super::frame::{Body, CorruptFrames, Frame, ROOT, Root, TaskFrame, Timer};
 use super::identity::Position;
@@ -121,6 +122,8 @@ pub struct Machine {
     /// Leaves that can go on, in the order in which they became able to.
     pub(super) ready: VecDeque<u64>,
     pub(super) outcome: Option<Outcome>,
+    /// Where it failed: see [`Machine::failed_frames`].
+    pub(super) failed_at: Option<Path>,
     /// Visits and iterations since the last effect or wait.
     pub(super) visits: u32,
     commands: Vec<Command>,
@@ -203,6 +206,7 @@ impl Machine {
             tree,
             ready: VecDeque::new(),
             outcome: None,
+            failed_at: None,
             visits: 0,
             commands: Vec::new(),
             set_timers: BTreeMap::new(),
@@ -219,12 +223,7 @@ impl Machine {
         let workflow = Arc::clone(&self.program.workflow);
         let raw = self.about.input.clone();
         let input = self.workflow_input(&workflow.input, raw)?;
-        if let Some(timeout) = &workflow.timeout {
-            let scope = self.workflow_scope(false);
-            let after = data::duration(timeout, &input, &scope, "/timeout")?;
-            let timer = self.set_timer(now.saturating_add(after));
-            self.tree.root_mut().deadline = Some(timer);
-        }
+        self.set_deadline(&input, now)?;
         if workflow.do_.is_empty() {
             self.succeed(input, now);
         } else {
@@ -236,6 +235,26 @@ impl Machine {
                 input,
                 now,
             ));
+        }
+        Ok(())
+    }
+
+    /// Gives an execution that goes on where another failed the whole time that
+    /// its document gives it.
+    pub(super) fn bound(&mut self, now: Timestamp) -> Result<(), Fault> {
+        let workflow = Arc::clone(&self.program.workflow);
+        let raw = self.about.input.clone();
+        let input = self.workflow_input(&workflow.input, raw)?;
+        self.set_deadline(&input, now)
+    }
+
+    fn set_deadline(&mut self, input: &Value, now: Timestamp) -> Result<(), Fault> {
+        let workflow = Arc::clone(&self.program.workflow);
+        if let Some(timeout) = &workflow.timeout {
+            let scope = self.workflow_scope(false);
+            let after = data::duration(timeout, input, &scope, "/timeout")?;
+            let timer = self.set_timer(now.saturating_add(after));
+            self.tree.root_mut().deadline = Some(timer);
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ mod data;
 mod effect;
 mod end;
 mod event;
+mod failed;
 mod fault;
 mod frame;
 mod http;

@@ -75,20 +75,33 @@ pub(super) fn checkpoint(seq: u64, changes: Changes, suspended: bool) -> Message
     })
 }
 
-pub(super) fn ended(outcome: &Outcome, history: Vec<HistoryEvent>) -> Message {
+/// `frames` are those that a failed execution keeps.
+pub(super) fn ended(
+    outcome: &Outcome,
+    history: Vec<HistoryEvent>,
+    frames: Vec<(u64, String)>,
+) -> Message {
     match outcome {
         Outcome::Succeeded(output) => Message::Completed(pb::Completed {
             output_json: value::to_json(output),
             events: events(history),
         }),
-        Outcome::Failed(fault) => failed(fault, history),
+        Outcome::Failed(fault) => failed(fault, history, frames),
     }
 }
 
-pub(super) fn failed(fault: &Fault, history: Vec<HistoryEvent>) -> Message {
+pub(super) fn failed(
+    fault: &Fault,
+    history: Vec<HistoryEvent>,
+    frames: Vec<(u64, String)>,
+) -> Message {
     Message::Failed(pb::Failed {
         error_json: fault.to_json(),
         events: events(history),
+        frames: frames
+            .into_iter()
+            .map(|(id, data_json)| pb::Frame { id, data_json })
+            .collect(),
     })
 }
 

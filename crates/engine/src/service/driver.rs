@@ -71,7 +71,7 @@ impl Progress {
             attempt: 0,
             detail: format!(r#"{{"error":{}}}"#, fault.to_json()),
         };
-        Some(response(convert::failed(&fault, vec![event])))
+        Some(response(convert::failed(&fault, vec![event], Vec::new())))
     }
 }
 
@@ -145,7 +145,9 @@ where
             let status = self.step(&mut machine).await;
             if let (Status::Ended, Some(outcome)) = (status, machine.outcome().cloned()) {
                 let history = machine.take_events();
-                return self.send(convert::ended(&outcome, history)).await;
+                return self
+                    .send(convert::ended(&outcome, history, kept(&machine)))
+                    .await;
             }
             let calls = self.sort_commands(&mut machine);
             if status == Status::Blocked && calls.is_empty() && self.is_idle() {
@@ -192,6 +194,18 @@ where
             return Ok(Machine::start(program, beginning.about, limits, seq, now));
         }
         let frames = beginning.frames.iter();
+        if beginning.checkpoint_seq == 0 {
+            // Those that were kept of the execution that this one reruns.
+            return Machine::rerun(
+                program,
+                beginning.about,
+                limits,
+                frames.map(|(id, text)| (*id, text.as_str())),
+                beginning.next_event_seq,
+                now,
+            )
+            .map_err(|error| RpcStatus::failed_precondition(error.to_string()).into());
+        }
         let mut machine = Machine::resume(
             program,
             beginning.about,
@@ -298,7 +312,8 @@ where
         machine.abandon(fault.clone(), Timestamp::now());
         let mut history = changes.events;
         history.extend(machine.take_events());
-        self.send(convert::failed(&fault, history)).await?;
+        self.send(convert::failed(&fault, history, Vec::new()))
+            .await?;
         Ok(None)
     }
 
@@ -347,6 +362,17 @@ where
         let message = convert::checkpoint(self.checkpoint_seq, changes, true);
         self.send(message).await
     }
+}
+
+/// What a failed execution keeps for a rerun from there, unless it is more
+/// than its last message can carry besides its history.
+fn kept(machine: &Machine) -> Vec<(u64, String)> {
+    let frames = machine.failed_frames();
+    let size: usize = frames.iter().map(|(_, text)| text.len()).sum();
+    if size > LARGEST_CHECKPOINT / 2 {
+        return Vec::new();
+    }
+    frames
 }
 
 fn take_in(machine: &mut Machine, (frame, result): Done) {

@@ -93,7 +93,10 @@ impl ExecutionCoordinator {
         self: &Arc<Self>,
         mut admission: Admission,
     ) -> Result<Admitted, WriteRefused> {
-        let Some(slot) = self.free_slot() else {
+        // What begins with frames of another one comes with a claim.
+        let claimed = admission.rerun_of.is_some_and(|of| of.from_failed);
+        let slot = if claimed { None } else { self.free_slot() };
+        let Some(slot) = slot else {
             let admitted = self.write_admission(admission).await?;
             if admitted.fresh {
                 self.due.notify_one();

@@ -226,7 +226,8 @@ async fn converse(
             pb::execute_response::Message::Failed(failed) => {
                 let events = decode_events(failed.events)?;
                 let error = Outcome::Failed(Bytes::from(failed.error_json));
-                let ending = ending(coordinator, id, owner, epoch, error, events);
+                let mut ending = ending(coordinator, id, owner, epoch, error, events);
+                ending.keep_frames = decode_frames(failed.frames);
                 commit(coordinator, Write::End(ending)).await?;
                 coordinator.waiters.ended(id);
                 return Ok(());
@@ -343,14 +344,7 @@ fn decode_checkpoint(
         owner,
         epoch,
         seq: checkpoint.seq,
-        upsert_frames: checkpoint
-            .upsert_frames
-            .into_iter()
-            .map(|f| FrameRecord {
-                id: f.id,
-                data: Bytes::from(f.data_json),
-            })
-            .collect(),
+        upsert_frames: decode_frames(checkpoint.upsert_frames),
         delete_frames: checkpoint.delete_frames,
         set_timers: checkpoint
             .set_timers
@@ -366,6 +360,16 @@ fn decode_checkpoint(
         events: decode_events(checkpoint.events)?,
         park: checkpoint.suspended,
     })
+}
+
+fn decode_frames(frames: Vec<pb::Frame>) -> Vec<FrameRecord> {
+    frames
+        .into_iter()
+        .map(|f| FrameRecord {
+            id: f.id,
+            data: Bytes::from(f.data_json),
+        })
+        .collect()
 }
 
 fn decode_events(events: Vec<pb::ExecutionEvent>) -> Result<Vec<EventRecord>, Stopped> {
@@ -399,6 +403,7 @@ pub(super) fn ending(
         outcome,
         events,
         retention_days: coordinator.config.retention_days,
+        keep_frames: Vec::new(),
     }
 }
 

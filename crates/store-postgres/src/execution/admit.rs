@@ -24,6 +24,7 @@ use super::admit_sql::{
     TAKE_KEYS, TAKE_KEYS_LIMITED, ended,
 };
 use super::commit::Outcomes;
+use super::kept;
 use crate::convert::{counter, duration, first_day, parsed, parsed_option, version};
 use crate::error::Failure;
 use crate::incarnation::micros;
@@ -75,6 +76,9 @@ pub(super) async fn admit_with<'a>(
     };
     let eligible = admitting.take_keys(connection).await?;
     let ended = admitting.insert(connection, &eligible).await?;
+    for at in admitting.fresh.keys() {
+        kept::copy(connection, admissions[*at].1).await?;
+    }
     admitting.free_keys(connection, &eligible).await?;
     let limited = admitting.limited.iter().map(|at| admissions[*at]);
     let mut limited: Vec<_> = limited.collect();

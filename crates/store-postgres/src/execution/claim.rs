@@ -38,6 +38,7 @@ struct Row {
     deadline_at: Option<PgTime>,
     idle_timeout: Option<i64>,
     has_slot: bool,
+    is_rerun: bool,
     now: PgTime,
     /// Where it stands in the claim.
     place: i64,
@@ -58,6 +59,7 @@ macro_rules! take {
                          e.next_event_seq, e.traceparent, e.cancel_reason, \
                          due.started_at IS NOT NULL AS began, e.start_by, e.deadline_at, \
                          e.idle_timeout, e.slot IS NOT NULL AS has_slot, \
+                         e.rerun_of IS NOT NULL AS is_rerun, \
                          statement_timestamp() AS now, due.place"
         )
     };
@@ -80,10 +82,11 @@ pub(super) async fn claim(
     if left > 0 {
         rows.extend(take_oldest(&mut transaction, owner, left).await?);
     }
-    // Only a checkpoint leaves frames and timers behind.
+    // Only a checkpoint leaves frames and timers behind; a rerun may begin
+    // with those of its original.
     let advanced: Vec<String> = rows
         .iter()
-        .filter(|row| row.checkpoint_seq > 0)
+        .filter(|row| row.checkpoint_seq > 0 || row.is_rerun)
         .map(|row| row.id.clone())
         .collect();
     let (mut frames, mut timers) = if advanced.is_empty() {

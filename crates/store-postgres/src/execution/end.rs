@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use millrace_store::execution::frames_to_json;
 use millrace_store::{Ending, Outcome as Ended, WriteDone, WriteRefused};
 use millrace_types::ExecutionId;
 use sqlx::PgConnection;
@@ -54,6 +55,7 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
     let mut statuses = Vec::with_capacity(applied.len());
     let mut outputs: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
     let mut errors: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
+    let mut kept = Vec::with_capacity(applied.len());
     let mut chunks = Chunks::default();
     for ending in applied {
         let id = ending.id.to_string();
@@ -70,19 +72,20 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
         };
         outputs.push(output);
         errors.push(error);
+        kept.push(frames_to_json(&ending.keep_frames));
     }
     let done = sqlx::query(
         "WITH gone AS ( \
              DELETE FROM executions e \
              USING unnest($1::text[], $2::bigint[], $3::int[], $4::text[], \
-                          $5::bytea[], $6::bytea[]) \
-                   AS x(id, epoch, class, outcome, output, error) \
+                          $5::bytea[], $6::bytea[], $11::bytea[]) \
+                   AS x(id, epoch, class, outcome, output, error, kept) \
              WHERE e.id = x.id AND e.epoch = x.epoch \
              RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, \
                        e.trigger_id, e.epoch, e.created_at, e.started_at, e.rerun_of, e.input, \
                        coalesce(CASE x.outcome WHEN 'SUCCEEDED' THEN e.keep_succeeded \
                                 ELSE e.keep_failed END, x.class) AS class, \
-                       x.outcome, x.output, x.error), \
+                       x.outcome, x.output, x.error, x.kept), \
          gone_frames AS (DELETE FROM frames WHERE execution_id = ANY($1)), \
          gone_timers AS (DELETE FROM timers WHERE execution_id = ANY($1)), \
          events AS ( \
@@ -94,10 +97,10 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
          INSERT INTO executions_ended \
              (id, retention_days, ended_day, deployment_id, workflow_id, version, status, \
               trigger_kind, trigger_id, epoch, created_at, started_at, ended_at, rerun_of, \
-              input, output, error) \
+              input, output, error, kept_frames) \
          SELECT id, class, (now() AT TIME ZONE 'UTC')::date, deployment_id, workflow_id, version, \
                 outcome, trigger_kind, trigger_id, epoch, created_at, started_at, now(), rerun_of, \
-                input, output, error \
+                input, output, error, kept \
          FROM gone",
     )
     .bind(ids)
@@ -110,6 +113,7 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
     .bind(chunks.first)
     .bind(chunks.last)
     .bind(chunks.events)
+    .bind(kept)
     .execute(connection)
     .await?;
     expect_all(done.rows_affected(), applied.len())

@@ -153,7 +153,8 @@ async fn skip(
         "WITH gone AS ( \
              DELETE FROM executions WHERE id = ANY($1) AND slot IS NULL AND owner IS NULL \
                  AND created_at = now() \
-             RETURNING *) \
+             RETURNING *), \
+         frames_gone AS (DELETE FROM frames WHERE execution_id IN (SELECT id FROM gone)) \
          INSERT INTO executions_ended \
              (id, retention_days, ended_day, deployment_id, workflow_id, version, status, \
               trigger_kind, trigger_id, epoch, created_at, started_at, ended_at, rerun_of, \

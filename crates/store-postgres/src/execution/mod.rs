@@ -9,6 +9,7 @@ mod commit;
 mod end;
 mod events;
 mod fair;
+mod kept;
 mod limited;
 mod list;
 mod lock;
@@ -89,6 +90,10 @@ impl ExecutionStore for PostgresStore {
         owner: IncarnationId,
     ) -> Result<Vec<CancelRequest>, StoreError> {
         self.bounded(cancel::requests(self, owner)).await
+    }
+
+    async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError> {
+        self.bounded(kept::keeps(self, id)).await
     }
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 use super::facts::Facts;
 use super::{Batch, limited};
 use crate::error::store_error;
+use crate::kept;
 use crate::rows::{Part, Rows, json};
 use crate::slots;
 
@@ -106,6 +107,9 @@ pub(super) async fn admit(
             .execute(&mut *connection)
             .await
             .map_err(store_error)?;
+    }
+    for (_, admission, _) in &fresh {
+        kept::copy(connection, admission).await?;
     }
     if facts.queued.is_empty() {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
+use millrace_store::execution::frames_to_json;
 use millrace_store::{Ending, Outcome, StoreError, WriteDone, WriteRefused};
 use millrace_types::{ExecutionId, Timestamp};
 use sqlx::SqliteConnection;
@@ -20,7 +21,7 @@ pub(super) const ENDED: &str = "
 pub(super) const MOVE: &str = "
     INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id,
         version, status, trigger_kind, trigger_id, epoch, created_at, started_at, ended_at,
-        rerun_of, error, output, input)
+        rerun_of, error, output, kept_frames, input)
     SELECT e.id,
         ifnull(iif(r.value ->> 1 = 'SUCCEEDED', e.keep_succeeded, e.keep_failed), r.value ->> 2),
         ?3, e.deployment_id, e.workflow_id,
@@ -30,6 +31,7 @@ pub(super) const MOVE: &str = "
             ifnull(substr(?2, r.value ->> '$[3][0]', r.value ->> '$[3][1]'), x'')),
         iif(r.value ->> 1 = 'SUCCEEDED',
             ifnull(substr(?2, r.value ->> '$[3][0]', r.value ->> '$[3][1]'), x''), NULL),
+        substr(?2, r.value ->> '$[4][0]', r.value ->> '$[4][1]'),
         e.input
     FROM json_each(?1) r
     CROSS JOIN executions e ON e.id = r.value ->> 0";
@@ -53,14 +55,16 @@ pub(super) async fn end(
         return Ok(freed);
     }
     let ended = ended_before(connection, batch, owned).await?;
-    let mut rows: Rows<(ExecutionId, &str, u16, Part)> = Rows::new();
+    let mut rows: Rows<(ExecutionId, &str, u16, Part, Option<Part>)> = Rows::new();
     let mut ids = Vec::new();
     for (at, write) in std::mem::take(&mut batch.endings) {
         let outcome = judge(write, owned, &ended).map(|fresh| {
             if fresh {
                 let payload = rows.payload(payload(&write.outcome));
                 let status = write.outcome.status().as_str();
-                rows.push((write.id, status, write.retention_days, payload));
+                let kept = frames_to_json(&write.keep_frames);
+                let kept = kept.map(|kept| rows.payload(&Bytes::from(kept)));
+                rows.push((write.id, status, write.retention_days, payload, kept));
                 ids.push(write.id);
                 freed.extend(owned.get(write.id).and_then(|live| live.slot.clone()));
                 events.push(write.id, &write.events);

@@ -39,6 +39,9 @@ pub(super) const END: &str = "
 pub(super) const DELETE: &str =
     "DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?1))";
 
+pub(super) const FRAMES: &str =
+    "DELETE FROM frames WHERE execution_id IN (SELECT value FROM json_each(?1))";
+
 pub(super) const HOLDERS: &str = "
     SELECT id FROM executions
     WHERE deployment_id = ?1 AND slot_key = ?2 AND slot IS NOT NULL AND cancel_reason IS NULL";
@@ -135,11 +138,14 @@ async fn skip(
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
-    sqlx::query(DELETE)
-        .bind(json(&skipped))
-        .execute(&mut *connection)
-        .await
-        .map_err(store_error)?;
+    // A rerun has brought its frames.
+    for statement in [DELETE, FRAMES] {
+        sqlx::query(statement)
+            .bind(json(&skipped))
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
     let detail = serde_json::json!({"reason": skipped_reason(limit)}).to_string();
     let mut events = Chunks::new(facts.now);
     for id in ids.iter().filter(|id| skipped.contains(&id.to_string())) {

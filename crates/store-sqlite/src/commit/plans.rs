@@ -16,6 +16,7 @@ async fn admissions_search() {
         limited::WITHOUT_SLOT,
         limited::END,
         limited::DELETE,
+        limited::FRAMES,
         limited::HOLDERS,
         limited::QUEUED,
         limited::ASK,

@@ -77,6 +77,10 @@ impl ExecutionStore for SqliteStore {
         self.asked_to_cancel(owner).await
     }
 
+    async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError> {
+        self.has_kept_frames(id).await
+    }
+
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         self.show_execution(id).await
     }

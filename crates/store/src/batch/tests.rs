@@ -133,6 +133,10 @@ impl ExecutionStore for Told {
     async fn cancel_requests(&self, _: IncarnationId) -> Result<Vec<CancelRequest>, StoreError> {
         unreachable!("group commit only commits")
     }
+    async fn keeps_frames(&self, _: ExecutionId) -> Result<bool, StoreError> {
+        unreachable!("group commit only commits")
+    }
+
     async fn execution(&self, _: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError> {
         unreachable!("group commit only commits")
     }

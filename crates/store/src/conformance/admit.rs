@@ -129,6 +129,7 @@ pub async fn rerun_and_trigger_are_kept(store: Shared, _: &dyn Fixture) {
         rerun_of: Some(RerunOf {
             id: original,
             version: 1,
+            from_failed: false,
         }),
         traceparent: Some(traceparent.into()),
         ..admission(deployment.id)
@@ -190,6 +191,7 @@ pub async fn rerun_runs_the_version_of_its_original(store: Shared, _: &dyn Fixtu
         rerun_of: Some(RerunOf {
             id: original,
             version: 1,
+            from_failed: false,
         }),
         ..admission(first.id)
     };

@@ -27,6 +27,7 @@ pub mod executions;
 pub mod fairness;
 pub mod group;
 pub mod incarnations;
+pub mod kept;
 pub mod maintain;
 pub mod overlap;
 pub mod paths;
@@ -284,6 +285,11 @@ macro_rules! conformance_tests {
                 queue_ends_at_the_start_timeout
                 retention_goes_by_the_settings_and_the_end
                 back_off_grows_until_there_is_progress
+            }
+            kept {
+                rerun_begins_with_the_frames_that_were_kept
+                rerun_without_kept_frames_is_refused
+                kept_frames_go_with_their_execution
             }
             fairness {
                 flood_leaves_room_for_others

@@ -253,6 +253,7 @@ impl Held {
             outcome,
             events: Vec::new(),
             retention_days: 30,
+            keep_frames: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! answers calls. Any run can be broken off at each checkpoint.
 
 mod data_flow;
+mod failed;
 mod faults;
 mod flow;
 mod limits;
@@ -42,6 +43,8 @@ struct World {
     events: Vec<HistoryEvent>,
     requests: Vec<HttpRequest>,
     checkpoints: usize,
+    /// Kept of another execution, to begin with.
+    kept: Vec<(u64, String)>,
 }
 
 /// How it went.
@@ -51,6 +54,7 @@ struct Ran {
     requests: Vec<HttpRequest>,
     checkpoints: usize,
     took: Duration,
+    kept: Vec<(u64, String)>,
 }
 
 fn yaml(tasks: &str) -> String {
@@ -87,7 +91,15 @@ impl World {
             events: Vec::new(),
             requests: Vec::new(),
             checkpoints: 0,
+            kept: Vec::new(),
         }
+    }
+
+    /// Begins where another one failed.
+    fn from_failed(mut self, failed: &Ran) -> Self {
+        self.kept.clone_from(&failed.kept);
+        self.frames = failed.kept.iter().cloned().collect();
+        self
     }
 
     fn answering(mut self, answers: Answers) -> Self {
@@ -106,6 +118,11 @@ impl World {
 
     fn start(&self) -> Machine {
         let program = Arc::clone(&self.program);
+        if !self.kept.is_empty() {
+            let kept = self.kept.iter().map(|(id, text)| (*id, text.as_str()));
+            return Machine::rerun(program, self.about(), self.limits, kept, 1, self.now)
+                .unwrap_or_else(|error| panic!("{error}: {:#?}", self.kept));
+        }
         Machine::start(program, self.about(), self.limits, 1, self.now)
     }
 
@@ -163,7 +180,8 @@ impl World {
             while machine.run(self.now, 7) == Status::Runnable {}
             if let Some(outcome) = machine.outcome().cloned() {
                 self.events.extend(machine.take_events());
-                return self.ended(outcome);
+                let kept = machine.failed_frames();
+                return self.ended(outcome, kept);
             }
             self.commit(&mut machine);
             if self.restarts {
@@ -194,7 +212,7 @@ impl World {
         }
     }
 
-    fn ended(self, outcome: Outcome) -> Ran {
+    fn ended(self, outcome: Outcome, kept: Vec<(u64, String)>) -> Ran {
         for (index, event) in self.events.iter().enumerate() {
             assert_eq!(event.seq, index as u64 + 1, "the sequence has a gap");
         }
@@ -207,6 +225,7 @@ impl World {
             requests: self.requests,
             checkpoints: self.checkpoints,
             took: self.now.saturating_since(START),
+            kept,
         }
     }
 }

@@ -68,7 +68,8 @@ fn update(client: &EngineClient, index: usize, found: &[SocketAddr]) -> Vec<Arc<
             changed |= member.left.swap(left, Ordering::Relaxed) != left;
         }
         let place = &client.places[index];
-        for address in missing {
+        // Each once, in the order in which they were found.
+        for address in found.iter().copied().filter(|at| missing.remove(at)) {
             match place.at(address) {
                 Ok(transport) => {
                     let name = if place.is_name() {
