@@ -47,6 +47,7 @@ impl Bench {
             source: "{}".into(),
             config_json: "{}".into(),
             labels: BTreeMap::new(),
+            settings: millrace_store::DeploymentSettings::default(),
             triggers: Vec::new(),
         };
         let deployment = store.deploy(&bundle).await.unwrap().deployment.id;
@@ -93,6 +94,7 @@ impl Bench {
                 detail: String::new(),
             }],
             retention_days,
+            keep_frames: Vec::new(),
         })
     }
 
@@ -321,4 +323,55 @@ async fn connections_that_the_server_closed_are_replaced() {
     })
     .await;
     bench.admit(ExecutionId::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_a_hundred_thousand_does_not_keep_another_deployment_waiting() {
+    let bench = Bench::new().await;
+    let other = NewDeployment {
+        namespace: "default".into(),
+        name: "other".into(),
+        workflow_version: "1.0.0".into(),
+        digest: "1".into(),
+        definition_json: "{}".into(),
+        source: "{}".into(),
+        config_json: "{}".into(),
+        labels: BTreeMap::new(),
+        settings: millrace_store::DeploymentSettings::default(),
+        triggers: Vec::new(),
+    };
+    let other = bench.store.deploy(&other).await.unwrap().deployment.id;
+    let single = ExecutionId::new();
+    let first = bench.admit(ExecutionId::new()).await.id;
+    assert!(bench.store.release(first, bench.owner, 1).await.unwrap());
+    // As many as one day's outage leaves, each due before the single one.
+    let flood = format!(
+        "INSERT INTO executions (id, deployment_id, workflow_id, version, status, trigger_kind, \
+             epoch, wake_at, created_at, input) \
+         SELECT left(e.id, 20) || lpad(n::text, 10, '0'), e.deployment_id, e.workflow_id, \
+                e.version, 'PENDING', 'manual', 0, now() - interval '1 hour', now(), e.input \
+         FROM executions e, generate_series(1, 100000) n WHERE e.id = '{first}'; \
+         ANALYZE executions"
+    );
+    let mut connection = bench.other_connection().await;
+    connection
+        .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(flood)))
+        .await
+        .unwrap();
+    let Write::Admit(admission) = bench.admission(single) else {
+        unreachable!("it is an admission");
+    };
+    let admission = Admission {
+        deployment_id: other,
+        owner: None,
+        ..admission
+    };
+    bench
+        .store
+        .commit(&[Write::Admit(admission)])
+        .await
+        .unwrap();
+    let claimed = bench.store.claim(bench.owner, 128).await.unwrap();
+    assert_eq!(claimed.len(), 128);
+    assert!(claimed.iter().any(|claimed| claimed.id == single));
 }

@@ -148,6 +148,7 @@ async fn grouped_writes_per_second() {
             outcome: Outcome::Succeeded(Bytes::from_static(br#"{"ok":true}"#)),
             events: vec![event(3)],
             retention_days: 30,
+            keep_frames: Vec::new(),
         })
     };
     measure("end", &group, ids.iter().map(end).collect()).await;
