@@ -150,7 +150,7 @@ pub(super) async fn fill_all(
     .map_err(store_error)?;
     let due = fill(store, &places).await?;
     let next = match places.last() {
-        Some((deployment, key)) if places.len() as i64 == QUEUES => {
+        Some((deployment, key)) if i64::try_from(places.len()) == Ok(QUEUES) => {
             Some((parsed(deployment)?, key.clone()))
         }
         _ => None,

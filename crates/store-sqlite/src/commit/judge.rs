@@ -36,9 +36,12 @@ impl Facts {
             let slot_key = match &limit.key {
                 None => String::new(),
                 Some(expression) => (self.rules.keys.key(expression, &admission.input))
-                    .and_then(|key| match key.contains('\0') {
-                        true => Err("the value holds a NUL".into()),
-                        false => Ok(key),
+                    .and_then(|key| {
+                        if key.contains('\0') {
+                            Err("the value holds a NUL".into())
+                        } else {
+                            Ok(key)
+                        }
                     })
                     .map_err(|why| AdmissionRefused::KeyFailed(admission.deployment_id, why))?,
             };

@@ -33,7 +33,7 @@ fn again(tasks: &str, failed: &Ran) -> (Ran, Ran) {
     let once = || {
         World::new(tasks, &json!({"n": 1}))
             .answering(later)
-            .from_failed(failed)
+            .going_on_from(failed)
     };
     let mut restarting = once();
     restarting.restarts = true;

@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Begins where another one failed.
-    fn from_failed(mut self, failed: &Ran) -> Self {
+    fn going_on_from(mut self, failed: &Ran) -> Self {
         self.kept.clone_from(&failed.kept);
         self.frames = failed.kept.iter().cloned().collect();
         self
