@@ -35,7 +35,7 @@ pub enum RoleCommand {
     /// Run workflow deployments
     Runtime(RuntimeArgs),
     /// Run workloads
-    Orchestrator(PlainArgs),
+    Orchestrator(OrchestratorArgs),
     /// Execute workflow definitions for runtimes elsewhere
     Engine(PlainArgs),
     /// Bring the database's tables up to date
@@ -75,6 +75,9 @@ pub struct DevArgs {
     /// A database instead of the file in the data directory
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Let services run on when it stops
+    #[arg(long)]
+    pub keep_services: bool,
     /// When ready, print one line of JSON with the addresses
     #[arg(long)]
     pub ready_json: bool,
@@ -103,6 +106,20 @@ pub struct RuntimeArgs {
     /// `embedded`, or addresses of engines
     #[arg(long, value_name = "ADDRESSES")]
     pub engine: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OrchestratorArgs {
+    #[command(flatten)]
+    pub plain: PlainArgs,
+    /// Where logs and data of services are kept [default: ./.millrace-orchestrator]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Folders that projects may lie in, with commas between them
+    #[arg(long, value_name = "DIRS")]
+    pub roots: Option<String>,
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
 }
 
 /// A role that listens.
@@ -135,7 +152,8 @@ impl RoleCommand {
             Self::Dev(args) => &args.common,
             Self::Gateway(args) => &args.plain.common,
             Self::Runtime(args) => &args.plain.common,
-            Self::Orchestrator(args) | Self::Engine(args) => &args.common,
+            Self::Orchestrator(args) => &args.plain.common,
+            Self::Engine(args) => &args.common,
             Self::Migrate(args) => &args.common,
         }
     }
@@ -157,6 +175,8 @@ impl RoleCommand {
                     &args.orchestrator_listen,
                 );
                 flag("--database-url", "database.url", &args.database_url);
+                let keep = args.keep_services.then(|| "true".to_owned());
+                flag("--keep-services", "dev.keep_services", &keep);
             }
             Self::Gateway(args) => {
                 flag("--listen", "gateway.listen", &args.plain.listen);
@@ -180,12 +200,15 @@ impl RoleCommand {
                 flag("--engine", "runtime.engine", &args.engine);
             }
             Self::Orchestrator(args) => {
-                flag("--listen", "orchestrator.listen", &args.listen);
+                flag("--listen", "orchestrator.listen", &args.plain.listen);
                 flag(
                     "--admin-listen",
                     "orchestrator.admin_listen",
-                    &args.admin_listen,
+                    &args.plain.admin_listen,
                 );
+                flag("--data-dir", "orchestrator.data_dir", &args.data_dir);
+                flag("--roots", "orchestrator.roots", &args.roots);
+                flag("--database-url", "database.url", &args.database_url);
             }
             Self::Engine(args) => {
                 flag("--listen", "engine.listen", &args.listen);

@@ -167,7 +167,7 @@ async fn configuration_is_printed_without_secrets_and_refused_with_two() {
 }
 
 #[tokio::test]
-async fn the_orchestrator_declares_its_contract_and_builds_none_of_it() {
+async fn the_orchestrator_serves_its_contract_on_a_database_of_its_own() {
     use millrace_proto::orchestrator::v1::ListProjectsRequest;
     use millrace_proto::orchestrator::v1::workload_orchestrator_service_client::WorkloadOrchestratorServiceClient;
     let directory = tempfile::tempdir().unwrap();
@@ -179,7 +179,21 @@ async fn the_orchestrator_declares_its_contract_and_builds_none_of_it() {
             .to_string()
     };
     let (grpc, admin) = (free(), free());
-    let arguments = ["orchestrator", "--listen", &grpc, "--admin-listen", &admin];
+    let database = format!("sqlite://{}/orchestrator.db", directory.path().display());
+    let migrated = millrace(directory.path(), &["migrate", "--database-url", &database])
+        .output()
+        .await
+        .unwrap();
+    assert!(migrated.status.success());
+    let arguments = [
+        "orchestrator",
+        "--listen",
+        &grpc,
+        "--admin-listen",
+        &admin,
+        "--database-url",
+        &database,
+    ];
     let mut child = millrace(directory.path(), &arguments).spawn().unwrap();
     let mut logs = BufReader::new(child.stderr.take().unwrap()).lines();
     while let Some(line) = timeout(SOON, logs.next_line()).await.unwrap().unwrap() {
@@ -194,11 +208,11 @@ async fn the_orchestrator_declares_its_contract_and_builds_none_of_it() {
     );
     let transport = millrace_service::transport::remote(&format!("http://{grpc}")).unwrap();
     let mut client = WorkloadOrchestratorServiceClient::new(transport);
-    let status = client
+    let projects = client
         .list_projects(ListProjectsRequest::default())
         .await
-        .unwrap_err();
-    assert_eq!(status.code(), tonic::Code::Unimplemented);
+        .unwrap();
+    assert_eq!(projects.into_inner().projects, []);
     terminate(&child);
     assert_eq!(
         timeout(SOON, child.wait()).await.unwrap().unwrap().code(),

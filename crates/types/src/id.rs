@@ -62,6 +62,16 @@ macro_rules! identifier {
                 Self(Uuid::now_v7())
             }
 
+            /// The 128 bits that the text stands for.
+            pub const fn as_u128(self) -> u128 {
+                self.0.as_u128()
+            }
+
+            /// The identifier with these bits.
+            pub const fn from_u128(bits: u128) -> Self {
+                Self(Uuid::from_u128(bits))
+            }
+
             /// The time of its making, to the millisecond, by the clock of
             /// the process that made it.
             pub fn minted_at(self) -> Timestamp {

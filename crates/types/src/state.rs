@@ -137,8 +137,8 @@ impl WorkloadStage {
     /// Whether a workload may go from this stage straight to `next`.
     pub const fn may_become(self, next: Self) -> bool {
         match next {
-            // A start, and a restart of one that runs.
-            Self::Pending => self.is_settled(),
+            // A start or a restart, which may come at any time.
+            Self::Pending => !matches!(self, Self::Pending),
             Self::Validate => matches!(self, Self::Pending),
             Self::Build => matches!(self, Self::Validate),
             Self::Deploy => matches!(self, Self::Build),

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use millrace_gateway::Gateway;
-use millrace_orchestrator::WorkloadOrchestratorRpc;
 use millrace_service::config::{Config, Loaded};
 use millrace_service::transport::in_process;
 use millrace_store::SlotRules;
@@ -30,11 +29,17 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = database(loaded, data_dir.path()).await?;
     let runtime = runtime::start(&config, &database, &process.workers).await?;
     runtime::serve(runtime_grpc, &runtime, &process.listeners);
-    orchestrator::serve(orchestrator_grpc, &process.listeners);
+    if config.orchestrator.gateway_url.is_none() {
+        config.orchestrator.gateway_url = Some(format!("http://{http_at}"));
+    }
+    // Whoever develops may run what lies anywhere, unless told otherwise.
+    let workloads = orchestrator::settings(&config.orchestrator, data_dir.path(), None);
+    let workloads = orchestrator::start(workloads, &database, &process).await?;
+    orchestrator::serve(orchestrator_grpc, &workloads, &process.listeners);
     let gateway = Gateway::new(
         gateway::settings(&config)?,
         vec![runtime::transport(&runtime)],
-        Some(in_process(WorkloadOrchestratorRpc.service())),
+        Some(in_process(workloads.service())),
     );
     gateway::serve(http, &gateway, &process.listeners);
     // What still refers to the runtime would keep its committers waiting.
@@ -46,9 +51,16 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         orchestrator: orchestrator_at,
     };
     announce(addresses, data_dir.path(), ready_json);
-    process
-        .run(std::future::ready(()), runtime::hand_over(runtime))
-        .await?;
+    let keep_services = config.dev.keep_services;
+    let hand_over = async {
+        let services = async {
+            if !keep_services {
+                workloads.suspend_all().await;
+            }
+        };
+        tokio::join!(services, runtime::hand_over(runtime));
+    };
+    process.run(std::future::ready(()), hand_over).await?;
     database.close().await;
     tracing::info!("connections to the database are closed");
     Ok(())

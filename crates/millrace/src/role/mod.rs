@@ -51,6 +51,8 @@ pub enum RoleError {
     #[error(transparent)]
     Runtime(#[from] millrace_runtime::StartError),
     #[error(transparent)]
+    Orchestrator(#[from] millrace_orchestrator::StartError),
+    #[error(transparent)]
     Store(#[from] millrace_store::StoreError),
     #[error("task `{task}` failed: {error}")]
     Task { task: String, error: String },
@@ -62,7 +64,7 @@ pub async fn run(command: RoleCommand, loaded: Loaded) -> Result<(), RoleError> 
         RoleCommand::Dev(args) => dev::run(args.ready_json, &loaded).await,
         RoleCommand::Gateway(args) => gateway::run(args.plain.ready_json, &loaded.config).await,
         RoleCommand::Runtime(args) => runtime::run(args.plain.ready_json, &loaded).await,
-        RoleCommand::Orchestrator(args) => orchestrator::run(args.ready_json, &loaded.config).await,
+        RoleCommand::Orchestrator(args) => orchestrator::run(args.plain.ready_json, &loaded).await,
         RoleCommand::Engine(args) => engine::run(args.ready_json, &loaded.config).await,
         RoleCommand::Migrate(_) => migrate::run(&loaded).await,
     }

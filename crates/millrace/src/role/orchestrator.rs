@@ -1,18 +1,25 @@
 //! `millrace orchestrator`.
 
-use millrace_orchestrator::WorkloadOrchestratorRpc;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millrace_orchestrator::node::NodeFinder;
+use millrace_orchestrator::{OrchestratorConfig, ServicePreparer, WorkloadOrchestrator};
 use millrace_proto::FILE_DESCRIPTOR_SET;
-use millrace_service::config::Config;
+use millrace_service::config::{self, Loaded};
 use millrace_service::grpc::GrpcServer;
 use millrace_service::{OnFailure, TaskGroup};
+use millrace_store::{SlotRules, WorkloadStore};
 use tokio::net::TcpListener;
 
 use super::RoleError;
+use super::data_dir::DataDir;
+use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::announce_one;
 
-pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
-    let config = &config.orchestrator;
+pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
+    let config = &loaded.config.orchestrator;
     let process = Process::new()?;
     process
         .serve_admin(
@@ -22,17 +29,74 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         )
         .await?;
     let (listener, at) = bind("orchestrator.listen", config.listen).await?;
-    serve(listener, &process.listeners);
+    // Two that write into one folder would run everything twice.
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let database = Database::of(loaded)?;
+    let _alone = match database.directory() {
+        // The same folder is locked already.
+        Some(folder) if folder.canonicalize().is_ok_and(|f| f == data_dir.path()) => None,
+        folder => folder.map(DataDir::open).transpose()?,
+    };
+    let database = database
+        .open(loaded.config.database.max_connections)
+        .await?;
+    database.check_schema().await?;
+    let settings = settings(config, data_dir.path(), Some(Vec::new()));
+    let orchestrator = start(settings, &database, &process).await?;
+    serve(listener, &orchestrator, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
     announce_one("orchestrator", at, ready_json);
+    // Services are left running: the next one takes them up.
     process
         .run(std::future::ready(()), std::future::ready(()))
-        .await
+        .await?;
+    database.close().await;
+    Ok(())
+}
+
+/// What the orchestrator is told of the configuration. `roots` are allowed
+/// when none are configured; `None` is anywhere.
+pub fn settings(
+    config: &config::OrchestratorConfig,
+    data_dir: &Path,
+    roots: Option<Vec<PathBuf>>,
+) -> OrchestratorConfig {
+    let node_id = config.node_id.clone().unwrap_or_else(host_name);
+    let mut settings = OrchestratorConfig::new(node_id, data_dir);
+    settings.roots = match config.roots.is_empty() {
+        true => roots,
+        false => Some(config.roots.iter().map(PathBuf::from).collect()),
+    };
+    settings.ports = config.ports.first..=config.ports.last;
+    settings.secrets_dir.clone_from(&config.secrets_dir);
+    settings.host.clone_from(&config.host);
+    let nodes = NodeFinder::of_process(config.node.clone());
+    settings.prepare = Arc::new(ServicePreparer::new(nodes, config.gateway_url.clone()));
+    settings
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Starts an orchestrator on `database`.
+pub async fn start(
+    settings: OrchestratorConfig,
+    database: &OpenDatabase,
+    process: &Process,
+) -> Result<WorkloadOrchestrator, RoleError> {
+    let store: Arc<dyn WorkloadStore> = database.store(SlotRules::default());
+    let (workers, listeners) = (&process.workers, &process.listeners);
+    Ok(WorkloadOrchestrator::start(settings, store, workers, listeners).await?)
 }
 
 /// Serves the contract on `listener` until `tasks` stop.
-pub fn serve(listener: TcpListener, tasks: &TaskGroup) {
-    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(WorkloadOrchestratorRpc.service());
+pub fn serve(listener: TcpListener, orchestrator: &WorkloadOrchestrator, tasks: &TaskGroup) {
+    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(orchestrator.service());
     tasks.spawn("orchestrator-grpc", OnFailure::StopService, |stop| {
         server.serve(listener, stop)
     });

@@ -12,7 +12,7 @@ mod restart;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use read::read;
+pub use read::{is_service_name, read};
 pub use restart::{Backoff, RestartPolicy, RestartRules};
 
 /// The JSON Schema of `service.json` (2020-12).
@@ -59,6 +59,29 @@ pub struct ServiceSpec {
     pub isolation: Isolation,
     /// The user that it runs as; the orchestrator's own without it.
     pub user: Option<String>,
+}
+
+impl ServiceSpec {
+    /// Of a process of which nothing else is known: the defaults.
+    pub(crate) fn unknown(name: &str, port: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: ServiceKind::Process,
+            entry: None,
+            command: None,
+            build: None,
+            env: BTreeMap::new(),
+            port,
+            health: Health::default(),
+            restart: RestartRules::default(),
+            stop: StopSpec::default(),
+            resources: Resources::default(),
+            depends_on: Vec::new(),
+            logs: LogLimits::default(),
+            isolation: Isolation::None,
+            user: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use load::{Environment, Loaded, Sources};
 pub use origin::{ConfigError, Origin};
-pub use value::{ForwardedHeader, LogFormat, PeerAddress, RuntimeEngine};
+pub use value::{ForwardedHeader, LogFormat, PeerAddress, PortRange, RuntimeEngine};
 
 use crate::secret::{Secret, SecretUrl};
 
@@ -117,6 +117,24 @@ pub struct OrchestratorConfig {
     /// gRPC.
     pub listen: SocketAddr,
     pub admin_listen: Option<SocketAddr>,
+    /// Whose workloads it runs: the same after a restart, and nobody else's.
+    /// The host's name without it.
+    pub node_id: Option<String>,
+    /// Logs and data of services. `millrace dev` uses its own folder.
+    pub data_dir: PathBuf,
+    /// Folders that projects may lie in. Without any, `millrace dev` allows
+    /// every folder, and an orchestrator none.
+    pub roots: Vec<String>,
+    /// What services listen on.
+    pub ports: PortRange,
+    /// A folder with one file for each secret that services may ask for.
+    pub secrets_dir: Option<PathBuf>,
+    /// Where gateways reach what listens on this host.
+    pub host: String,
+    /// The Node that runs dataobjects; looked for on PATH without it.
+    pub node: Option<PathBuf>,
+    /// What services reach each other below. `millrace dev` knows its own.
+    pub gateway_url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -141,6 +159,8 @@ pub struct WebhooksConfig {
 pub struct DevConfig {
     /// Where `millrace dev` keeps everything.
     pub data_dir: PathBuf,
+    /// Whether services run on when it stops.
+    pub keep_services: bool,
 }
 
 /// Nothing listens to the network unless it is told to.
@@ -211,6 +231,17 @@ impl Default for OrchestratorConfig {
         Self {
             listen: local(50052),
             admin_listen: None,
+            node_id: None,
+            data_dir: PathBuf::from(".millrace-orchestrator"),
+            roots: Vec::new(),
+            ports: PortRange {
+                first: 3100,
+                last: 3200,
+            },
+            secrets_dir: None,
+            host: "127.0.0.1".to_owned(),
+            node: None,
+            gateway_url: None,
         }
     }
 }
@@ -235,6 +266,7 @@ impl Default for DevConfig {
     fn default() -> Self {
         Self {
             data_dir: PathBuf::from(".millrace"),
+            keep_services: false,
         }
     }
 }

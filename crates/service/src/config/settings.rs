@@ -54,11 +54,20 @@ settings! {
     "engine.drain" => engine.drain;
     "orchestrator.listen" => orchestrator.listen;
     "orchestrator.admin_listen" => orchestrator.admin_listen;
+    "orchestrator.node_id" => orchestrator.node_id;
+    "orchestrator.data_dir" => orchestrator.data_dir;
+    "orchestrator.roots" => orchestrator.roots;
+    "orchestrator.ports" => orchestrator.ports;
+    "orchestrator.secrets_dir" => orchestrator.secrets_dir;
+    "orchestrator.host" => orchestrator.host;
+    "orchestrator.node" => orchestrator.node;
+    "orchestrator.gateway_url" => orchestrator.gateway_url;
     "retention.days" => retention.days;
     "webhooks.sealing_key" => webhooks.sealing_key;
     "webhooks.old_sealing_key" => webhooks.old_sealing_key;
     "webhooks.dedupe_keep" => webhooks.dedupe_keep;
     "dev.data_dir" => dev.data_dir;
+    "dev.keep_services" => dev.keep_services;
 }
 
 /// Variables with names of their own, which others know them by.

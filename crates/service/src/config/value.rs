@@ -348,3 +348,28 @@ impl Setting for RuntimeEngine {
         }
     }
 }
+
+/// Ports from one to another, both included: `3100-3200`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Setting for PortRange {
+    fn read(raw: &Raw) -> Result<Self, String> {
+        let invalid = || "it is not a range of ports such as 3100-3200".to_owned();
+        let text = text(raw, "a range of ports")?;
+        let (first, last) = text.split_once('-').ok_or_else(invalid)?;
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| invalid());
+        let (first, last) = (port(first)?, port(last)?);
+        if first == 0 || first > last {
+            return Err(invalid());
+        }
+        Ok(Self { first, last })
+    }
+
+    fn show(&self) -> Option<toml::Value> {
+        Some(format!("{}-{}", self.first, self.last).into())
+    }
+}

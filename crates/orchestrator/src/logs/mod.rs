@@ -1,0 +1,10 @@
+//! The logs of workloads: written by their shims, by builds and by the
+//! orchestrator into one series of segments; read by sequence number.
+
+mod follow;
+mod read;
+mod write;
+
+pub(crate) use follow::LogHub;
+pub(crate) use read::{LogQuery, page, tail};
+pub(crate) use write::{collect, say};

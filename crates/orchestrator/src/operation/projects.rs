@@ -1,0 +1,70 @@
+//! Showing and deleting projects, and finding their services.
+
+use std::path::PathBuf;
+
+use millrace_store::{DeleteProjectRefused, Page, PageRequest, ProjectRecord, StoreError};
+use millrace_types::{ErrorKind, ProjectId};
+
+use super::Kind;
+use crate::WorkloadOrchestrator;
+use crate::project::{FoundService, PathRefused, list_services};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProjectError {
+    #[error("project {0} does not exist")]
+    NotFound(ProjectId),
+    #[error("project {0} still has workloads; delete them first")]
+    HasWorkloads(ProjectId),
+    #[error("its folder cannot be used any more: {0}")]
+    Path(#[from] PathRefused),
+    #[error("its services cannot be read: {0}")]
+    Read(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Kind for ProjectError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::HasWorkloads(_) | Self::Path(_) | Self::Read(_) => ErrorKind::Precondition,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+impl WorkloadOrchestrator {
+    pub(crate) async fn project(&self, id: ProjectId) -> Result<ProjectRecord, ProjectError> {
+        let found = self.shared.store.project(id).await?;
+        found.ok_or(ProjectError::NotFound(id))
+    }
+
+    pub(crate) async fn projects(
+        &self,
+        page: &PageRequest,
+    ) -> Result<Page<ProjectRecord>, ProjectError> {
+        Ok(self.shared.store.projects(page).await?)
+    }
+
+    pub(crate) async fn delete_project(&self, id: ProjectId) -> Result<(), ProjectError> {
+        match self.shared.store.delete_project(id).await {
+            Ok(()) => Ok(()),
+            Err(DeleteProjectRefused::NotFound(id)) => Err(ProjectError::NotFound(id)),
+            Err(DeleteProjectRefused::HasWorkloads(id)) => Err(ProjectError::HasWorkloads(id)),
+            Err(DeleteProjectRefused::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// What lies in the project's folder, by name.
+    pub(crate) async fn services(&self, id: ProjectId) -> Result<Vec<FoundService>, ProjectError> {
+        let project = self.project(id).await?;
+        let roots = self.shared.roots.clone();
+        let look = move || {
+            let dir: PathBuf = roots.project(&project.local_path)?;
+            list_services(&dir).map_err(|error| ProjectError::Read(error.to_string()))
+        };
+        tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|error| ProjectError::Read(error.to_string()))?
+    }
+}

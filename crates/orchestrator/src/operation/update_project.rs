@@ -1,0 +1,87 @@
+//! Changing a project.
+
+use millrace_store::{ProjectRecord, StoreError};
+use millrace_types::{ErrorKind, ProjectId};
+use serde_json::Value;
+
+use super::Kind;
+use super::create_project::is_name;
+use crate::WorkloadOrchestrator;
+use crate::project::PathRefused;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpdateProjectError {
+    #[error("project {0} does not exist")]
+    NotFound(ProjectId),
+    #[error("the patch has to be a JSON object")]
+    NoObject,
+    #[error("`{0}` cannot be changed; `name` and `localPath` can")]
+    Unknown(String),
+    #[error("`name` has to be a string with 1 to 200 characters")]
+    Name,
+    #[error("`localPath` has to be a string")]
+    NoPath,
+    #[error("`localPath`: {0}")]
+    Path(#[from] PathRefused),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Kind for UpdateProjectError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Store(error) => error.kind(),
+            _ => ErrorKind::Invalid,
+        }
+    }
+
+    fn pointer(&self) -> &'static str {
+        match self {
+            Self::Name => "/name",
+            Self::NoPath | Self::Path(_) => "/localPath",
+            _ => "",
+        }
+    }
+}
+
+impl WorkloadOrchestrator {
+    /// `patch` is a JSON merge patch. A new path holds from the next start of
+    /// each service on.
+    pub(crate) async fn update_project(
+        &self,
+        id: ProjectId,
+        patch: &str,
+    ) -> Result<ProjectRecord, UpdateProjectError> {
+        let found = self.shared.store.project(id).await?;
+        let mut project = found.ok_or(UpdateProjectError::NotFound(id))?;
+        let Ok(Value::Object(patch)) = serde_json::from_str(patch) else {
+            return Err(UpdateProjectError::NoObject);
+        };
+        for (key, value) in &patch {
+            match key.as_str() {
+                "name" => {
+                    let name = value.as_str().filter(|name| is_name(name));
+                    name.ok_or(UpdateProjectError::Name)?
+                        .clone_into(&mut project.name);
+                }
+                "localPath" => {
+                    let path = value.as_str().ok_or(UpdateProjectError::NoPath)?;
+                    let path = self.shared.roots.project(path)?;
+                    project.local_path = path.to_string_lossy().into_owned();
+                }
+                other => return Err(UpdateProjectError::Unknown(other.to_owned())),
+            }
+        }
+        let there = self
+            .shared
+            .store
+            .update_project(id, &project.name, &project.local_path)
+            .await?;
+        if there {
+            Ok(project)
+        } else {
+            Err(UpdateProjectError::NotFound(id))
+        }
+    }
+}

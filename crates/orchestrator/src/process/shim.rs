@@ -1,0 +1,76 @@
+//! Talking to a shim.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use millrace_shim::exit;
+use millrace_shim::wire::{Request, State, parse_state};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::spawn::short_path;
+
+/// What is known of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    State(State),
+    /// Its shim is gone, and left no exit.
+    Lost,
+}
+
+/// The connection to one shim.
+#[derive(Debug)]
+pub(crate) struct ShimLink {
+    run_dir: PathBuf,
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    writer: OwnedWriteHalf,
+}
+
+impl ShimLink {
+    /// Fails when no shim listens there.
+    pub(crate) async fn connect(run_dir: &Path) -> io::Result<Self> {
+        let folder = File::open(run_dir)?;
+        let stream = UnixStream::connect(short_path(&folder)).await?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self {
+            run_dir: run_dir.to_owned(),
+            lines: BufReader::new(reader).lines(),
+            writer,
+        })
+    }
+
+    /// The state at the time of the connection, then each change; the same
+    /// final one when asked again. Can be dropped at any time, and loses
+    /// nothing.
+    pub(crate) async fn next(&mut self) -> Told {
+        while let Ok(Some(line)) = self.lines.next_line().await {
+            if let Some(state) = parse_state(&line) {
+                return Told::State(state);
+            }
+        }
+        match exit::read(&self.run_dir) {
+            Some(state) => Told::State(state),
+            None => Told::Lost,
+        }
+    }
+
+    /// The final state.
+    pub(crate) async fn ended(&mut self) -> Told {
+        loop {
+            match self.next().await {
+                Told::State(state) if !state.is_final() => {}
+                told => return told,
+            }
+        }
+    }
+
+    /// What a shim that is gone was asked is dropped: its end says all.
+    pub(crate) async fn ask(&mut self, request: Request) {
+        let _ = self
+            .writer
+            .write_all(format!("{request}\n").as_bytes())
+            .await;
+    }
+}

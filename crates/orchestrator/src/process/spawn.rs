@@ -1,0 +1,124 @@
+//! Starting a shim.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use millrace_shim::launch::Launch;
+
+use super::ShimLink;
+
+/// The executable that this program carries with it.
+const PROGRAM: &[u8] = include_bytes!(env!("MILLRACE_SHIM"));
+
+/// The socket's name in the folder of its instance.
+pub(super) const SOCKET: &str = "s";
+
+/// Where the shim's executable lies.
+#[derive(Debug, Clone)]
+pub(crate) struct ShimProgram {
+    path: PathBuf,
+}
+
+impl ShimProgram {
+    /// Puts it into `directory`, unless it is there: one for each version,
+    /// since those of earlier ones may still run.
+    pub(crate) fn install(directory: &Path) -> io::Result<Self> {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        PROGRAM.hash(&mut hasher);
+        let path = directory.join(format!("millrace-shim-{:016x}", hasher.finish()));
+        let there = fs::metadata(&path).is_ok_and(|file| file.len() == PROGRAM.len() as u64);
+        if !there {
+            fs::create_dir_all(directory)?;
+            let temporary = path.with_extension(std::process::id().to_string());
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o755)
+                .open(&temporary)?;
+            file.write_all(PROGRAM)?;
+            // Pages that are not on the disk yet would count as memory of each
+            // process that runs them.
+            file.sync_all()?;
+            // A file that is open for writing cannot be run.
+            drop(file);
+            fs::rename(&temporary, &path)?;
+        }
+        Ok(Self { path })
+    }
+}
+
+/// The shim could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("the shim cannot be started ({doing}): {error}")]
+pub(crate) struct SpawnError {
+    doing: &'static str,
+    error: io::Error,
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub launch: &'a Launch,
+    /// Of this instance alone; made here.
+    pub run_dir: &'a Path,
+    /// `service.json` as it is now, for whoever adopts it.
+    pub spec_json: &'a str,
+}
+
+/// The name of the file with the text of `service.json` in a run folder.
+pub(crate) const SPEC: &str = "service.json";
+
+/// Starts a shim, which starts the program. Once this has returned, it runs
+/// on whatever happens to this process.
+pub(crate) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<ShimLink, SpawnError> {
+    let failed = |doing| move |error| SpawnError { doing, error };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(start.run_dir)
+        .map_err(failed("its folder"))?;
+    start
+        .launch
+        .write(start.run_dir)
+        .and_then(|()| fs::write(start.run_dir.join(SPEC), start.spec_json))
+        .map_err(failed("its launch file"))?;
+    let errors = File::create(start.run_dir.join("shim.err")).map_err(failed("its error file"))?;
+    let listener = listen(start.run_dir).map_err(failed("its socket"))?;
+    let link = ShimLink::connect(start.run_dir)
+        .await
+        .map_err(failed("connecting to it"))?;
+    let child = tokio::process::Command::new(&program.path)
+        .arg(start.run_dir)
+        .current_dir("/")
+        .env_clear()
+        // The socket listens before the shim runs: nobody waits for it.
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .stdout(Stdio::null())
+        .stderr(errors)
+        // A Ctrl-C in the terminal is not meant for it.
+        .process_group(0)
+        .kill_on_drop(false)
+        .spawn()
+        .map_err(failed("running it"))?;
+    // Its exit is reaped by the runtime, whenever it comes.
+    drop(child);
+    Ok(link)
+}
+
+/// A path to the socket that is short whatever the folder is: the kernel
+/// takes 107 bytes.
+pub(super) fn short_path(run_dir: &File) -> PathBuf {
+    format!("/proc/self/fd/{}/{SOCKET}", run_dir.as_raw_fd()).into()
+}
+
+fn listen(run_dir: &Path) -> io::Result<UnixListener> {
+    let folder = File::open(run_dir)?;
+    UnixListener::bind(short_path(&folder))
+}

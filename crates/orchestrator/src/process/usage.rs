@@ -1,0 +1,64 @@
+//! What a tree of processes uses.
+
+use std::fs;
+
+use millrace_shim::tree;
+
+/// Of all processes of an instance together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Resident, without what is shared with files, in bytes.
+    pub memory_bytes: u64,
+    /// Of those that run now and of their children that were waited for.
+    pub cpu_ms: u64,
+    pub processes: u32,
+}
+
+/// Of `pid` and its descendants; `None` when it is gone.
+pub(crate) fn usage(pid: u32) -> Option<Usage> {
+    let mut sum = Usage {
+        memory_bytes: 0,
+        cpu_ms: 0,
+        processes: 0,
+    };
+    let mut all = tree::descendants(pid);
+    all.push(pid);
+    for pid in all {
+        if let Some(one) = one(pid) {
+            sum.memory_bytes += one.memory_bytes;
+            sum.cpu_ms += one.cpu_ms;
+            sum.processes += 1;
+        }
+    }
+    (sum.processes > 0).then_some(sum)
+}
+
+fn one(pid: u32) -> Option<Usage> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let text = String::from_utf8_lossy(stat.get(end + 2..)?).into_owned();
+    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+    if fields.first() == Some(&"Z") {
+        return None;
+    }
+    // Fields 14 to 17 of the whole line: user, system, and those of children.
+    let ticks: u64 = fields
+        .get(11..15)?
+        .iter()
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    // A hundred a second, whatever the kernel uses inside.
+    let cpu_ms = ticks * 10;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let anonymous = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .and_then(|number| number.trim().parse::<u64>().ok())
+        .unwrap_or(0);
+    Some(Usage {
+        memory_bytes: anonymous * 1024,
+        cpu_ms,
+        processes: 1,
+    })
+}

@@ -1,0 +1,448 @@
+//! From nothing to an instance that is ready.
+
+use std::path::PathBuf;
+
+use millrace_shim::launch::Launch;
+use millrace_shim::log::Keep;
+use millrace_shim::record::Stage;
+use millrace_shim::wire::{Request, State};
+use millrace_store::{InstanceRecord, ProjectRecord, Saved};
+use millrace_types::{InstanceId, Timestamp, WorkloadStage};
+
+use super::actor::{Actor, Interrupted};
+use super::environment::{Identity, environment};
+use super::instance::{Live, Rise};
+use crate::health::CheckContext;
+use crate::logs;
+use crate::prepare::{LogWriter, PrepareRequest, PreparedCommand, StageError};
+use crate::process::{Start, Told, spawn};
+use crate::project::{FoundService, find_service};
+use crate::spec::{Isolation, ServiceSpec};
+
+/// Ports that are tried when others take them away.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// What is to be run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub spec: ServiceSpec,
+    pub text: String,
+    pub command: PreparedCommand,
+}
+
+/// Why a launch came to nothing.
+#[derive(Debug)]
+pub(super) enum Halted {
+    /// Something else is wanted by now. Nothing of it is left.
+    Interrupted,
+    /// It cannot be started, and trying again does not help.
+    Failed(StageError),
+    /// It was started, and ended: the policy decides.
+    Ended {
+        record: Box<InstanceRecord>,
+        end: super::restart::End,
+        error: StageError,
+        spec: Box<ServiceSpec>,
+    },
+}
+
+impl From<Interrupted> for Halted {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl From<StageError> for Halted {
+    fn from(error: StageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(super) fn keep_of(spec: &ServiceSpec) -> Keep {
+    Keep {
+        max_bytes: spec.logs.max_bytes,
+        max_age: spec.logs.max_age,
+        instances: spec.logs.keep_instances,
+    }
+}
+
+impl Actor {
+    /// Validates and builds. The stages are those of the workload unless it
+    /// is for a `candidate` beside an instance that runs.
+    pub(super) async fn plan(&mut self, candidate: bool) -> Result<Plan, Halted> {
+        if !candidate {
+            self.enter(WorkloadStage::Validate).await;
+        }
+        let (project_dir, found) = self.find().await?;
+        let spec = found.spec.map_err(|findings| {
+            let first = findings.first().map_or(String::new(), |f| {
+                format!("line {}, {}: {}", f.line, f.pointer, f.message)
+            });
+            let message = format!("service.json has {} mistakes; {first}", findings.len());
+            StageError {
+                findings,
+                ..StageError::new("invalid-spec", message)
+            }
+        })?;
+        if spec.isolation == Isolation::Strict {
+            let message = "this version has no strict isolation yet: say basic or none";
+            return Err(StageError::new("not-built", message).into());
+        }
+        self.keep = keep_of(&spec);
+        self.record.state.kind = spec.kind.as_str().to_owned();
+        let shared = self.shared.clone();
+        let data_dir = shared.data_dir(self.record.id);
+        let cache_dir = shared.cache_dir();
+        for dir in [&data_dir, &cache_dir] {
+            std::fs::create_dir_all(dir).map_err(|error| {
+                StageError::new("internal", format!("{}: {error}", dir.display()))
+            })?;
+        }
+        let (log, lines) = LogWriter::channel();
+        let workload_id = self.record.id;
+        let log_dir = shared.log_dir(workload_id);
+        let collect = logs::collect(log_dir, self.keep, Stage::Build, lines);
+        let work = async {
+            let request = PrepareRequest {
+                workload_id,
+                spec: &spec,
+                dir: &found.dir,
+                project_dir: &project_dir,
+                data_dir: &data_dir,
+                cache_dir: &cache_dir,
+                log: &log,
+            };
+            shared.config.prepare.validate(request).await
+        };
+        self.attend(work).await??;
+        if !candidate {
+            self.enter(WorkloadStage::Build).await;
+        }
+        let cancel = shared.tasks.child_token();
+        // An interruption drops it, which cancels.
+        let guard = cancel.clone().drop_guard();
+        let prepare = shared.config.prepare.clone();
+        let (spec_ref, dir, project, data, cache) =
+            (&spec, &found.dir, &project_dir, &data_dir, &cache_dir);
+        let build = async move {
+            let request = PrepareRequest {
+                workload_id,
+                spec: spec_ref,
+                dir,
+                project_dir: project,
+                data_dir: data,
+                cache_dir: cache,
+                log: &log,
+            };
+            let done = prepare.prepare(request, cancel).await;
+            // The last lines are written before the stage is over.
+            drop(log);
+            done
+        };
+        let both = async move { tokio::join!(build, collect).0 };
+        let command = self.attend(both).await;
+        drop(guard);
+        Ok(Plan {
+            command: command??,
+            text: found.text,
+            spec,
+        })
+    }
+
+    /// The project's folder and the service in it, both within the roots.
+    async fn find(&mut self) -> Result<(PathBuf, FoundService), Halted> {
+        let project = self.project().await?;
+        let service = self.record.service.clone();
+        let roots = self.shared.roots.clone();
+        let look = tokio::task::spawn_blocking(move || {
+            let dir = roots
+                .project(&project.local_path)
+                .map_err(|error| StageError::new("path-refused", error.to_string()))?;
+            let found = find_service(&dir, &service)?;
+            Ok((dir, found))
+        });
+        match self.attend(look).await? {
+            Ok(found) => found.map_err(Halted::Failed),
+            Err(error) => Err(StageError::new("internal", error.to_string()).into()),
+        }
+    }
+
+    async fn project(&mut self) -> Result<ProjectRecord, Halted> {
+        let store = self.shared.store.clone();
+        let id = self.record.project_id;
+        let ask = async move {
+            loop {
+                match store.project(id).await {
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(%error, "a start waits for the database");
+                        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        match self.attend(ask).await? {
+            Ok(Some(project)) => Ok(project),
+            Ok(None) => Err(StageError::new("no-project", "its project is gone").into()),
+            Err(error) => Err(StageError::new("internal", error.to_string()).into()),
+        }
+    }
+
+    /// Starts an instance and waits until it is ready. What comes back is not
+    /// stored as running yet.
+    pub(super) async fn start_instance(
+        &mut self,
+        plan: &Plan,
+        candidate: bool,
+    ) -> Result<Live, Halted> {
+        let mut taken = String::new();
+        for _ in 0..PORT_ATTEMPTS {
+            let id = InstanceId::new();
+            let port = match plan.spec.port {
+                false => None,
+                true => Some(
+                    self.shared
+                        .ports
+                        .take(id)
+                        .map_err(|error| StageError::new("ports-exhausted", error.to_string()))?,
+                ),
+            };
+            match self.enter_instance(plan, id, port, candidate).await {
+                Some(record) => {
+                    let live = self.bring_up(plan, record).await?;
+                    match self.await_ready(live).await? {
+                        Ok(live) => return Ok(live),
+                        Err(port) => taken = format!("port {port} was taken by another program"),
+                    }
+                }
+                None => {
+                    self.release(id, port);
+                    taken = "the port belongs to another instance".to_owned();
+                }
+            }
+        }
+        Err(StageError::new("port-taken", taken).into())
+    }
+
+    /// Stores the instance before it is there; `None` when its port is
+    /// another's.
+    async fn enter_instance(
+        &mut self,
+        plan: &Plan,
+        id: InstanceId,
+        port: Option<u16>,
+        candidate: bool,
+    ) -> Option<InstanceRecord> {
+        let run_dir = self.shared.run_dir(id);
+        let record = InstanceRecord {
+            id,
+            workload_id: self.record.id,
+            node_id: self.shared.config.node_id.clone(),
+            pid: None,
+            port,
+            socket: run_dir.join("s").to_string_lossy().into_owned(),
+            started_at: Timestamp::now(),
+            ended_at: None,
+            exit_code: None,
+            signal: None,
+            reason: String::new(),
+            limits: String::new(),
+        };
+        if !candidate {
+            self.set_stage(WorkloadStage::Deploy);
+        }
+        debug_assert_eq!(self.record.state.kind, plan.spec.kind.as_str());
+        match self.save(vec![record.clone()]).await {
+            Saved::Done { .. } => Some(record),
+            Saved::PortTaken | Saved::Stale => None,
+        }
+    }
+
+    fn release(&self, id: InstanceId, port: Option<u16>) {
+        if let Some(port) = port {
+            self.shared.ports.give_back(port, id);
+        }
+    }
+
+    /// Starts the shim, and waits until the program runs.
+    async fn bring_up(&mut self, plan: &Plan, mut record: InstanceRecord) -> Result<Live, Halted> {
+        let launched = self.spawn(plan, &mut record).await;
+        let (link, context, placement) = match launched {
+            Ok(launched) => launched,
+            Err(error) => {
+                self.never_ran(record, &error).await;
+                return Err(error.into());
+            }
+        };
+        let mut live = Live::new(record, link, plan.spec.clone(), context, placement);
+        loop {
+            match live.link.next().await {
+                Told::State(State::Starting) => {}
+                Told::State(State::Running { pid, .. }) => {
+                    live.record.pid = Some(pid);
+                    return Ok(live);
+                }
+                Told::State(State::Failed { errno, message }) => {
+                    let program = &plan.command.command[0];
+                    let reason = match errno {
+                        2 => "command-not-found",
+                        13 => "command-not-executable",
+                        _ => "start-failed",
+                    };
+                    let error = StageError::new(reason, format!("{program}: {message}"));
+                    self.placement_gone(&mut live).await;
+                    self.never_ran(live.record, &error).await;
+                    return Err(error.into());
+                }
+                // It is over already: readiness will tell.
+                Told::State(State::Exited(_)) => return Ok(live),
+                Told::Lost => {
+                    let path = self.shared.run_dir(live.record.id).join("shim.err");
+                    let said = std::fs::read_to_string(path).unwrap_or_default();
+                    let error = StageError::new("start-failed", format!("the shim died: {said}"));
+                    self.placement_gone(&mut live).await;
+                    self.never_ran(live.record, &error).await;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    async fn placement_gone(&self, live: &mut Live) {
+        std::mem::take(&mut live.placement).remove().await;
+    }
+
+    /// An instance whose program never ran.
+    async fn never_ran(&mut self, mut record: InstanceRecord, error: &StageError) {
+        record.ended_at = Some(Timestamp::now());
+        record.reason = error.reason.to_owned();
+        let (id, port) = (record.id, record.port);
+        self.save(vec![record]).await;
+        self.release(id, port);
+        let _ = std::fs::remove_dir_all(self.shared.run_dir(id));
+    }
+
+    async fn spawn(
+        &mut self,
+        plan: &Plan,
+        record: &mut InstanceRecord,
+    ) -> Result<
+        (
+            crate::process::ShimLink,
+            CheckContext,
+            crate::limits::Placement,
+        ),
+        StageError,
+    > {
+        let shared = self.shared.clone();
+        let spec = &plan.spec;
+        let data_dir = shared.data_dir(self.record.id);
+        let env = environment(
+            spec,
+            &plan.command.env,
+            &Identity {
+                project_id: self.record.project_id.to_string(),
+                project_key: &self.project_key,
+                service: &self.record.service,
+                workload_id: self.record.id.to_string(),
+                instance_id: record.id.to_string(),
+                port: record.port,
+                data_dir: &data_dir,
+            },
+            shared.config.secrets_dir.as_deref(),
+        )?;
+        let user = spec
+            .user
+            .as_deref()
+            .map(crate::user::find)
+            .transpose()
+            .map_err(|error| StageError::new("no-user", error.to_string()))?;
+        let placement = shared
+            .host
+            .place(&record.id.to_string(), &spec.resources)
+            .map_err(|error| StageError::new("limits-refused", error.to_string()))?;
+        record.limits.clone_from(&placement.description);
+        let launch = Launch {
+            instance: record.id.as_u128(),
+            command: plan.command.command.iter().map(Into::into).collect(),
+            working_dir: plan.command.working_dir.clone(),
+            stdin: None,
+            env: env.iter().map(|(n, v)| (n.into(), v.into())).collect(),
+            log_dir: shared.log_dir(self.record.id),
+            keep: self.keep,
+            cgroups: placement.procs(),
+            cgroup_kill: placement.kill.clone(),
+            limits: placement.limits.clone(),
+            user,
+            no_new_privs: spec.isolation != Isolation::None,
+        };
+        let run_dir = shared.run_dir(record.id);
+        let start = Start {
+            launch: &launch,
+            run_dir: &run_dir,
+            spec_json: &plan.text,
+        };
+        let link = match spawn(&shared.shim, start).await {
+            Ok(link) => link,
+            Err(error) => {
+                placement.remove().await;
+                return Err(StageError::new("start-failed", error.to_string()));
+            }
+        };
+        let context = CheckContext {
+            port: record.port.unwrap_or(0),
+            working_dir: launch.working_dir,
+            env,
+        };
+        Ok((link, context, placement))
+    }
+
+    /// Waits until the instance is ready; its port when another program has
+    /// it, and nothing of the instance is left.
+    pub(super) async fn await_ready(
+        &mut self,
+        mut live: Live,
+    ) -> Result<Result<Live, u16>, Halted> {
+        let rise = match self.attend(live.rise()).await {
+            Ok(rise) => rise,
+            Err(Interrupted) => {
+                self.end(live, "stopped").await;
+                return Err(Halted::Interrupted);
+            }
+        };
+        let spec = Box::new(live.spec.clone());
+        match rise {
+            Rise::Ready => {
+                live.link.ask(Request::Stage(Stage::Running as u8)).await;
+                Ok(Ok(live))
+            }
+            Rise::PortTaken => {
+                let port = live.context.port;
+                self.end(live, "port-taken").await;
+                Ok(Err(port))
+            }
+            Rise::Failed(reason, message) => {
+                let (record, end) = self.stop(live, reason).await;
+                Err(Halted::Ended {
+                    record: Box::new(record),
+                    end: super::restart::End {
+                        unhealthy: true,
+                        ..end
+                    },
+                    error: StageError::new(reason, message),
+                    spec,
+                })
+            }
+            Rise::Ended(told) => {
+                let (record, end) = live.close(&told, "").await;
+                let error = super::actor::describe(&record);
+                Err(Halted::Ended {
+                    record: Box::new(record),
+                    end,
+                    error,
+                    spec,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Each limit, and a program that tries to break it. Where the host lacks
+//! what it takes, the instance says so, and so does the test.
+
+use std::fs;
+
+use crate::harness::Harness;
+
+/// Runs a Python program under these limits; what is said of the limits, and
+/// the workload once it has ended.
+async fn attempt(
+    harness: &Harness,
+    name: &str,
+    limits: &str,
+    program: &str,
+) -> (String, millrace_proto::orchestrator::v1::Workload) {
+    let spec = format!(
+        r#"{{"type": "process", "port": false, "command": ["python3", "-u", "try.py"],
+            "restart": {{"policy": "never"}}, "resources": {limits}}}"#
+    );
+    let folder = harness.service(name, &spec);
+    fs::write(folder.join("try.py"), program).unwrap();
+    let started = harness.run(name).await;
+    let ended = harness
+        .until(&started.workload_id, |w| {
+            w.stage != "running" && w.stage != "deploy"
+        })
+        .await;
+    (ended.instances[0].limits.clone(), ended)
+}
+
+#[tokio::test]
+async fn memory_beyond_the_limit_ends_it_and_is_reported_as_such() {
+    let harness = Harness::new().await;
+    let program = "blocks = []\n\
+        while len(blocks) < 400: blocks.append(bytearray(1 << 20))\n\
+        print('has it all')\n";
+    let (limits, ended) = attempt(&harness, "eater", r#"{"memory": "48MiB"}"#, program).await;
+    let error = ended
+        .error
+        .clone()
+        .unwrap_or_else(|| panic!("it got it all: {ended:#?}"));
+    if limits.contains("cgroup") {
+        assert_eq!(error.reason, "out-of-memory", "{limits}: {ended:#?}");
+        assert_eq!(ended.instances[0].signal, Some(9));
+    } else {
+        println!("SKIPPED the report of out-of-memory: this host has no memory cgroup ({limits})");
+        assert_eq!(error.reason, "exited");
+    }
+    println!("memory: {limits}");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn processes_beyond_the_limit_are_refused() {
+    let harness = Harness::new().await;
+    let program = "import os, sys, time\n\
+        made = 0\n\
+        try:\n\
+        \x20   for n in range(50):\n\
+        \x20       if os.fork() == 0:\n\
+        \x20           time.sleep(1000)\n\
+        \x20       made += 1\n\
+        except OSError: pass\n\
+        print('made', made)\n\
+        sys.exit(3)\n";
+    let (limits, ended) = attempt(&harness, "forker", r#"{"pids": 10}"#, program).await;
+    let logs = harness.logs(&ended.workload_id).await;
+    let made = logs
+        .iter()
+        .find_map(|e| e.line.strip_prefix("made "))
+        .unwrap();
+    if limits.contains("not enforced") {
+        println!("SKIPPED: {limits}");
+    } else {
+        assert_eq!(made, "9", "{limits}");
+        println!("pids: {limits}");
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn files_beyond_the_limit_are_refused() {
+    let harness = Harness::new().await;
+    let program = "import sys\n\
+        files = []\n\
+        try:\n\
+        \x20   while True: files.append(open('/dev/null'))\n\
+        except OSError: print('opened', len(files))\n\
+        sys.exit(3)\n";
+    let (limits, ended) = attempt(&harness, "opener", r#"{"openFiles": 64}"#, program).await;
+    let logs = harness.logs(&ended.workload_id).await;
+    let opened = logs
+        .iter()
+        .find_map(|e| e.line.strip_prefix("opened "))
+        .unwrap();
+    assert!(opened.parse::<u32>().unwrap() < 64, "{opened}");
+    assert_eq!(limits, "openFiles: rlimit, of each process");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_share_of_a_processor_is_not_exceeded() {
+    let harness = Harness::new().await;
+    // It says how much of the time it had.
+    let program = "import sys, time\n\
+        began = time.time()\n\
+        while time.time() - began < 2: pass\n\
+        print('share', time.process_time() / (time.time() - began))\n\
+        sys.exit(3)\n";
+    let (limits, ended) = attempt(&harness, "burner", r#"{"cpu": 0.2}"#, program).await;
+    let logs = harness.logs(&ended.workload_id).await;
+    let share = logs
+        .iter()
+        .find_map(|e| e.line.strip_prefix("share "))
+        .unwrap();
+    if limits.contains("not enforced") {
+        println!("SKIPPED: {limits}");
+    } else {
+        assert!(share.parse::<f64>().unwrap() < 0.4, "{share} with {limits}");
+        println!("cpu: {limits}, it had {share}");
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn basic_isolation_takes_away_new_privileges() {
+    let harness = Harness::new().await;
+    harness.service(
+        "plain",
+        r#"{"type": "process", "port": false, "isolation": "basic", "user": "nobody",
+            "command": ["grep", "-E", "NoNewPrivs|^Uid", "/proc/self/status"]}"#,
+    );
+    let started = harness.run("plain").await;
+    let ended = harness
+        .until(&started.workload_id, |w| w.stage != "running")
+        .await;
+    let logs = harness.logs(&ended.workload_id).await;
+    let lines: Vec<&str> = logs
+        .iter()
+        .filter(|entry| entry.stream == "stdout")
+        .map(|entry| entry.line.as_str())
+        .collect();
+    if ended.error.is_some() {
+        println!("SKIPPED: this host has no right to change users: {ended:#?}");
+    } else {
+        assert_eq!(
+            lines,
+            ["Uid:\t65534\t65534\t65534\t65534", "NoNewPrivs:\t1"]
+        );
+    }
+    harness.end().await;
+}

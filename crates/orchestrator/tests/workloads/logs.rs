@@ -1,0 +1,272 @@
+//! Logs: nothing lost, nothing repeated, whoever reads and however often.
+
+use std::fs;
+use std::time::Duration;
+
+use millrace_proto::orchestrator::v1 as pb;
+use tokio_stream::StreamExt as _;
+
+use crate::harness::{Harness, PATIENCE};
+
+/// Reads `count` lines after `after`, then hangs up.
+async fn cut(harness: &Harness, id: &str, after: u64, count: usize) -> Vec<pb::LogEntry> {
+    let request = pb::StreamLogsRequest {
+        workload_id: id.into(),
+        after,
+        stream: String::new(),
+        tail: None,
+    };
+    let stream = harness.client.clone().stream_logs(request).await;
+    let lines = stream.unwrap().into_inner().take(count);
+    let lines = lines.map(|line| line.unwrap().entry.unwrap());
+    let collected = lines.collect::<Vec<_>>();
+    tokio::time::timeout(PATIENCE, collected).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
+    let harness = Harness::new().await;
+    // Several segments, while it is being read, and a restart in between.
+    harness.service(
+        "writer",
+        r#"{"type": "process", "port": false, "logs": {"maxBytes": "64MiB"},
+            "command": ["python3", "-u", "writer.py"]}"#,
+    );
+    let folder = harness.home().join("src/services/writer");
+    fs::write(
+        folder.join("writer.py"),
+        "import sys, time\n\
+         for n in range(3000):\n\
+         \x20   print('line', n, 'x' * 100)\n\
+         \x20   if n % 7 == 0: print('note', n, file=sys.stderr)\n\
+         \x20   if n % 100 == 0: time.sleep(0.01)\n\
+         time.sleep(1000)\n",
+    )
+    .unwrap();
+    let running = harness.run("writer").await;
+    let id = running.workload_id;
+    let cuts = std::env::var("MILLRACE_SOAK_CUTS").map_or(100, |text| text.parse().unwrap());
+    let mut read: Vec<pb::LogEntry> = Vec::new();
+    let mut random: u64 = 42;
+    for cutting in 0..cuts {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let count = usize::try_from(random >> 33).unwrap() % 60 + 1;
+        let after = read.last().map_or(0, |entry| entry.seq);
+        read.extend(cut(&harness, &id, after, count).await);
+        if cutting == cuts / 2 {
+            harness.restart(&id, "").await;
+        }
+    }
+    let stored = harness.logs(&id).await;
+    assert!(stored.len() > read.len());
+    assert_eq!(read[..], stored[..read.len()]);
+    for (at, entry) in stored.iter().enumerate() {
+        assert_eq!(entry.seq, at as u64 + 1);
+    }
+    // An orchestrator that comes back goes on where the old one was.
+    let harness = harness.reborn().await;
+    let after = read.last().unwrap().seq;
+    let more = cut(&harness, &id, after, 50).await;
+    assert_eq!(more[..], stored[read.len()..read.len() + 50]);
+    let last = harness.logs(&id).await;
+    let request = pb::StreamLogsRequest {
+        workload_id: id.clone(),
+        after: 0,
+        stream: "stderr".into(),
+        tail: None,
+    };
+    let stream = harness.client.clone().stream_logs(request).await.unwrap();
+    let notes: Vec<_> = stream
+        .into_inner()
+        .take(20)
+        .collect::<Result<_, _>>()
+        .await
+        .unwrap();
+    let notes: Vec<_> = notes.into_iter().map(|note| note.entry.unwrap()).collect();
+    let wanted: Vec<_> = last
+        .into_iter()
+        .filter(|e| e.stream == "stderr")
+        .take(20)
+        .collect();
+    assert_eq!(notes, wanted);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_stalled_reader_delays_neither_the_service_nor_others() {
+    let harness = Harness::new().await;
+    harness.service(
+        "writer",
+        r#"{"type": "process", "port": false,
+            "command": "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; echo done; sleep 1000"}"#,
+    );
+    let id = harness.create("writer").await;
+    let request = pb::StreamLogsRequest {
+        workload_id: id.clone(),
+        after: 0,
+        stream: String::new(),
+        tail: None,
+    };
+    // It is held, and never read.
+    let stalled = harness
+        .client
+        .clone()
+        .stream_logs(request.clone())
+        .await
+        .unwrap();
+    let mut reading = harness
+        .client
+        .clone()
+        .stream_logs(request)
+        .await
+        .unwrap()
+        .into_inner();
+    harness.start(&id).await;
+    let all = async {
+        let mut expected = 1;
+        while let Some(line) = reading.next().await {
+            let entry = line.unwrap().entry.unwrap();
+            assert_eq!(entry.seq, expected);
+            expected += 1;
+            if entry.line == "done" {
+                break;
+            }
+        }
+        expected
+    };
+    let lines = tokio::time::timeout(PATIENCE, all).await.unwrap();
+    assert!(lines > 20_000, "{lines}");
+    drop(stalled);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_split_and_needs_little_memory() {
+    let harness = Harness::new().await;
+    let size = std::env::var("MILLRACE_SOAK_LINE").map_or(8 << 20, |text| text.parse().unwrap());
+    let command = format!("head -c {size} /dev/zero | tr '\\\\0' x; echo; echo end; sleep 1000");
+    let spec = format!(
+        r#"{{"type": "process", "port": false, "logs": {{"maxBytes": "1GiB"}}, "command": "{command}"}}"#
+    );
+    harness.service("long", &spec);
+    let running = harness.run("long").await;
+    let id = running.workload_id;
+    let entries = loop {
+        let entries = harness.logs(&id).await;
+        if entries.iter().any(|entry| entry.line == "end") {
+            break entries;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let lines: Vec<_> = entries.iter().filter(|e| e.stream == "stdout").collect();
+    let parts = &lines[..lines.len() - 1];
+    let total: usize = parts.iter().map(|entry| entry.line.len()).sum();
+    assert_eq!(total, size);
+    let (last, before) = parts.split_last().unwrap();
+    assert!(!last.partial && before.iter().all(|e| e.partial && e.line.len() == 65_536));
+    let status = fs::read_to_string(format!("/proc/{}/status", running.container_id)).unwrap();
+    let shim = status
+        .lines()
+        .find_map(|l| l.strip_prefix("PPid:"))
+        .unwrap()
+        .trim();
+    let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let private: u64 = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_Dirty:"))
+        .map(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
+        })
+        .sum();
+    println!("the shim has {private} KiB of private memory after a line of {size} bytes");
+    assert!(private < 4096, "{private} KiB");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn an_idle_shim_has_less_than_a_mebibyte_of_its_own() {
+    let harness = Harness::new().await;
+    harness.service(
+        "idle",
+        r#"{"type": "process", "port": false, "command": ["sleep", "1000"]}"#,
+    );
+    let running = harness.run("idle").await;
+    let status = fs::read_to_string(format!("/proc/{}/status", running.container_id)).unwrap();
+    let shim = status
+        .lines()
+        .find_map(|l| l.strip_prefix("PPid:"))
+        .unwrap()
+        .trim();
+    let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let private: u64 = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap();
+    println!("an idle shim has {private} KiB of private memory");
+    assert!(private < 1024, "{private} KiB");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn old_segments_go_and_the_sequence_goes_on() {
+    let harness = Harness::new().await;
+    harness.service(
+        "writer",
+        r#"{"type": "process", "port": false, "logs": {"maxBytes": "1MiB"},
+            "command": "head -c 4000000 /dev/zero | tr '\\0' x | fold -w 1000; echo; echo end; sleep 1000"}"#,
+    );
+    let running = harness.run("writer").await;
+    let id = running.workload_id;
+    let entries = loop {
+        let entries = harness.logs(&id).await;
+        if entries.last().is_some_and(|entry| entry.line == "end") {
+            break entries;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(!entries.is_empty());
+    // From its beginning as it is now.
+    let entries = harness.logs(&id).await;
+    assert!(entries[0].seq > 1, "nothing was let go");
+    for pair in entries.windows(2) {
+        assert_eq!(pair[1].seq, pair[0].seq + 1);
+    }
+    let log = harness
+        .folder
+        .path()
+        .join("data/workloads")
+        .join(&id)
+        .join("log");
+    let kept: u64 = fs::read_dir(log)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(kept <= 1 << 20, "{kept} bytes are kept");
+    let tail = pb::StreamLogsRequest {
+        workload_id: id,
+        after: 0,
+        stream: String::new(),
+        tail: Some(1),
+    };
+    let mut stream = harness
+        .client
+        .clone()
+        .stream_logs(tail)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        stream.next().await.unwrap().unwrap().entry.unwrap().line,
+        "end"
+    );
+    drop(stream);
+    harness.end().await;
+}

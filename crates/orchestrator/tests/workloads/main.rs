@@ -1,0 +1,9 @@
+//! Workloads as live processes, through the contract.
+
+mod harness;
+mod jobs;
+mod life;
+mod limits;
+mod logs;
+mod memory;
+mod storm;

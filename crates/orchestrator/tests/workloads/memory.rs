@@ -1,0 +1,200 @@
+//! A store in memory: the contract's own tests run over the real ones.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use millrace_store::{
+    CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord, Page,
+    PageRequest, ProjectRecord, Saved, StoreError, WorkloadFilter, WorkloadRecord, WorkloadSave,
+    WorkloadState, WorkloadStore,
+};
+use millrace_types::{InstanceId, ProjectId, Timestamp, WorkloadId};
+
+#[derive(Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    projects: BTreeMap<ProjectId, ProjectRecord>,
+    workloads: BTreeMap<WorkloadId, WorkloadRecord>,
+    instances: BTreeMap<InstanceId, InstanceRecord>,
+}
+
+impl MemoryStore {
+    /// How many instances live now, and the most that did of one workload.
+    pub fn living(&self) -> usize {
+        let state = self.state.lock().unwrap();
+        state
+            .instances
+            .values()
+            .filter(|i| i.ended_at.is_none())
+            .count()
+    }
+}
+
+#[async_trait]
+impl WorkloadStore for MemoryStore {
+    async fn create_project(&self, project: &ProjectRecord) -> Result<(), CreateProjectRefused> {
+        let mut state = self.state.lock().unwrap();
+        if state.projects.values().any(|p| p.key == project.key) {
+            return Err(CreateProjectRefused::KeyTaken(project.key.clone()));
+        }
+        state.projects.insert(project.id, project.clone());
+        Ok(())
+    }
+
+    async fn project(&self, id: ProjectId) -> Result<Option<ProjectRecord>, StoreError> {
+        Ok(self.state.lock().unwrap().projects.get(&id).cloned())
+    }
+
+    async fn project_by_key(&self, key: &str) -> Result<Option<ProjectRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        Ok(state.projects.values().find(|p| p.key == key).cloned())
+    }
+
+    async fn projects(&self, _: &PageRequest) -> Result<Page<ProjectRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        Ok(Page {
+            items: state.projects.values().rev().cloned().collect(),
+            next: None,
+        })
+    }
+
+    async fn update_project(
+        &self,
+        id: ProjectId,
+        name: &str,
+        local_path: &str,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        let Some(project) = state.projects.get_mut(&id) else {
+            return Ok(false);
+        };
+        project.name = name.into();
+        project.local_path = local_path.into();
+        Ok(true)
+    }
+
+    async fn delete_project(&self, id: ProjectId) -> Result<(), DeleteProjectRefused> {
+        let mut state = self.state.lock().unwrap();
+        if state.workloads.values().any(|w| w.project_id == id) {
+            return Err(DeleteProjectRefused::HasWorkloads(id));
+        }
+        let gone = state.projects.remove(&id);
+        gone.map(|_| ()).ok_or(DeleteProjectRefused::NotFound(id))
+    }
+
+    async fn create_workload(
+        &self,
+        id: WorkloadId,
+        project_id: ProjectId,
+        service: &str,
+        node_id: &str,
+    ) -> Result<WorkloadRecord, CreateWorkloadRefused> {
+        let mut state = self.state.lock().unwrap();
+        let same = |w: &&WorkloadRecord| w.project_id == project_id && w.service == service;
+        if let Some(there) = state.workloads.values().find(same) {
+            return Err(CreateWorkloadRefused::Exists(there.id));
+        }
+        let record = WorkloadRecord {
+            id,
+            project_id,
+            service: service.into(),
+            node_id: node_id.into(),
+            created_at: Timestamp::now(),
+            updated_at: Timestamp::now(),
+            revision: 1,
+            state: WorkloadState::new(),
+        };
+        state.workloads.insert(id, record.clone());
+        Ok(record)
+    }
+
+    async fn workload(&self, id: WorkloadId) -> Result<Option<WorkloadRecord>, StoreError> {
+        Ok(self.state.lock().unwrap().workloads.get(&id).cloned())
+    }
+
+    async fn workload_of(
+        &self,
+        project_id: ProjectId,
+        service: &str,
+    ) -> Result<Option<WorkloadRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let same = |w: &&WorkloadRecord| w.project_id == project_id && w.service == service;
+        Ok(state.workloads.values().find(same).cloned())
+    }
+
+    async fn workloads(
+        &self,
+        filter: &WorkloadFilter,
+        _: &PageRequest,
+    ) -> Result<Page<WorkloadRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let wanted = |w: &&WorkloadRecord| {
+            filter.project_id.is_none_or(|id| id == w.project_id)
+                && filter.node_id.as_ref().is_none_or(|id| *id == w.node_id)
+        };
+        Ok(Page {
+            items: state
+                .workloads
+                .values()
+                .rev()
+                .filter(wanted)
+                .cloned()
+                .collect(),
+            next: None,
+        })
+    }
+
+    async fn save_workloads(&self, saves: &[WorkloadSave]) -> Result<Vec<Saved>, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        let mut outcomes = Vec::new();
+        for save in saves {
+            let at = Timestamp::now();
+            let Some(workload) = state.workloads.get_mut(&save.id) else {
+                outcomes.push(Saved::Stale);
+                continue;
+            };
+            if workload.revision != save.revision {
+                outcomes.push(Saved::Stale);
+                continue;
+            }
+            workload.revision += 1;
+            workload.updated_at = at;
+            workload.state = save.state.clone();
+            let revision = workload.revision;
+            for instance in &save.instances {
+                state.instances.insert(instance.id, instance.clone());
+            }
+            outcomes.push(Saved::Done { revision, at });
+        }
+        Ok(outcomes)
+    }
+
+    async fn delete_workload(&self, id: WorkloadId) -> Result<bool, StoreError> {
+        let mut state = self.state.lock().unwrap();
+        state.instances.retain(|_, i| i.workload_id != id);
+        Ok(state.workloads.remove(&id).is_some())
+    }
+
+    async fn instances(&self, id: WorkloadId, _: u32) -> Result<Vec<InstanceRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let of = state.instances.values().filter(|i| i.workload_id == id);
+        Ok(of.cloned().collect())
+    }
+
+    async fn living_instances(
+        &self,
+        node_id: &str,
+        after: Option<InstanceId>,
+    ) -> Result<Vec<InstanceRecord>, StoreError> {
+        let state = self.state.lock().unwrap();
+        let wanted = |i: &&InstanceRecord| {
+            i.node_id == node_id && i.ended_at.is_none() && after.is_none_or(|id| i.id > id)
+        };
+        Ok(state.instances.values().filter(wanted).cloned().collect())
+    }
+}

@@ -1,0 +1,137 @@
+//! Many calls at once.
+
+use std::fs;
+use std::net::TcpListener;
+
+use futures::future::join_all;
+use millrace_proto::orchestrator::v1 as pb;
+
+use crate::harness::{Harness, WAIT, get};
+
+/// Fails loudly when it runs twice at once: the lock lasts as long as any
+/// process that has inherited it.
+const ALONE: &str = r#"{"type": "process", "port": false,
+    "command": "exec 9>../../../lock; flock -n 9 || touch ../../../double; exec sleep 1000"}"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_at_once_never_make_two_instances() {
+    let harness = Harness::new().await;
+    harness.service("one", ALONE);
+    let id = harness.create("one").await;
+    let calls = (0..1000_u32).map(|n| {
+        let mut client = harness.client.clone();
+        let workload_id = id.clone();
+        // Some wait for the end, most only for the word.
+        let wait_ms = if n % 10 == 0 { WAIT } else { 0 };
+        async move {
+            match n % 3 {
+                0 => {
+                    let request = pb::StartWorkloadRequest {
+                        workload_id,
+                        wait_ms,
+                    };
+                    client.start_workload(request).await.map(|_| ())
+                }
+                1 => {
+                    let request = pb::StopWorkloadRequest {
+                        workload_id,
+                        wait_ms,
+                    };
+                    client.stop_workload(request).await.map(|_| ())
+                }
+                _ => {
+                    let strategy = String::new();
+                    let request = pb::RestartWorkloadRequest {
+                        workload_id,
+                        strategy,
+                        wait_ms,
+                    };
+                    client.restart_workload(request).await.map(|_| ())
+                }
+            }
+        }
+    });
+    for done in join_all(calls).await {
+        done.unwrap();
+    }
+    let running = harness.start(&id).await;
+    assert_eq!(running.stage, "running", "{running:#?}");
+    assert_eq!(harness.store.living(), 1);
+    assert!(!harness.home().join("double").exists(), "two ran at once");
+    println!("{} instances for 1000 calls", running.instances.len());
+    harness.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_gives_out_what_it_has_and_says_when_it_is_empty() {
+    let harness = Harness::with_ports(10).await;
+    let ports = harness.ports();
+    // Foreign programs have some of them.
+    let foreign: Vec<TcpListener> = ports
+        .clone()
+        .take(4)
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .collect();
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        harness.http_service(&format!("web-{n}"), "");
+        ids.push(harness.create(&format!("web-{n}")).await);
+    }
+    let started = join_all(ids.iter().map(|id| harness.start(id))).await;
+    let (running, failed): (Vec<_>, Vec<_>) = started.iter().partition(|w| w.stage == "running");
+    for workload in &failed {
+        let error = workload.error.as_ref().unwrap();
+        assert_eq!(error.reason, "ports-exhausted", "{workload:#?}");
+        assert!(
+            error.message.contains("no port is free"),
+            "{}",
+            error.message
+        );
+    }
+    let mut taken: Vec<u32> = running.iter().map(|w| w.port).collect();
+    taken.sort_unstable();
+    taken.dedup();
+    assert_eq!(taken.len(), running.len(), "a port was given out twice");
+    assert_eq!(running.len(), 10 - foreign.len(), "{taken:?}");
+    for workload in &running {
+        assert_eq!(get(workload.port).await.unwrap(), "hello");
+    }
+    // What is given back can be had again.
+    harness.stop(&running[0].workload_id).await;
+    let next = harness.start(&failed[0].workload_id).await;
+    assert_eq!(
+        (next.stage.as_str(), next.port),
+        ("running", running[0].port)
+    );
+    drop(foreign);
+    harness.end().await;
+}
+
+/// Open descriptors of this process.
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[tokio::test]
+async fn cycles_leave_nothing_behind() {
+    let harness = Harness::new().await;
+    harness.service("one", ALONE);
+    let id = harness.create("one").await;
+    let cycles = std::env::var("MILLRACE_SOAK_CYCLES").map_or(25, |text| text.parse().unwrap());
+    for _ in 0..cycles {
+        assert_eq!(harness.start(&id).await.stage, "running");
+        assert_eq!(harness.stop(&id).await.stage, "stopped");
+    }
+    assert_eq!(harness.store.living(), 0);
+    let data = harness.folder.path().join("data");
+    assert_eq!(fs::read_dir(data.join("run")).unwrap().count(), 0);
+    let log = data.join("workloads").join(&id).join("log");
+    let segments = fs::read_dir(log).unwrap().count();
+    assert!(segments <= 20, "{segments} segments are kept");
+    // Other tests of this process open and close theirs meanwhile: only a
+    // leak in each cycle would show.
+    let open = descriptors();
+    assert!(open < 400 + cycles, "{open} descriptors are open");
+    assert!(!harness.home().join("double").exists());
+    harness.end().await;
+}

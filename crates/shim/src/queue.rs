@@ -1,0 +1,199 @@
+//! Records on their way to the disk: bounded, and counted when they do not
+//! get there.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::log::{self, Appender};
+use crate::record::{self, DROPPED, HEADER, Meta, Stream};
+
+/// Bytes that may wait. What has been read is always taken, so that it can be
+/// exceeded by the lines of one read.
+const CAPACITY: usize = 512 * 1024;
+/// How long the program is kept waiting by a disk that does not write.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts at a disk that fails.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long the end of the log may take once the program has ended.
+const LAST_ATTEMPT: Duration = Duration::from_secs(5);
+/// Memory that an idle queue keeps.
+const IDLE: usize = 16 * 1024;
+
+#[derive(Debug, Default)]
+struct State {
+    buffer: Vec<u8>,
+    closed: bool,
+    /// Bytes that the writer has taken and not written yet.
+    writing: usize,
+}
+
+/// Between the thread that reads pipes and the one that writes the log.
+#[derive(Debug, Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.buffer.len() + state.writing >= CAPACITY
+    }
+
+    fn push(&self, records: &[u8]) {
+        let mut state = self.lock();
+        state.buffer.extend_from_slice(records);
+        self.filled.notify_one();
+    }
+
+    /// Nothing more comes.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Writes what comes until the queue is closed and empty; answers how many
+    /// records could not be written at the end.
+    pub fn write_to(&self, appender: &mut Appender) -> u64 {
+        let mut taken = Vec::new();
+        loop {
+            let mut state = self.lock();
+            while state.buffer.is_empty() && !state.closed {
+                state = self
+                    .filled
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.buffer.is_empty() {
+                return 0;
+            }
+            std::mem::swap(&mut state.buffer, &mut taken);
+            state.writing = taken.len();
+            drop(state);
+            if !self.write(appender, &mut taken) {
+                return count(&taken) + count(&self.lock().buffer);
+            }
+            taken.clear();
+            taken.shrink_to(IDLE);
+            self.lock().writing = 0;
+        }
+    }
+
+    /// `false` when it had to be given up.
+    fn write(&self, appender: &mut Appender, records: &mut [u8]) -> bool {
+        let mut closed_since = None;
+        while appender.append(records).is_err() {
+            if self.lock().closed {
+                let since = *closed_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > LAST_ATTEMPT {
+                    return false;
+                }
+            }
+            std::thread::sleep(RETRY);
+        }
+        true
+    }
+}
+
+fn count(mut records: &[u8]) -> u64 {
+    let mut count = 0;
+    while let Some(length) = records.first_chunk::<4>() {
+        let size = HEADER + u32::from_le_bytes(*length) as usize;
+        count += 1;
+        records = records.get(size..).unwrap_or_default();
+    }
+    count
+}
+
+/// The end of the queue that lines go in; counts those that do not fit.
+#[derive(Debug)]
+pub struct Intake<'a> {
+    queue: &'a Queue,
+    scratch: Vec<u8>,
+    /// Since when the queue has been full.
+    full_since: Option<Instant>,
+    dropped: u64,
+    dropping_since: Option<Instant>,
+}
+
+impl<'a> Intake<'a> {
+    pub const fn new(queue: &'a Queue) -> Self {
+        Self {
+            queue,
+            scratch: Vec::new(),
+            full_since: None,
+            dropped: 0,
+            dropping_since: None,
+        }
+    }
+
+    /// Whether the pipes may be read now: there is room, or the program has
+    /// been kept waiting long enough and its lines are dropped.
+    pub fn may_read(&mut self) -> bool {
+        if !self.queue.is_full() {
+            self.full_since = None;
+            return true;
+        }
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < PATIENCE && self.dropping_since.is_none() {
+            return false;
+        }
+        self.dropping_since.get_or_insert_with(Instant::now);
+        true
+    }
+
+    /// Takes the line, or counts it.
+    pub fn line(&mut self, meta: &Meta, line: &[u8]) {
+        if self.dropping_since.is_some() {
+            // Of a long line only the end counts.
+            self.dropped += u64::from(meta.flags & record::PARTIAL == 0);
+        } else {
+            record::encode(&mut self.scratch, meta, line);
+        }
+    }
+
+    /// Hands over what was taken since the last time. Where there is room
+    /// again, it first says what was dropped.
+    pub fn flush(&mut self, meta: &Meta) {
+        if self.dropping_since.is_some() && !self.queue.is_full() {
+            self.report(meta);
+        }
+        if !self.scratch.is_empty() {
+            self.queue.push(&self.scratch);
+            self.scratch.clear();
+            self.scratch.shrink_to(IDLE);
+        }
+    }
+
+    /// At the end, there is nobody left to be kept waiting.
+    pub fn finish(&mut self, meta: &Meta) {
+        if self.dropping_since.is_some() {
+            self.report(meta);
+        }
+        self.flush(meta);
+    }
+
+    fn report(&mut self, meta: &Meta) {
+        let Some(since) = self.dropping_since.take() else {
+            return;
+        };
+        self.full_since = None;
+        let text = format!(
+            "{} lines were dropped: the log could not be written for {} s",
+            self.dropped,
+            since.elapsed().as_secs() + PATIENCE.as_secs()
+        );
+        self.dropped = 0;
+        let meta = Meta {
+            at: log::now(),
+            stream: Stream::System,
+            flags: DROPPED,
+            ..*meta
+        };
+        record::encode(&mut self.scratch, &meta, text.as_bytes());
+    }
+}

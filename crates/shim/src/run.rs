@@ -1,0 +1,468 @@
+//! The life of a shim.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::launch::Launch;
+use crate::lines::Lines;
+use crate::log::{self, Appender};
+use crate::queue::{Intake, Queue};
+use crate::record::{Meta, PARTIAL, Stage, Stream};
+use crate::sys::{self, ChildSetup, Ended, Poll, SIGKILL, SIGSTOP};
+use crate::wire::{Exit, Request, State, parse_request};
+use crate::{exit, tree};
+
+/// Read from a pipe at once: half of what it holds by default.
+const CHUNK: usize = 32 * 1024;
+/// Orchestrators that may be connected at once: an old one, a new one, and
+/// someone who looks.
+const MAX_CLIENTS: usize = 8;
+/// Between two looks while processes are being killed.
+const KILLING: i32 = 2;
+/// Between two looks at a queue that is full.
+const STALLED: i32 = 20;
+
+/// Runs what the launch file in `directory` says to its end. Standard input
+/// is the socket to answer on, listening already.
+pub fn run(directory: &Path) -> io::Result<()> {
+    let launch = Launch::read(directory)?;
+    sys::become_subreaper()?;
+    let signals = sys::take_signals()?;
+    let listener = listener()?;
+    let appender = Appender::open(&launch.log_dir, launch.keep, true)?;
+
+    let queue = Arc::new(Queue::default());
+    let writer = std::thread::Builder::new().stack_size(128 * 1024).spawn({
+        let queue = Arc::clone(&queue);
+        let mut appender = appender;
+        move || queue.write_to(&mut appender)
+    })?;
+    let mut shim = Shim::new(&launch, signals, listener, &queue);
+    let last = match start(&launch) {
+        Ok((pid, stdout, stderr)) => {
+            let began = tree::stat(pid).map_or(0, |stat| stat.began);
+            let shim_pid = std::process::id();
+            shim.program = Some(pid);
+            shim.pipes = vec![
+                Pipe::new(stdout.into(), Stream::Stdout),
+                Pipe::new(stderr.into(), Stream::Stderr),
+            ];
+            shim.tell(State::Running {
+                pid,
+                shim: shim_pid,
+                began,
+            });
+            State::Exited(shim.serve()?)
+        }
+        Err(error) => State::Failed {
+            errno: error.raw_os_error().unwrap_or(0),
+            message: error.to_string(),
+        },
+    };
+    shim.finish();
+    queue.close();
+    // A writer that panicked has lost what it had.
+    let lost = writer.join().unwrap_or(1);
+    let last = match last {
+        State::Exited(exit) => State::Exited(Exit { lost, ..exit }),
+        other => other,
+    };
+    let file = exit::write(directory, &last)?;
+    // Whoever is on the socket need not wait for the disk.
+    shim.accept();
+    shim.tell(last);
+    exit::sync(directory, &file)
+}
+
+fn listener() -> io::Result<UnixListener> {
+    let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // Fails when it is no socket.
+    listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
+    let mut cgroups = Vec::with_capacity(launch.cgroups.len());
+    for path in &launch.cgroups {
+        let file = OpenOptions::new().write(true).open(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
+        cgroups.push(OwnedFd::from(file));
+    }
+    let mut command = Command::new(&launch.command[0]);
+    command
+        .args(&launch.command[1..])
+        .current_dir(&launch.working_dir)
+        .env_clear()
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .stdin(match &launch.stdin {
+            Some(path) => Stdio::from(File::open(path)?),
+            None => Stdio::null(),
+        })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    sys::set_up(
+        &mut command,
+        ChildSetup {
+            cgroups,
+            limits: launch.limits.clone(),
+            user: launch.user,
+            no_new_privs: launch.no_new_privs,
+            parent: std::process::id(),
+        },
+    );
+    let mut child = command.spawn()?;
+    // It is reaped with all others, by number.
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => {
+            sys::set_nonblocking(stdout.as_fd())?;
+            sys::set_nonblocking(stderr.as_fd())?;
+            Ok((child.id(), stdout, stderr))
+        }
+        _ => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+struct Pipe {
+    fd: std::fs::File,
+    stream: Stream,
+    lines: Lines,
+    /// Whether the last read emptied it.
+    is_empty: bool,
+}
+
+impl Pipe {
+    fn new(fd: OwnedFd, stream: Stream) -> Self {
+        Self {
+            fd: fd.into(),
+            stream,
+            lines: Lines::default(),
+            is_empty: false,
+        }
+    }
+}
+
+struct Client {
+    stream: UnixStream,
+    /// What has come of a request that has not ended.
+    input: Vec<u8>,
+}
+
+/// How far the end has come.
+enum Ending {
+    No,
+    /// Asked to end; killed at that time.
+    Asked(Instant),
+    /// Killing whatever there is.
+    Killing,
+}
+
+struct Shim<'a> {
+    launch: &'a Launch,
+    signals: OwnedFd,
+    listener: UnixListener,
+    clients: Vec<Client>,
+    intake: Intake<'a>,
+    meta: Meta,
+    pipes: Vec<Pipe>,
+    state: State,
+    program: Option<u32>,
+    /// How the program ended, and when.
+    ended: Option<(Ended, i64)>,
+    ending: Ending,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Shim<'a> {
+    fn new(launch: &'a Launch, signals: OwnedFd, listener: UnixListener, queue: &'a Queue) -> Self {
+        Self {
+            launch,
+            signals,
+            listener,
+            clients: Vec::new(),
+            intake: Intake::new(queue),
+            meta: Meta {
+                at: 0,
+                instance: launch.instance,
+                stream: Stream::Stdout,
+                stage: Stage::Deploy,
+                flags: 0,
+            },
+            pipes: Vec::new(),
+            state: State::Starting,
+            program: None,
+            ended: None,
+            ending: Ending::No,
+            buffer: vec![0; CHUNK],
+        }
+    }
+
+    /// Until the program and all that came of it are gone, and what they
+    /// wrote has been read.
+    fn serve(&mut self) -> io::Result<Exit> {
+        loop {
+            let may_read = self.intake.may_read();
+            let mut polls = self.polls(may_read);
+            sys::wait(&mut polls, self.timeout(may_read))?;
+            let ready: Vec<bool> = polls.iter().map(Poll::is_ready).collect();
+            if ready[0] {
+                sys::drain(self.signals.as_fd());
+            }
+            if ready[1] {
+                self.accept();
+            }
+            if may_read {
+                self.read_pipes(&ready[2..4]);
+            }
+            self.hear(&ready[4..]);
+            while let Some((pid, ended)) = sys::reap() {
+                if Some(pid) == self.program {
+                    self.ended = Some((ended, log::now()));
+                }
+            }
+            if let Some(exit) = self.proceed() {
+                return Ok(exit);
+            }
+        }
+    }
+
+    /// Signals, listener, two pipes, clients: in this order.
+    fn polls(&self, may_read: bool) -> Vec<Poll> {
+        let mut polls = vec![
+            Poll::input(Some(self.signals.as_raw_fd())),
+            Poll::input(Some(self.listener.as_raw_fd())),
+        ];
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let pipe = self.pipes.iter().find(|pipe| pipe.stream == stream);
+            let fd = pipe.filter(|_| may_read).map(|pipe| pipe.fd.as_raw_fd());
+            polls.push(Poll::input(fd));
+        }
+        for client in &self.clients {
+            polls.push(Poll::input(Some(client.stream.as_raw_fd())));
+        }
+        polls
+    }
+
+    /// Milliseconds; for ever when nothing is under way.
+    fn timeout(&self, may_read: bool) -> i32 {
+        let due = match &self.ending {
+            Ending::No => -1,
+            Ending::Killing => KILLING,
+            Ending::Asked(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
+            }
+        };
+        match (may_read, due) {
+            (true, due) => due,
+            (false, -1) => STALLED,
+            (false, due) => due.min(STALLED),
+        }
+    }
+
+    /// What is due by now; the exit when all is over.
+    fn proceed(&mut self) -> Option<Exit> {
+        match self.ending {
+            Ending::No if self.ended.is_some() => self.ending = Ending::Killing,
+            Ending::Asked(deadline) if Instant::now() >= deadline => {
+                self.ending = Ending::Killing;
+            }
+            // Everyone has heeded it: no need to wait for the deadline.
+            Ending::Asked(_) if self.ended.is_some() => {
+                if tree::descendants(std::process::id()).is_empty() {
+                    self.ending = Ending::Killing;
+                }
+            }
+            _ => {}
+        }
+        if !matches!(self.ending, Ending::Killing) || self.kill() > 0 {
+            return None;
+        }
+        let (ended, at) = self.ended?;
+        // Nobody of the tree writes any more; who else holds an end of the
+        // pipes is not waited for.
+        if self.pipes.iter().any(|pipe| !pipe.is_empty) {
+            return None;
+        }
+        let (code, signal) = match ended {
+            Ended::Code(code) => (Some(code), None),
+            Ended::Signal(signal) => (None, Some(signal)),
+        };
+        Some(Exit {
+            code,
+            signal,
+            at,
+            lost: 0,
+        })
+    }
+
+    /// Kills what is left; answers how many that were.
+    fn kill(&mut self) -> usize {
+        if let Some(path) = &self.launch.cgroup_kill {
+            // Where it does not work, the rest of this does.
+            let _ = std::fs::write(path, "1");
+        }
+        let me = std::process::id();
+        let left = tree::descendants(me);
+        if left.is_empty() {
+            return 0;
+        }
+        // First nobody may fork any more, then all of them go.
+        for pid in &left {
+            tree::signal_descendant(me, *pid, SIGSTOP);
+        }
+        tree::signal_all(me, SIGKILL).max(left.len())
+    }
+
+    fn read_pipes(&mut self, ready: &[bool]) {
+        let mut pipes = std::mem::take(&mut self.pipes);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        pipes.retain_mut(|pipe| {
+            let index = usize::from(pipe.stream == Stream::Stderr);
+            if !ready[index] {
+                pipe.is_empty = true;
+                return true;
+            }
+            self.read_pipe(pipe, &mut buffer)
+        });
+        self.intake.flush(&self.meta);
+        self.pipes = pipes;
+        self.buffer = buffer;
+    }
+
+    /// `false` at its end.
+    fn read_pipe(&mut self, pipe: &mut Pipe, buffer: &mut [u8]) -> bool {
+        let meta = Meta {
+            at: log::now(),
+            stream: pipe.stream,
+            ..self.meta
+        };
+        let intake = &mut self.intake;
+        let mut each = |line: &[u8], partial| {
+            let flags = if partial { PARTIAL } else { 0 };
+            intake.line(&Meta { flags, ..meta }, line);
+        };
+        match pipe.fd.read(buffer) {
+            Ok(0) => {}
+            Ok(length) => {
+                pipe.is_empty = false;
+                pipe.lines.push(&buffer[..length], &mut each);
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                pipe.is_empty = true;
+                return true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
+            Err(_) => {}
+        }
+        pipe.lines.finish(&mut each);
+        false
+    }
+
+    /// What is left of lines without an end.
+    fn finish(&mut self) {
+        let meta = Meta {
+            at: log::now(),
+            ..self.meta
+        };
+        for mut pipe in std::mem::take(&mut self.pipes) {
+            let stream = pipe.stream;
+            let intake = &mut self.intake;
+            pipe.lines
+                .finish(|line, _| intake.line(&Meta { stream, ..meta }, line));
+        }
+        self.intake.finish(&meta);
+    }
+
+    fn accept(&mut self) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            // What is said fits into the socket's buffer; who reads nothing
+            // is not waited for.
+            let fine =
+                stream.set_nonblocking(true).is_ok() && writeln!(stream, "{}", self.state).is_ok();
+            if !fine {
+                continue;
+            }
+            if self.clients.len() >= MAX_CLIENTS {
+                self.clients.remove(0);
+            }
+            self.clients.push(Client {
+                stream,
+                input: Vec::new(),
+            });
+        }
+    }
+
+    fn tell(&mut self, state: State) {
+        self.clients
+            .retain_mut(|client| writeln!(client.stream, "{state}").is_ok());
+        self.state = state;
+    }
+
+    fn hear(&mut self, ready: &[bool]) {
+        let mut requests = Vec::new();
+        let mut index = 0;
+        self.clients.retain_mut(|client| {
+            let is_ready = ready.get(index).copied().unwrap_or(false);
+            index += 1;
+            !is_ready || client.read(&mut requests)
+        });
+        for request in requests {
+            self.follow(request);
+        }
+    }
+
+    fn follow(&mut self, request: Request) {
+        match request {
+            Request::Signal(signal) => {
+                tree::signal_all(std::process::id(), signal);
+            }
+            Request::Stop { signal, grace_ms } => {
+                let deadline = Instant::now() + Duration::from_millis(grace_ms.min(86_400_000));
+                match self.ending {
+                    Ending::No => {
+                        self.meta.stage = Stage::Stop;
+                        self.ending = Ending::Asked(deadline);
+                        tree::signal_all(std::process::id(), signal);
+                    }
+                    // A second one can only make it come sooner.
+                    Ending::Asked(before) => self.ending = Ending::Asked(before.min(deadline)),
+                    Ending::Killing => {}
+                }
+            }
+            Request::Stage(stage) => {
+                self.meta.stage = Stage::of(stage).unwrap_or(self.meta.stage);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// `false` when it has gone, or says what cannot be a request.
+    fn read(&mut self, requests: &mut Vec<Request>) -> bool {
+        let mut buffer = [0; 512];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(length) => self.input.extend_from_slice(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line[..end]);
+            requests.extend(parse_request(&line));
+        }
+        self.input.len() < 1024
+    }
+}
