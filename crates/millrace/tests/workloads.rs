@@ -104,6 +104,17 @@ async fn services_survive_a_killed_orchestrator_with_every_line_and_exit_code() 
     for workload in &before {
         assert_eq!(workload.stage, "running", "{workload:#?}");
     }
+    for workload in &before {
+        let id = workload.workload_id.clone();
+        eventually(PATIENCE, || {
+            let (mut client, id) = (rpc.clone(), id.clone());
+            async move {
+                let written = all_lines(&mut client, &id).await.len();
+                if written > 5 { Ok(()) } else { Err(written) }
+            }
+        })
+        .await;
+    }
     millrace.kill().await;
     for workload in &before {
         assert!(

@@ -62,10 +62,12 @@ impl LogReader {
             if !found.is_empty() {
                 return Ok(found);
             }
-            match later {
-                Some(_) => self.place = None,
-                None => return Ok(found),
-            }
+            let Some(later) = later else {
+                return Ok(found);
+            };
+            // What is missing before it was torn by a crash of the machine.
+            self.next = self.next.max(later);
+            self.place = None;
         }
     }
 

@@ -210,6 +210,6 @@ mod tests {
             // A changed length may ask for more than there is; both are none.
             assert!(decode(&torn).is_none(), "{at}");
         }
-        assert!(decode(&vec![0; 200]).is_none(), "zeros are no record");
+        assert!(decode(&[0; 200]).is_none(), "zeros are no record");
     }
 }

@@ -275,10 +275,10 @@ impl<'a> Shim<'a> {
                 self.ending = Ending::Killing;
             }
             // Everyone has heeded it: no need to wait for the deadline.
-            Ending::Asked(_) if self.ended.is_some() => {
-                if tree::descendants(std::process::id()).is_empty() {
-                    self.ending = Ending::Killing;
-                }
+            Ending::Asked(_)
+                if self.ended.is_some() && tree::descendants(std::process::id()).is_empty() =>
+            {
+                self.ending = Ending::Killing;
             }
             _ => {}
         }

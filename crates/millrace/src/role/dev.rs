@@ -29,6 +29,11 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = database(loaded, data_dir.path()).await?;
     let runtime = runtime::start(&config, &database, &process.workers).await?;
     runtime::serve(runtime_grpc, &runtime, &process.listeners);
+    // The folder is its own, whatever the host is called.
+    config
+        .orchestrator
+        .node_id
+        .get_or_insert_with(|| "dev".to_owned());
     if config.orchestrator.gateway_url.is_none() {
         config.orchestrator.gateway_url = Some(format!("http://{http_at}"));
     }

@@ -96,7 +96,11 @@ impl WorkloadOrchestrator {
     /// As it is stored.
     pub(crate) async fn workload(&self, id: WorkloadId) -> Result<View, WorkloadError> {
         if let Some(handle) = self.shared.handle(id) {
-            return Ok(handle.view.borrow().clone());
+            let view = handle.view.borrow().clone();
+            if view.deleted {
+                return Err(WorkloadError::NotFound(id));
+            }
+            return Ok(view);
         }
         let store = &self.shared.store;
         let record = store.workload(id).await?;
