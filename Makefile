@@ -10,7 +10,8 @@ WORKSPACE := --workspace --locked
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \ bench-execute bench-start bench-schedule soak-schedules soak-workloads
+.PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \
+	bench-execute bench-start bench-schedule soak-schedules soak-workloads
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +45,7 @@ soak-schedules: ## 100,000 fires over three runtimes with kills and skewed clock
 	$(CARGO) test $(WORKSPACE) --test soak_schedules --no-run
 	MILLRACE_SOAK_FIRES=$(or $(FIRES),100000) scripts/with-services --postgres-only \
 	  $(CARGO) test $(WORKSPACE) --test soak_schedules -- --nocapture
+
 soak-workloads: ## Services at full size: 100 under kill -9, 1,000 cycles and cuts, 500 starts on 100 ports
 	$(CARGO) test --locked -p millrace -p millrace-orchestrator --test workloads --no-run
 	MILLRACE_SOAK_WORKLOADS=100 MILLRACE_SOAK_CYCLES=1000 MILLRACE_SOAK_CUTS=1000 \
