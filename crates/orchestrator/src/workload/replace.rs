@@ -57,8 +57,10 @@ impl Actor {
             return;
         }
         let until = Instant::now() + old.spec.stop.grace.max(SWITCH);
+        // Whatever is wanted next: a gateway that has not learned of the new
+        // address yet would find connections closed under its requests.
+        tokio::time::sleep(SWITCH).await;
         let wait = async move {
-            tokio::time::sleep(SWITCH).await;
             while Instant::now() < until && crate::ports::connections(port) > 0 {
                 tokio::time::sleep(LOOK).await;
             }
