@@ -94,7 +94,11 @@ async fn a_pool_gives_out_what_it_has_and_says_when_it_is_empty() {
     taken.sort_unstable();
     taken.dedup();
     assert_eq!(taken.len(), running.len(), "a port was given out twice");
-    assert_eq!(running.len(), usize::from(pool) - foreign.len(), "{taken:?}");
+    assert_eq!(
+        running.len(),
+        usize::from(pool) - foreign.len(),
+        "{taken:?}"
+    );
     for workload in &running {
         assert_eq!(get(workload.port).await.unwrap(), "hello");
     }
