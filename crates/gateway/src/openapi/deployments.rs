@@ -24,8 +24,18 @@ const NEXT: &[&str] = &[
 ];
 
 pub fn describe(document: &mut Document) {
+    many(document);
+    one(document);
+    verbs(document);
+}
+
+fn op(id: &'static str, summary: &str) -> Operation {
+    Operation::new(id, TAG, summary)
+}
+
+/// Without an id.
+fn many(document: &mut Document) {
     let deployment = schema("Deployment");
-    let op = |id, summary: &str| Operation::new(id, TAG, summary);
     let mut add = |method: Method, path: &str, operation: Operation| {
         document.add(&method, path, operation);
     };
@@ -79,6 +89,14 @@ pub fn describe(document: &mut Document) {
             .answers(200, "A page.", &page_of(&deployment))
             .leads_to(200, "/items/0/id", NEXT),
     );
+}
+
+/// The deployment itself.
+fn one(document: &mut Document) {
+    let deployment = schema("Deployment");
+    let mut add = |method: Method, path: &str, operation: Operation| {
+        document.add(&method, path, operation);
+    };
     add(
         Method::GET,
         "/api/deployments/{id}",
@@ -117,6 +135,14 @@ pub fn describe(document: &mut Document) {
             .paged()
             .answers(200, "A page.", &page_of(&schema("Version"))),
     );
+}
+
+/// What can be done with it.
+fn verbs(document: &mut Document) {
+    let deployment = schema("Deployment");
+    let mut add = |method: Method, path: &str, operation: Operation| {
+        document.add(&method, path, operation);
+    };
     let version = json!({
         "type": "object",
         "required": ["version"],

@@ -113,23 +113,17 @@ impl Operation {
 
     #[must_use]
     pub fn query(mut self, name: &str, schema: Value, description: &str) -> Self {
-        self.parameters.push(json!({
-            "name": name,
-            "in": "query",
-            "description": description,
-            "schema": schema,
-        }));
+        let mut parameter = json!({"name": name, "in": "query", "description": description});
+        parameter["schema"] = schema;
+        self.parameters.push(parameter);
         self
     }
 
     #[must_use]
     pub fn header(mut self, name: &str, schema: Value, description: &str) -> Self {
-        self.parameters.push(json!({
-            "name": name,
-            "in": "header",
-            "description": description,
-            "schema": schema,
-        }));
+        let mut parameter = json!({"name": name, "in": "header", "description": description});
+        parameter["schema"] = schema;
+        self.parameters.push(parameter);
         self
     }
 
@@ -147,7 +141,9 @@ impl Operation {
     /// A body of any of these media types.
     #[must_use]
     pub fn body(mut self, required: bool, content: Value) -> Self {
-        self.body = Some(json!({"required": required, "content": content}));
+        let mut body = json!({"required": required});
+        body["content"] = content;
+        self.body = Some(body);
         self.problems(&OF_BODIES)
     }
 
