@@ -378,7 +378,7 @@ pub struct CancelArgs {
 pub struct RerunArgs {
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Where to begin
+    /// Where to begin: start, or failedTask
     #[arg(long, value_name = "PLACE", default_value = "start")]
     pub from: String,
     #[command(flatten)]

@@ -78,7 +78,7 @@ pub fn describe(document: &mut Document) {
     );
     let from = json!({
         "type": "object",
-        "properties": {"from": {"type": "string", "enum": ["start"]}},
+        "properties": {"from": {"type": "string", "enum": ["start", "failedTask"]}},
         "additionalProperties": false,
     });
     add(
