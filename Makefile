@@ -60,6 +60,10 @@ bench-execute: ## Executions per second, of one step and of three calls
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
 	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace execute
 
+bench-schedule: ## One instance with 1,000,000 schedules: memory, cost of a tick, start lag
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace schedule
+
 bench-start: ## Time from start to ready, and idle memory
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
 	$(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace start

@@ -6,6 +6,8 @@
 //!   pgbench, and how fast the accepted executions drain.
 //! - `execute`: executions per second from the request to the result, of one
 //!   step and of three calls, against the same.
+//! - `schedule`: one instance with a million schedules: memory, the cost of a
+//!   tick, and how late those start that fall due within one minute.
 //! - `start`: time from start to ready, and memory when idle.
 //!
 //! Run them through `make bench-accept`, `make bench-execute` and `make
@@ -17,6 +19,7 @@ mod http;
 mod load;
 mod noop;
 mod pgbench;
+mod schedule;
 mod server;
 mod start;
 
@@ -55,6 +58,14 @@ enum Bench {
         #[arg(long, default_value_t = 64)]
         clients: usize,
     },
+    /// One instance with many schedules; needs DATABASE_URL and psql.
+    Schedule {
+        #[arg(long, default_value_t = 1_000_000)]
+        schedules: u64,
+        /// How many of them fall due within one minute.
+        #[arg(long, default_value_t = 5_000)]
+        due: u64,
+    },
     /// Time to ready and idle memory of `millrace dev`.
     Start {
         #[arg(long, default_value_t = 10)]
@@ -81,6 +92,9 @@ fn main() -> ExitCode {
             }
             Bench::Execute { seconds, clients } => {
                 execute::run(&arguments.binary, Duration::from_secs(seconds), clients).await
+            }
+            Bench::Schedule { schedules, due } => {
+                schedule::run(&arguments.binary, schedules, due).await
             }
             Bench::Start { runs } => start::run(&arguments.binary, runs).await,
         }

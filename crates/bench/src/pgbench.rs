@@ -84,7 +84,8 @@ pub async fn drop_database(url: &str, name: &str) -> io::Result<()> {
         .map(drop)
 }
 
-async fn psql(url: &str, statements: &str) -> io::Result<String> {
+/// What statements answer, which must not have semicolons in texts.
+pub async fn psql(url: &str, statements: &str) -> io::Result<String> {
     let mut command = Command::new("psql");
     command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]);
     // One -c for each: DROP DATABASE refuses to share a transaction.

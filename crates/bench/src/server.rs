@@ -98,6 +98,27 @@ impl Server {
             .ok_or_else(|| io::Error::other("no VmRSS"))
     }
 
+    /// Processor time that it has used so far.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let pid = self
+            .child
+            .id()
+            .ok_or_else(|| io::Error::other("the server has ended"))?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Fields 14 and 15 of the whole, 12 and 13 after the name in brackets.
+        let ticks: u64 = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        // The kernel counts in hundredths of a second on every Linux.
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     /// Stops it in order and waits for its end.
     pub async fn stop(mut self) -> io::Result<()> {
         if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok())
