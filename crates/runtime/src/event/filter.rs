@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_engine::expression::{Expression, Variables, strict};
+use millrace_engine::expression::{Expression, Limits, Variables, strict};
 use millrace_engine::value::{Value, from_serde};
 use millrace_types::TriggerId;
 use serde_json::{Map, Value as Json};
@@ -16,6 +16,12 @@ const KEPT: usize = 4_096;
 
 /// Attributes in one filter at most.
 const MAX_ATTRIBUTES: usize = 32;
+
+/// What one filter may use: an event may meet a thousand of them.
+const LIMITS: Limits = Limits {
+    fuel: 500_000,
+    ..Limits::DEFAULT
+};
 
 /// Events whose attributes are all equal, and whose data the expression
 /// likes.
@@ -41,7 +47,7 @@ impl Filter {
                     Some(Ok(expression)) => filter.data = Some(expression),
                     Some(Err(why)) => faults.push((at, why)),
                     None => {
-                        faults.push((at, "must be an expression such as `.amount > 10`".into()))
+                        faults.push((at, "must be an expression such as `.amount > 10`".into()));
                     }
                 }
             } else if name.is_empty()
@@ -82,7 +88,7 @@ impl Filter {
             return equal;
         };
         let data = event.members.get("data").map_or(Value::Null, from_serde);
-        match expression.eval(&data, &Variables::default()) {
+        match expression.eval_within(&data, &Variables::default(), LIMITS) {
             Ok(value) => value.is_truthy(),
             Err(error) => {
                 tracing::debug!(
