@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \
-	bench-execute bench-start bench-schedule soak-schedules soak-workloads
+	bench-execute bench-history bench-start bench-schedule soak-schedules soak-workloads
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench-execute: ## Executions per second, of one step and of three calls
 bench-schedule: ## One instance with 1,000,000 schedules: memory, cost of a tick, start lag
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
 	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace schedule
+
+bench-history: ## Pages and scheduling over 5 million ended executions
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	scripts/with-services --postgres-only $(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace history
 
 bench-start: ## Time from start to ready, and idle memory
 	$(CARGO) build --release --locked -p millrace -p millrace-bench

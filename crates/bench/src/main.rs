@@ -8,13 +8,15 @@
 //!   step and of three calls, against the same.
 //! - `schedule`: one instance with a million schedules: memory, the cost of a
 //!   tick, and how late those start that fall due within one minute.
+//! - `history`: what millions of ended executions cost pages and the scheduler.
 //! - `start`: time from start to ready, and memory when idle.
 //!
-//! Run them through `make bench-accept`, `make bench-execute` and `make
-//! bench-start`, which build the release binary and bring a PostgreSQL along.
+//! Run them through `make bench-accept` and the like, which build
+//! the release binary and bring a PostgreSQL along.
 
 mod accept;
 mod execute;
+mod history;
 mod http;
 mod load;
 mod noop;
@@ -66,6 +68,12 @@ enum Bench {
         #[arg(long, default_value_t = 5_000)]
         due: u64,
     },
+    /// Pages of a long history; needs DATABASE_URL, psql and pgbench.
+    History {
+        /// Ended executions that are loaded.
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: u64,
+    },
     /// Time to ready and idle memory of `millrace dev`.
     Start {
         #[arg(long, default_value_t = 10)]
@@ -96,6 +104,7 @@ fn main() -> ExitCode {
             Bench::Schedule { schedules, due } => {
                 schedule::run(&arguments.binary, schedules, due).await
             }
+            Bench::History { rows } => history::run(&arguments.binary, rows).await,
             Bench::Start { runs } => start::run(&arguments.binary, runs).await,
         }
     });

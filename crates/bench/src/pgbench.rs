@@ -84,6 +84,70 @@ pub async fn drop_database(url: &str, name: &str) -> io::Result<()> {
         .map(drop)
 }
 
+/// Runs a script of psql's, with variables.
+pub async fn script(url: &str, script: &str, variables: &[(&str, String)]) -> io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("script.sql");
+    std::fs::write(&file, script)?;
+    let mut command = Command::new("psql");
+    command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1"]);
+    for (name, value) in variables {
+        command.arg("-v").arg(format!("{name}={value}"));
+    }
+    let output = command
+        .arg("-f")
+        .arg(&file)
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let error = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("psql: {error}")))
+    }
+}
+
+/// The yardstick for pages: 50 rows of a million by primary key, one client.
+pub async fn page_latency(url: &str) -> io::Result<Duration> {
+    const SETUP: &str = "
+        DROP TABLE IF EXISTS bench_page;
+        CREATE TABLE bench_page AS
+            SELECT g AS id, md5(g::text) AS deployment, now() AS created_at
+            FROM generate_series(1, 1000000) g;
+        ALTER TABLE bench_page ADD PRIMARY KEY (id);
+        ANALYZE bench_page;";
+    script(url, SETUP, &[]).await?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("page.sql");
+    std::fs::write(
+        &file,
+        "\\set below random(100, 1000000)\n\
+         SELECT id, deployment, created_at FROM bench_page WHERE id < :below \
+         ORDER BY id DESC LIMIT 50;\n",
+    )?;
+    let output = Command::new("pgbench")
+        .args(["-n", "-M", "prepared", "-c", "1", "-T", "5", "-f"])
+        .arg(&file)
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .map_err(|e| io::Error::other(format!("pgbench cannot be run: {e}")))?;
+    script(url, "DROP TABLE bench_page;", &[]).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| line.strip_prefix("latency average = "))
+        .and_then(|rest| rest.split(' ').next())
+        .and_then(|number| number.parse::<f64>().ok())
+        .map(|millis| Duration::from_secs_f64(millis / 1000.0))
+        .ok_or_else(|| {
+            let error = String::from_utf8_lossy(&output.stderr);
+            io::Error::other(format!("pgbench: {error}"))
+        })
+}
+
 /// What statements answer, which must not have semicolons in texts.
 pub async fn psql(url: &str, statements: &str) -> io::Result<String> {
     let mut command = Command::new("psql");

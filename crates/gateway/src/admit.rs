@@ -65,9 +65,22 @@ impl Admission<'_> {
     }
 }
 
+/// Marks the answer to a request that was known before.
+#[derive(Debug, Clone, Copy)]
+pub struct Duplicate;
+
 impl Admitted {
     /// 200 with the ended execution, what the webhook makes of it, or 202.
     pub fn into_response(self) -> Result<Response, Problem> {
+        let duplicate = self.0.duplicate;
+        let mut response = self.answer()?;
+        if duplicate {
+            response.extensions_mut().insert(Duplicate);
+        }
+        Ok(response)
+    }
+
+    fn answer(self) -> Result<Response, Problem> {
         if self.0.answer_failed {
             return Err(Problem::answer_failed(&self.0.execution_id));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use millrace_service::CancellationToken;
 use millrace_signature::SealingKeys;
 
 use crate::webhooks::SharedRates;
@@ -46,6 +47,9 @@ pub struct GatewayConfig {
     /// gives its own dependencies, so that a cache that hangs is reported as
     /// such and not as the lack of a runtime.
     pub health_timeout: Duration,
+    /// Cancelled when the process begins to stop: ends the streams of those
+    /// who look on.
+    pub stop: CancellationToken,
 }
 
 impl Default for GatewayConfig {
@@ -63,6 +67,7 @@ impl Default for GatewayConfig {
             shared_rates: None,
             respond_wait: Duration::from_secs(30),
             health_timeout: Duration::from_secs(3),
+            stop: CancellationToken::new(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod fields;
 mod gateway;
 mod json;
 mod media;
+mod metrics;
 mod openapi;
 mod orchestrator;
 mod problem;

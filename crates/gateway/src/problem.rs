@@ -88,6 +88,11 @@ impl Problem {
         Self::bare(status, kind.as_str(), title, detail.into())
     }
 
+    /// Last part of the type's URI: one of a few.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
     fn bare(status: StatusCode, name: &'static str, title: &'static str, detail: String) -> Self {
         Self(Box::new(Parts {
             status,

@@ -1,22 +1,24 @@
 //! The index of what the gateway answers.
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, Version, header};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{any, delete, get, post};
+use axum::{Router, middleware};
+use millrace_service::metrics;
 use millrace_service::trace_context::TraceLayer;
 
 use crate::Gateway;
 use crate::openapi::openapi;
 use crate::problem::Problem;
 use crate::routes::{
-    deployments, events, executions, health, projects, services, triggers, workloads,
+    deployments, events, executions, health, monitoring, projects, services, triggers, workloads,
 };
 use crate::webhooks;
 
 pub(crate) fn router(gateway: Gateway) -> Router {
+    crate::metrics::describe();
     Router::new()
         .route(
             "/api/deployments",
@@ -47,6 +49,13 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/api/executions/{id}/cancel", post(executions::cancel))
         .route("/api/executions/{id}/rerun", post(executions::rerun))
         .route("/api/triggers/{id}", delete(triggers::unregister))
+        .route("/api/executions/{id}/stream", get(executions::stream))
+        .route("/api/monitoring/deployments", get(monitoring::deployments))
+        .route("/api/monitoring/executions", get(monitoring::executions))
+        .route("/api/monitoring/scheduling", get(monitoring::scheduling))
+        .route("/api/monitoring/jitter", get(monitoring::jitter))
+        .route("/api/monitoring/load", get(monitoring::load))
+        .route("/api/monitoring/health", get(health::health))
         .route("/api/triggers/{id}/fires", get(triggers::fires))
         .route("/api/triggers/{id}/preview", get(triggers::preview))
         .route("/api/triggers/{id}/backfill", post(triggers::backfill))
@@ -80,10 +89,12 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/webhooks-test/{*path}", any(webhooks::try_out))
         .route("/api/openapi.json", get(openapi))
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::page))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(metrics::record_request))
         .layer(TraceLayer)
         .layer(middleware::from_fn_with_state(
             gateway.clone(),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_proto::Failure;
+use millrace_proto::runtime::v1::monitoring_service_client::MonitoringServiceClient;
 use millrace_proto::runtime::v1::workflow_runtime_service_client::WorkflowRuntimeServiceClient;
 use millrace_service::Transport;
 use millrace_types::ErrorKind;
@@ -18,6 +19,8 @@ use crate::problem::Problem;
 
 /// A client of one runtime.
 pub type Client = WorkflowRuntimeServiceClient<Transport>;
+/// The same for its monitoring.
+pub type MonitoringClient = MonitoringServiceClient<Transport>;
 
 /// Largest answer that is read: an execution's input and output together may
 /// well exceed tonic's 4 MiB.
@@ -101,11 +104,35 @@ impl Runtimes {
             .await
     }
 
+    /// The same for the contract of monitoring.
+    pub async fn call_monitoring<T, F, Fut>(&self, call: F) -> Result<T, CallError>
+    where
+        F: Fn(MonitoringClient) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.attempt(Duration::ZERO, |transport, _| {
+            call(MonitoringClient::new(transport).max_decoding_message_size(MAX_ANSWER))
+        })
+        .await
+    }
+
     /// The same for a call that the runtime answers only after up to `wait`;
     /// `call` is told how much of that is left.
     pub async fn call_waiting<T, F, Fut>(&self, wait: Duration, call: F) -> Result<T, CallError>
     where
         F: Fn(Client, Duration) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.attempt(wait, |transport, left| {
+            let client = Client::new(transport).max_decoding_message_size(MAX_ANSWER);
+            call(client, left)
+        })
+        .await
+    }
+
+    async fn attempt<T, F, Fut>(&self, wait: Duration, call: F) -> Result<T, CallError>
+    where
+        F: Fn(Transport, Duration) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let begun = Instant::now();
@@ -129,9 +156,7 @@ impl Runtimes {
             };
             let left = wait.saturating_sub(spent);
             let patience = (left + self.config.call_timeout).min(rest);
-            let client =
-                Client::new(member.transport.clone()).max_decoding_message_size(MAX_ANSWER);
-            match timeout(patience, call(client, left)).await {
+            match timeout(patience, call(member.transport.clone(), left)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) if !may_pass(&status) => {
                     return Err(CallError::Refused(status.into()));

@@ -42,6 +42,20 @@ pub enum RoleCommand {
     Migrate(MigrateArgs),
 }
 
+impl RoleCommand {
+    /// As it is called on the command line.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Dev(_) => "dev",
+            Self::Gateway(_) => "gateway",
+            Self::Runtime(_) => "runtime",
+            Self::Orchestrator(_) => "orchestrator",
+            Self::Engine(_) => "engine",
+            Self::Migrate(_) => "migrate",
+        }
+    }
+}
+
 /// What every role takes.
 #[derive(Debug, Args)]
 pub struct Common {
@@ -359,6 +373,9 @@ pub struct PageArgs {
 pub struct ExecutionArgs {
     #[arg(value_name = "ID")]
     pub id: String,
+    /// Print what happens as it happens, until the end; fail unless it succeeded
+    #[arg(long)]
+    pub watch: bool,
     #[command(flatten)]
     pub server: ServerArgs,
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use millrace_service::config::Loaded;
-use millrace_service::telemetry;
+use millrace_service::{metrics, telemetry};
 
 use cli::{Cli, Command};
 
@@ -47,6 +47,7 @@ fn role_main(command: cli::RoleCommand) -> ExitCode {
     if let Err(error) = telemetry::init(&loaded.config.log) {
         return usage(&error);
     }
+    metrics::install(command.name(), env!("CARGO_PKG_VERSION"));
     match run(command, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -268,6 +268,24 @@ async fn what_is_deployed_on_dev_runs_and_is_shown() {
     assert_eq!(ended["output"], serde_json::json!({"text": "hello you"}));
     let shown = run(&["execution", ended["id"].as_str().unwrap()]).await;
     assert!(shown.contains("/do/0/greet"), "{shown}");
+    let metrics = get(ready["http"].as_str().unwrap(), "/metrics").await;
+    for line in [
+        "millrace_build_info{version=",
+        "millrace_http_requests_total{route=\"/api/deployments/{id}/trigger\",method=\"POST\",status=\"2xx\"} 1",
+        "millrace_executions_admitted_total{trigger=\"manual\",fresh=\"true\"} 1",
+        "millrace_executions_ended_total{status=\"SUCCEEDED\"} 1",
+        "millrace_commit_duration_seconds_bucket{le=",
+        "millrace_schedule_last_tick_timestamp_seconds ",
+        "millrace_database_connections{state=\"idle\"}",
+        "process_cpu_seconds_total ",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    // Neither ids nor paths with ids in them.
+    assert!(
+        !metrics.contains("exe_") && !metrics.contains("dep_"),
+        "{metrics}"
+    );
     terminate(&dev);
     assert_eq!(
         timeout(SOON, dev.wait()).await.unwrap().unwrap().code(),

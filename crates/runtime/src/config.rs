@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millrace_signature::SealingKeys;
+use tokio_util::sync::CancellationToken;
 
 /// Settings of one runtime process.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub struct RuntimeConfig {
     /// Days that ended executions are kept unless their deployment says
     /// otherwise.
     pub retention_days: u16,
+    /// Cancelled when the process begins to stop: ends the streams of those
+    /// who look on, so that nobody is waited for who would watch for ever.
+    pub stop: CancellationToken,
 }
 
 impl Default for RuntimeConfig {
@@ -42,6 +46,7 @@ impl Default for RuntimeConfig {
             dedupe_keep: Duration::from_hours(24),
             sealing_keys: None,
             retention_days: 30,
+            stop: CancellationToken::new(),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::execution::ExecutionCoordinator;
+use crate::metrics;
 
 /// Executions taken over in one transaction.
 const TAKEOVER_BATCH: u32 = 500;
@@ -22,6 +23,11 @@ const MAINTENANCE: Duration = Duration::from_mins(10);
 /// How often free slots are looked for that nobody has handed on: an end does
 /// so by itself, unless its process dies at that moment; a new limit does not.
 const SLOTS: Duration = Duration::from_secs(2);
+
+/// How often schedules that stray are looked for.
+const DRIFT: Duration = Duration::from_secs(30);
+/// How many of them are.
+const DRIFTING: u32 = 1000;
 
 /// Bounded steps of one maintenance run; what is left waits for the next.
 const MAINTENANCE_STEPS: usize = 100;
@@ -68,6 +74,17 @@ pub(crate) async fn run(
             })
         })?)
         .await?;
+    let at_drift = Arc::downgrade(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(DRIFT, move |_, _| {
+            let coordinator = at_drift.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    drift(&coordinator).await;
+                }
+            })
+        })?)
+        .await?;
     let at_reconcile = Arc::downgrade(&coordinator);
     let suspects = Arc::new(tokio::sync::Mutex::new(HashSet::new()));
     scheduler
@@ -94,6 +111,7 @@ async fn take_over(coordinator: &ExecutionCoordinator) {
         match coordinator.store.take_over_expired(TAKEOVER_BATCH).await {
             Ok(0) => return,
             Ok(count) => {
+                metrics::taken_over(count);
                 info!(
                     executions = count,
                     "took {count} executions over from dead processes"
@@ -136,6 +154,16 @@ async fn reconcile(coordinator: &ExecutionCoordinator, suspects: &mut HashSet<(E
     match coordinator.reconcile(suspects).await {
         Ok(now) => *suspects = now,
         Err(error) => warn!(%error, "owned executions could not be looked for"),
+    }
+}
+
+async fn drift(coordinator: &ExecutionCoordinator) {
+    match coordinator.store.drifting(DRIFTING).await {
+        Ok(straying) => {
+            let worst = straying.iter().map(|s| s.drift).max_by_key(|d| d.abs());
+            metrics::drifting(straying.len(), worst.unwrap_or(0));
+        }
+        Err(error) => warn!(%error, "schedules that stray could not be looked for"),
     }
 }
 

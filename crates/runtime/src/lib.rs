@@ -26,6 +26,7 @@ mod event;
 mod execution;
 mod grpc;
 mod jobs;
+mod metrics;
 mod monitoring;
 mod runtime;
 mod schedule;

@@ -16,7 +16,7 @@ use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, SchedulerControl, schedule_loop};
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::webhook::rules::RulesCache;
-use crate::{AdminRpc, MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs};
+use crate::{AdminRpc, MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs, metrics};
 
 /// Inputs up to the gateway's largest body, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -48,6 +48,7 @@ impl Runtime {
         redis: Option<Arc<dyn CacheProbe>>,
         tasks: &TaskGroup,
     ) -> Result<Self, StartError> {
+        metrics::describe();
         let engine = Arc::new(engine);
         let following = Arc::clone(&engine);
         tasks.spawn("engines", OnFailure::StopService, |stop| async move {

@@ -15,6 +15,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use crate::metrics::{CallsLayer, Side};
 use crate::trace_context::TraceLayer;
 
 pub use tonic_health::ServingStatus;
@@ -114,6 +115,7 @@ impl GrpcServer {
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .layer(TraceLayer)
+            .layer(CallsLayer(Side::Server))
             .add_routes(self.routes.routes())
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),

@@ -19,6 +19,7 @@
 //! - [`peer`]: servers behind one name, where instances come and go.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
 //! - [`http`]: serves plain HTTP.
+//! - [`metrics`]: what the process counts of itself, as Prometheus reads it.
 //! - [`admin`]: `/livez`, `/readyz` and `/metrics` in plain HTTP.
 //! - [`trace_context`]: the `trace_id` that a request keeps from HTTP through
 //!   gRPC into every log line.
@@ -28,6 +29,7 @@ pub mod admin;
 pub mod config;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod peer;
 pub mod secret;
 pub mod signal;

@@ -12,8 +12,9 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt as _};
+use tower::{BoxError, Layer as _, Service, ServiceExt as _};
 
+use crate::metrics::{CallsLayer, Side};
 use crate::trace_context;
 
 /// A connection that generated clients take: `XServiceClient::new(transport)`.
@@ -41,7 +42,8 @@ where
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    BoxCloneSyncService::new(server.map_err(|never: Infallible| match never {}))
+    let server = server.map_err(|never: Infallible| match never {});
+    BoxCloneSyncService::new(CallsLayer(Side::Client).layer(server))
 }
 
 /// Several generated servers behind one [`Transport`]: each call goes to the
@@ -138,5 +140,5 @@ pub(crate) fn traced(channel: Channel) -> Transport {
             request
         })
         .map_err(|error| TransportError(error.into()));
-    BoxCloneSyncService::new(traced)
+    BoxCloneSyncService::new(CallsLayer(Side::Client).layer(traced))
 }

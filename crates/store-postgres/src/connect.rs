@@ -83,6 +83,14 @@ impl PostgresStore {
         self
     }
 
+    /// How many connections are open, how many of them idle, and how many may
+    /// be open at once.
+    pub fn connections(&self) -> (u32, u32, u32) {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let max = self.pool.options().get_max_connections();
+        (self.pool.size(), idle, max)
+    }
+
     /// Closes the connections once they are idle.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -33,6 +33,7 @@ mod event;
 mod execution;
 mod incarnation;
 mod migrate;
+mod monitoring;
 mod partition;
 mod schedule;
 mod time;

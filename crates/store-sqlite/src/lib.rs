@@ -35,6 +35,7 @@ mod incarnation;
 mod kept;
 mod maintain;
 mod migrate;
+mod monitoring;
 mod open;
 #[cfg(test)]
 mod plan;

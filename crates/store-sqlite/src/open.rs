@@ -124,6 +124,18 @@ impl SqliteStore {
         self
     }
 
+    /// How many connections are open, how many of them idle, and how many may
+    /// be open at once.
+    pub fn connections(&self) -> (u32, u32, u32) {
+        let (mut open, mut idle, mut max) = (0, 0, 0);
+        for pool in [&self.writer, &self.readers] {
+            open += pool.size();
+            idle += u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            max += pool.options().get_max_connections();
+        }
+        (open, idle, max)
+    }
+
     /// Closes every connection; what is under way is finished first. The WAL
     /// is folded into the file, which is then all there is.
     pub async fn close(&self) {

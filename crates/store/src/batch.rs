@@ -13,12 +13,12 @@
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::{info, warn};
 
-use crate::{ExecutionStore, StoreError, Write, WriteDone, WriteRefused};
+use crate::{ExecutionStore, StoreError, Write, WriteDone, WriteRefused, metrics};
 
 type Outcome = Result<WriteDone, WriteRefused>;
 
@@ -75,6 +75,7 @@ impl GroupCommit {
         store: Arc<dyn ExecutionStore>,
         config: GroupCommitConfig,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        metrics::describe();
         let (queue, receiver) = mpsc::channel(config.queue.max(1));
         (Self { queue }, commit_loop(store, config, receiver))
     }
@@ -206,7 +207,13 @@ async fn commit_with_retries(
     let mut pause = Duration::from_millis(5);
     let mut left = retries;
     loop {
-        match store.commit(writes).await {
+        let began = Instant::now();
+        let done = store.commit(writes).await;
+        match &done {
+            Ok(_) => metrics::committed(writes, began.elapsed()),
+            Err(error) => metrics::failed(error),
+        }
+        match done {
             Err(error) if error.is_transient() && left > 0 => {
                 left -= 1;
                 tokio::time::sleep(pause).await;

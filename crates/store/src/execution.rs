@@ -347,6 +347,9 @@ pub struct ExecutionFilter {
     pub deployment_id: Option<DeploymentId>,
     pub status: Option<ExecutionStatus>,
     pub trigger: Option<TriggerKind>,
+    pub trigger_id: Option<TriggerId>,
+    /// Only those that ended, and not well: each of them has an error.
+    pub unsuccessful: bool,
     /// Inclusive, by creation.
     pub from: Option<Timestamp>,
     /// Exclusive.
@@ -355,6 +358,29 @@ pub struct ExecutionFilter {
 
 /// A place among those that queue for slots: (deployment, key).
 pub type QueuePlace = (DeploymentId, String);
+
+impl ExecutionFilter {
+    /// How much earlier than its creation an execution's id may have been
+    /// minted: by another clock, and before the attempts to admit it.
+    pub const MINTED_BEFORE: Duration = Duration::from_mins(10);
+    /// How far a clock that mints ids may be ahead of the database's. What it
+    /// is ahead by more than that may hide executions from filters by time.
+    pub const MINTED_AFTER: Duration = Duration::from_mins(2);
+
+    /// Bounds of the ids that were created within the filter's times: the
+    /// first, and the first that is not one of them.
+    pub fn ids(&self) -> (Option<ExecutionId>, Option<ExecutionId>) {
+        let micros = |by: Duration| i64::try_from(by.as_micros()).unwrap_or(0);
+        let first = self.from.map(|from| {
+            let earlier = from.as_micros().saturating_sub(micros(Self::MINTED_BEFORE));
+            ExecutionId::lower_bound(Timestamp::from_micros(earlier))
+        });
+        let end = self
+            .to
+            .map(|to| ExecutionId::lower_bound(to.saturating_add(Self::MINTED_AFTER)));
+        (first, end)
+    }
+}
 
 #[async_trait]
 pub trait ExecutionStore: Send + Sync + 'static {
@@ -449,7 +475,9 @@ pub trait ExecutionStore: Send + Sync + 'static {
 
     async fn execution(&self, id: ExecutionId) -> Result<Option<ExecutionRecord>, StoreError>;
 
-    /// Newest first (by id, descending), live and ended in one snapshot.
+    /// Newest first (by id, descending), live and ended in one snapshot. A
+    /// page that had to check many rows may hold fewer than its limit, or
+    /// none, and yet be followed by another: see [`walk`](crate::walk).
     async fn list_executions(
         &self,
         filter: &ExecutionFilter,

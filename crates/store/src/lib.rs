@@ -32,10 +32,13 @@ pub mod event;
 pub mod execution;
 pub mod fair;
 pub mod incarnation;
+mod metrics;
+pub mod monitoring;
 pub mod page;
 pub mod schedule;
 pub mod settings;
 pub mod trigger_slots;
+pub mod walk;
 pub mod workload;
 
 pub use batch::{GroupCommit, GroupCommitConfig};
@@ -52,6 +55,10 @@ pub use execution::{
     Outcome, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write, WriteDone, WriteRefused,
 };
 pub use incarnation::IncarnationStore;
+pub use monitoring::{
+    Count, DeploymentFigures, EndedFigures, FireFigures, InstanceFigures, LoadFigures,
+    MonitoringStore, NextFire, Sample, ScheduleFigures,
+};
 pub use page::{Page, PageRequest};
 pub use schedule::backfill::{
     BackfillAsked, BackfillPart, BackfillRecord, BackfillStart, BackfillStore, DueBackfills,
@@ -67,6 +74,7 @@ pub use settings::{
     SlotKeys, SlotRules,
 };
 pub use trigger_slots::{StoredSlot, trigger_slots};
+pub use walk::{SCAN_BUDGET, Walk, Wanted};
 pub use workload::{
     CreateProjectRefused, CreateWorkloadRefused, DeleteProjectRefused, InstanceRecord,
     ProjectRecord, Saved, WorkloadFilter, WorkloadRecord, WorkloadSave, WorkloadState,
@@ -75,7 +83,13 @@ pub use workload::{
 
 /// Everything that runtime and orchestrator ask of their database.
 pub trait Store:
-    DeploymentStore + EventStore + ExecutionStore + IncarnationStore + ScheduleStore + WorkloadStore
+    DeploymentStore
+    + EventStore
+    + ExecutionStore
+    + IncarnationStore
+    + ScheduleStore
+    + MonitoringStore
+    + WorkloadStore
 {
 }
 
@@ -85,6 +99,7 @@ impl<T> Store for T where
         + ExecutionStore
         + IncarnationStore
         + ScheduleStore
+        + MonitoringStore
         + WorkloadStore
 {
 }

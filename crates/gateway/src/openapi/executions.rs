@@ -1,7 +1,7 @@
 //! `/api/executions…`
 
 use http::Method;
-use millrace_types::{DeploymentId, ExecutionId, ExecutionStatus, TriggerKind};
+use millrace_types::{DeploymentId, ExecutionId, ExecutionStatus, TriggerId, TriggerKind};
 use serde_json::json;
 
 use super::document::{Document, Operation, page_of, schema};
@@ -35,6 +35,7 @@ pub fn describe(document: &mut Document) {
                 one_of(TriggerKind::ALL),
                 "Only those started so.",
             )
+            .query("triggerId", id(TriggerId::PREFIX), "Only those it started.")
             .query("from", time(), "Only those made then or later.")
             .query("to", time(), "Only those made before.")
             .paged()

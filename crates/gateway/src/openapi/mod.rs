@@ -9,6 +9,7 @@ mod deployments;
 mod document;
 mod events;
 mod executions;
+mod monitoring;
 mod projects;
 mod schemas;
 mod service;
@@ -36,6 +37,7 @@ fn document() -> Value {
     events::describe(&mut document);
     projects::describe(&mut document);
     workloads::describe(&mut document);
+    monitoring::describe(&mut document);
     service::describe(&mut document);
     document.finish()
 }

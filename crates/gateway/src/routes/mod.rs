@@ -4,6 +4,7 @@ pub mod deployments;
 pub mod events;
 pub mod executions;
 pub mod health;
+pub mod monitoring;
 pub mod projects;
 pub mod services;
 pub mod triggers;

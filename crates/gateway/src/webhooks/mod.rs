@@ -21,11 +21,12 @@ mod path;
 pub mod payload;
 mod rate;
 mod receive;
+mod recorded;
 mod resolve;
 mod route;
 mod try_out;
 
 pub use cache::RouteCache;
 pub use rate::{Rate, Rates, SharedRates};
-pub use receive::receive;
+pub use recorded::receive;
 pub use try_out::try_out;

@@ -73,6 +73,7 @@ async fn executions_are_listed_without_payloads() {
         Ok(pb::GetExecutionHistoryResponse {
             executions: vec![listed],
             next_cursor: String::new(),
+            ..pb::GetExecutionHistoryResponse::default()
         })
     });
     let app = App::new(&runtime);
@@ -94,6 +95,7 @@ async fn executions_are_listed_without_payloads() {
             to: "2026-12-01T00:00:00Z".into(),
             cursor: "c".into(),
             limit: 1000,
+            ..pb::GetExecutionHistoryRequest::default()
         }]
     );
 }

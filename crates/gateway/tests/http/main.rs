@@ -16,6 +16,7 @@ mod register;
 mod retries;
 mod senders;
 mod services;
+mod stream;
 mod trigger;
 mod try_out;
 mod webhooks;

@@ -4,10 +4,10 @@ use std::io::{self, Write, stdout};
 
 use serde_json::Value;
 
-use super::ClientError;
 use super::executions::trigger;
 use super::server::Server;
 use super::table::{Table, cell, time, took};
+use super::{ClientError, watch};
 use crate::cli::ExecutionArgs;
 
 /// As much history as one screen of scrolling.
@@ -15,6 +15,9 @@ const HISTORY: &str = "1000";
 
 pub async fn run(args: ExecutionArgs) -> Result<(), ClientError> {
     let server = Server::new(&args.server.server)?;
+    if args.watch {
+        return watch::run(&server, &args.id, args.server.json).await;
+    }
     let path = ["api", "executions", args.id.as_str()];
     let answer = server.get(&path, &[]).await?;
     if args.server.json {

@@ -20,6 +20,7 @@ mod server;
 mod table;
 mod trigger;
 mod versions;
+mod watch;
 mod workload;
 mod workloads;
 
@@ -59,6 +60,8 @@ pub enum ClientError {
     /// It was waited for, and it did not end well. All is said already.
     #[error("")]
     NotSucceeded,
+    #[error("the stream of execution {0} broke off again and again")]
+    BrokenOff(String),
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }

@@ -88,6 +88,37 @@ impl Server {
             .await
     }
 
+    /// Begins to read server-sent events, without a limit of time.
+    pub async fn stream(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<Stream, ClientError> {
+        let unreachable = |error: reqwest::Error| ClientError::Unreachable {
+            server: self.base.to_string(),
+            reason: innermost(&error),
+        };
+        let response = self
+            .http
+            .get(self.with_query(path, query))
+            .header(
+                header::ACCEPT,
+                "text/event-stream, application/problem+json",
+            )
+            .send()
+            .await
+            .map_err(unreachable)?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes = response.bytes().await.map_err(unreachable)?;
+            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+        }
+        Ok(Stream {
+            response,
+            read: Vec::new(),
+        })
+    }
+
     /// A page of the list at `path`.
     pub async fn list(
         &self,
@@ -276,6 +307,29 @@ impl Server {
         ClientError::Unreachable {
             server: self.base.to_string(),
             reason: innermost(error),
+        }
+    }
+}
+
+/// Lines as they arrive.
+pub struct Stream {
+    response: reqwest::Response,
+    read: Vec<u8>,
+}
+
+impl Stream {
+    /// The next line without its end; `None` when there is none any more.
+    pub async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=at).collect();
+                let line = String::from_utf8_lossy(&line);
+                return Some(line.trim_end_matches(['\r', '\n']).to_owned());
+            }
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => self.read.extend_from_slice(&bytes),
+                Ok(None) | Err(_) => return None,
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use metrics::{describe_gauge, gauge};
 use millrace_service::config::{Loaded, Origin};
 use millrace_service::secret::SecretUrl;
 use millrace_store::{GroupCommitConfig, SlotRules, Store, StoreError};
@@ -152,6 +153,30 @@ impl OpenDatabase {
         match self {
             Self::Sqlite(store) => Arc::new(store.clone().with_slot_rules(rules)),
             Self::Postgres(store) => Arc::new((**store).clone().with_slot_rules(rules)),
+        }
+    }
+
+    /// Enters how the connections stand, each time it is called.
+    pub fn sampler(&self) -> impl Fn() + Send + 'static {
+        let database = self.clone();
+        describe_gauge!(
+            "millrace_database_connections",
+            "Connections to the database, by state."
+        );
+        describe_gauge!(
+            "millrace_database_connections_max",
+            "Connections to the database that may be open at once."
+        );
+        move || {
+            let (open, idle, max) = match &database {
+                Self::Sqlite(store) => store.connections(),
+                Self::Postgres(store) => store.connections(),
+            };
+            let idle = idle.min(open);
+            for (state, count) in [("idle", idle), ("used", open - idle)] {
+                gauge!("millrace_database_connections", "state" => state).set(f64::from(count));
+            }
+            gauge!("millrace_database_connections_max").set(f64::from(max));
         }
     }
 

@@ -27,7 +27,8 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         bind("orchestrator.listen", config.orchestrator.listen).await?;
 
     let database = database(loaded, data_dir.path()).await?;
-    let runtime = runtime::start(&config, &database, &process.workers).await?;
+    process.keep_metrics(database.sampler());
+    let runtime = runtime::start(&config, &database, &process).await?;
     runtime::serve(runtime_grpc, &runtime, &process.listeners);
     // The folder is its own, whatever the host is called.
     config
@@ -42,7 +43,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let workloads = orchestrator::start(workloads, &database, &process).await?;
     orchestrator::serve(orchestrator_grpc, &workloads, &process.listeners);
     let gateway = Gateway::new(
-        gateway::settings(&config)?,
+        gateway::settings(&config, &process.listeners)?,
         vec![runtime::transport(&runtime)],
         Some(in_process(workloads.service())),
     );

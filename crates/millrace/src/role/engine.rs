@@ -16,6 +16,7 @@ use super::ready::announce_one;
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let config = &config.engine;
     let process = Process::new()?;
+    process.keep_metrics(|| {});
     process
         .serve_admin("engine", "engine.admin_listen", config.admin_listen)
         .await?;

@@ -18,9 +18,10 @@ use super::ready::announce_one;
 use super::{RoleError, sealing};
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
-    let settings = settings(config)?;
-    let config = &config.gateway;
     let process = Process::new()?;
+    let settings = settings(config, &process.listeners)?;
+    let config = &config.gateway;
+    process.keep_metrics(|| {});
     process
         .serve_admin("gateway", "gateway.admin_listen", config.admin_listen)
         .await?;
@@ -56,12 +57,13 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
 pub struct InvalidProxy(String);
 
 /// What the gateway is told of the configuration.
-pub fn settings(config: &Config) -> Result<GatewayConfig, RoleError> {
+pub fn settings(config: &Config, listeners: &TaskGroup) -> Result<GatewayConfig, RoleError> {
     Ok(GatewayConfig {
         proxies: proxies(&config.gateway)?,
         shared_rates: shared_rates(&config.redis)?,
         sealing_keys: sealing::keys(&config.webhooks)?,
         body_limit: usize::try_from(config.gateway.body_limit).unwrap_or(usize::MAX),
+        stop: listeners.child_token(),
         ..GatewayConfig::default()
     })
 }

@@ -21,6 +21,7 @@ use super::ready::announce_one;
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config.orchestrator;
     let process = Process::new()?;
+    process.keep_metrics(|| {});
     process
         .serve_admin(
             "orchestrator",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use millrace_service::admin::{self, Readiness};
 use millrace_service::signal::StopSignals;
-use millrace_service::{OnFailure, StopReason, TaskGroup, http};
+use millrace_service::{OnFailure, StopReason, TaskGroup, http, metrics};
 use tokio::net::TcpListener;
 
 use super::RoleError;
@@ -68,6 +68,16 @@ impl Process {
             tracing::info!(%at, "/livez, /readyz and /metrics are on {at}");
         }
         Ok(())
+    }
+
+    /// Keeps the figures of this process small, and calls `sample` every few
+    /// seconds for those that have to be looked at.
+    pub fn keep_metrics(&self, sample: impl Fn() + Send + 'static) {
+        self.workers
+            .spawn("metrics", OnFailure::Log, |stop| async move {
+                metrics::keep(stop, sample).await;
+                Ok::<_, std::convert::Infallible>(())
+            });
     }
 
     /// Runs until a signal or a failure, then stops: what `retire` does while

@@ -37,7 +37,8 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let _alone = database.directory().map(DataDir::open).transpose()?;
     let database = database.open(config.database.max_connections).await?;
     database.check_schema().await?;
-    let runtime = start(config, &database, &process.workers).await?;
+    process.keep_metrics(database.sampler());
+    let runtime = start(config, &database, &process).await?;
     scheduler.connect(runtime.scheduler());
     serve(listener, &runtime, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
@@ -51,15 +52,15 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
 }
 
 /// Starts a runtime on `database`; what it runs in the background is spawned
-/// on `workers`.
+/// on the workers of `process`.
 pub async fn start(
     config: &Config,
     database: &OpenDatabase,
-    workers: &TaskGroup,
+    process: &Process,
 ) -> Result<Runtime, RoleError> {
     let redis = probe(config)?;
     let engines = engines(config)?;
-    let settings = settings(config)?;
+    let settings = settings(config, &process.listeners)?;
     let rules = SlotRules {
         keys: Arc::new(JqSlotKeys::default()),
         retention_days: settings.retention_days,
@@ -70,7 +71,7 @@ pub async fn start(
         database.store(rules),
         engines,
         redis,
-        workers,
+        &process.workers,
     );
     Ok(runtime.await?)
 }
@@ -101,7 +102,7 @@ pub async fn hand_over(runtime: Runtime) {
 }
 
 /// What the runtime is told of the configuration.
-fn settings(config: &Config) -> Result<RuntimeConfig, RoleError> {
+fn settings(config: &Config, listeners: &TaskGroup) -> Result<RuntimeConfig, RoleError> {
     let runtime = &config.runtime;
     Ok(RuntimeConfig {
         sealing_keys: sealing::keys(&config.webhooks)?,
@@ -111,6 +112,7 @@ fn settings(config: &Config) -> Result<RuntimeConfig, RoleError> {
         drain: runtime.drain,
         dedupe_keep: config.webhooks.dedupe_keep,
         retention_days: u16::try_from(config.retention.days).unwrap_or(u16::MAX),
+        stop: listeners.child_token(),
         ..RuntimeConfig::default()
     })
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::coordinator::ExecutionCoordinator;
+use crate::metrics;
 
 /// Executions taken in one transaction: enough to amortise it, few enough
 /// that instances share a backlog evenly.
@@ -72,6 +73,7 @@ async fn claim_once(
         let claimed = coordinator.store.claim(incarnation.id, limit).await?;
         let full = claimed.len() == slots.len();
         if !claimed.is_empty() {
+            metrics::claimed(claimed.len());
             debug!(executions = claimed.len(), "claimed due executions");
         }
         for (job, slot) in claimed.into_iter().zip(slots) {

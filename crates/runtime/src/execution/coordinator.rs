@@ -19,7 +19,7 @@ use super::job::{Draft, Job};
 use super::lease::{Incarnation, Lease};
 use super::run::run;
 use super::waiters::Waiters;
-use crate::RuntimeConfig;
+use crate::{RuntimeConfig, metrics};
 
 /// Owns the executions of this process.
 pub struct ExecutionCoordinator {
@@ -30,6 +30,8 @@ pub struct ExecutionCoordinator {
     pub(crate) lease: Lease,
     pub(crate) definitions: Definitions,
     pub(crate) waiters: Waiters,
+    /// Those who look on: woken by each step, not only by the end.
+    pub(crate) watchers: Waiters,
     /// One permit for each execution that may run at once.
     pub(crate) slots: Arc<Semaphore>,
     /// Says that something may be due for a claim.
@@ -79,6 +81,7 @@ impl ExecutionCoordinator {
             lease,
             definitions: Definitions::default(),
             waiters: Waiters::default(),
+            watchers: Waiters::default(),
             slots: Arc::new(Semaphore::new(slots)),
             due: Notify::new(),
             running: TaskTracker::new(),
@@ -138,9 +141,17 @@ impl ExecutionCoordinator {
     }
 
     async fn write_admission(&self, admission: Admission) -> Result<Admitted, WriteRefused> {
-        match self.writes.submit(Write::Admit(admission)).await? {
-            WriteDone::Admitted(admitted) => Ok(admitted),
-            _ => Err(WriteRefused::Rejected(
+        let kind = admission.trigger.kind;
+        match self.writes.submit(Write::Admit(admission)).await {
+            Ok(WriteDone::Admitted(admitted)) => {
+                metrics::admitted(kind, admitted.fresh);
+                Ok(admitted)
+            }
+            Err(refused) => {
+                metrics::admission_refused(&refused);
+                Err(refused)
+            }
+            Ok(_) => Err(WriteRefused::Rejected(
                 "the store mixed up its answers".into(),
             )),
         }
@@ -212,6 +223,8 @@ impl ExecutionCoordinator {
     /// Runs an owned execution until it ends, waits, or is no longer ours.
     async fn work(&self, job: Job, incarnation: Incarnation, slot: OwnedSemaphorePermit) {
         let (id, epoch) = (job.id, job.epoch);
+        let running = metrics::Running::begin();
+        metrics::slots_free(self.slots.available_permits());
         let (cancel, cancelled) = watch::channel(job.cancel.clone());
         self.at_work().insert(id, AtWork { epoch, cancel });
         tokio::select! {
@@ -227,6 +240,8 @@ impl ExecutionCoordinator {
         }
         drop(at_work);
         drop(slot);
+        drop(running);
+        metrics::slots_free(self.slots.available_permits());
     }
 
     /// Gives back what this process owns and does not work on: a claim or an

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::metrics;
+
 /// One life. Work started under it ends when `over` is cancelled.
 #[derive(Debug, Clone)]
 pub(crate) struct Incarnation {
@@ -57,12 +59,14 @@ impl Lease {
             match answer {
                 Ok(Ok(true)) => {
                     confirmed = asked;
+                    metrics::lease_renewed(true);
                     continue;
                 }
                 Ok(Ok(false)) => {
                     warn!(incarnation.id = %incarnation.id, "the lease ran out; starting anew");
                 }
                 Ok(Err(error)) if Instant::now() < deadline => {
+                    metrics::lease_renewed(false);
                     warn!(%error, "a heartbeat failed; trying again");
                     continue;
                 }
@@ -74,6 +78,7 @@ impl Lease {
                     );
                 }
             }
+            metrics::lease_lost();
             incarnation.over.cancel();
             if !self.begin_again(store, &stop).await {
                 return;

@@ -23,6 +23,7 @@ pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod slot_keys;
 pub(crate) mod waiters;
+pub(crate) mod watch;
 
 pub use coordinator::ExecutionCoordinator;
 pub use engine_client::EngineClient;

@@ -1,7 +1,7 @@
 //! One owned execution: the conversation with the engine, and the fenced
 //! writes that come of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
@@ -21,6 +21,7 @@ use super::definitions::Definition;
 use super::engine_client::EngineError;
 use super::job::Job;
 use super::limits::{self, Clock};
+use crate::metrics;
 
 /// Why a run stopped without an end or a wait.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +100,8 @@ pub(crate) async fn run(
         let slot = job.limits.slot;
         let mut next_event_seq = job.next_event_seq;
         match converse(coordinator, job, owner, cancelled, &mut next_event_seq).await {
-            Ok(()) | Err(Stopped::Fenced) => {}
+            Ok(()) => {}
+            Err(Stopped::Fenced) => metrics::fenced(),
             Err(Stopped::Cancelled(reason)) => {
                 info!("execution {id} is cancelled: {reason}");
                 let (outcome, events) = cancel::outcome(next_event_seq, &reason);
@@ -119,6 +121,7 @@ pub(crate) async fn run(
                 end(coordinator, ending).await;
             }
             Err(stopped @ (Stopped::Engine { .. } | Stopped::Store(_))) => {
+                metrics::given_back();
                 warn!("execution {id} is given back: {stopped}");
                 // With another engine it goes on at once; otherwise later, and
                 // later still when that fails too.
@@ -202,7 +205,11 @@ async fn converse(
                 let (seq, park) = (checkpoint.seq, checkpoint.suspended);
                 let checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
                 let last_event = checkpoint.events.last().map(|e| e.seq);
+                let bytes = checkpoint.upsert_frames.iter().map(|f| f.data.len()).sum();
+                let began = Instant::now();
                 commit(coordinator, Write::Checkpoint(checkpoint)).await?;
+                metrics::checkpointed(bytes, began.elapsed());
+                coordinator.watchers.ended(id);
                 if let Some(seq) = last_event {
                     *next_event_seq = seq + 1;
                 }
@@ -262,7 +269,13 @@ async fn commit(coordinator: &ExecutionCoordinator, write: Write) -> Result<Writ
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
-            done => return done.map_err(Stopped::from),
+            done => {
+                if let (Ok(WriteDone::Ended), Write::End(ending)) = (&done, &write) {
+                    coordinator.watchers.ended(ending.id);
+                    metrics::ended(ending.outcome.status());
+                }
+                return done.map_err(Stopped::from);
+            }
         }
     }
 }

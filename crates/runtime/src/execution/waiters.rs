@@ -34,7 +34,7 @@ impl Waiters {
         }
     }
 
-    /// The execution's end has been committed.
+    /// Something to look at, such as the execution's end, has been committed.
     pub fn ended(&self, id: ExecutionId) {
         if let Some((_, notify)) = self.lock().get(&id) {
             notify.notify_waiters();

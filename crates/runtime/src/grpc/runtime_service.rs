@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use millrace_proto::Failure;
 use millrace_proto::runtime::v1 as pb;
 use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeService;
@@ -18,6 +18,8 @@ use crate::deployment::DeploymentService;
 use crate::deployment::bundle::Posted;
 use crate::event::EventService;
 use crate::execution::ExecutionCoordinator;
+use crate::execution::watch::{Seen, watch};
+use crate::monitoring::search;
 use crate::schedule::CronScheduler;
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::fire::{Fire, MAX_WAIT, fire};
@@ -31,12 +33,6 @@ pub struct RuntimeRpc {
     pub(crate) events: Arc<EventService>,
     pub(crate) schedules: Arc<CronScheduler>,
     pub(crate) executions: Arc<ExecutionCoordinator>,
-}
-
-/// The answer of an RPC that is declared and not built yet.
-pub(crate) fn unimplemented<T>(rpc: &str) -> Result<Response<T>, Status> {
-    let message = format!("{rpc} is not built yet");
-    Err(Failure::new(ErrorKind::Unimplemented, message).into())
 }
 
 impl RuntimeRpc {
@@ -62,9 +58,28 @@ impl WorkflowRuntimeService for RuntimeRpc {
 
     async fn watch_execution(
         &self,
-        _: Request<pb::WatchExecutionRequest>,
+        request: Request<pb::WatchExecutionRequest>,
     ) -> Result<Response<Self::WatchExecutionStream>, Status> {
-        unimplemented("WatchExecution")
+        let request = request.into_inner();
+        let id: ExecutionId = convert::named("execution", &request.execution_id)?;
+        let store = &self.executions.store;
+        let known = store.execution(id).await;
+        if known.map_err(|e| convert::store_failure(&e))?.is_none() {
+            return Err(unknown_execution(id).into());
+        }
+        let seen = watch(Arc::clone(&self.executions), id, request.after_seq);
+        let answers = seen.map(|seen| match seen {
+            Ok(Seen::Event(event)) => Ok(pb::WatchExecutionResponse {
+                event: Some(convert::event(event)),
+                execution: None,
+            }),
+            Ok(Seen::Ended(record)) => Ok(pb::WatchExecutionResponse {
+                event: None,
+                execution: Some(convert::execution(*record)),
+            }),
+            Err(error) => Err(convert::store_failure(&error).into()),
+        });
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn deploy_workflow(
@@ -421,17 +436,31 @@ impl WorkflowRuntimeService for RuntimeRpc {
             trigger: convert::optional("trigger", &request.trigger)?,
             from: convert::optional("from", &request.from)?,
             to: convert::optional("to", &request.to)?,
+            trigger_id: convert::optional("trigger_id", &request.trigger_id)?,
+            unsuccessful: false,
         };
         let page = convert::page(request.cursor, request.limit)?;
-        let page = self
-            .executions
-            .store
-            .list_executions(&filter, &page)
-            .await
-            .map_err(|e| convert::store_failure(&e))?;
+        let text = request.error_text;
+        if text.chars().count() > 200 {
+            let message = "it has at most 200 characters";
+            return Err(convert::invalid("error_text", message).into());
+        }
+        let store = &*self.executions.store;
+        let found = if text.is_empty() {
+            let page = store.list_executions(&filter, &page).await;
+            page.map(|page| search::Found {
+                items: page.items,
+                next: page.next,
+                scanned: 0,
+            })
+        } else {
+            search::by_error(store, filter, &text, &page).await
+        };
+        let found = found.map_err(|e| convert::store_failure(&e))?;
         Ok(Response::new(pb::GetExecutionHistoryResponse {
-            executions: page.items.into_iter().map(convert::execution).collect(),
-            next_cursor: page.next.unwrap_or_default(),
+            executions: found.items.into_iter().map(convert::execution).collect(),
+            next_cursor: found.next.unwrap_or_default(),
+            scanned: found.scanned,
         }))
     }
 

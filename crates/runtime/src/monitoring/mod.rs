@@ -1,6 +1,16 @@
 //! What the service knows of itself: [`MonitoringService`].
+//!
+//! Every answer is bounded, and says where it was cut: a count has `atLeast`,
+//! a window has `complete`, a sample has the estimate of the whole. The
+//! shapes, in lowerCamelCase as the API shows them, are in [`shapes`].
 
+pub(crate) mod deployments;
 pub(crate) mod health;
+pub(crate) mod jitter;
+pub(crate) mod load;
+pub(crate) mod scheduling;
+pub(crate) mod search;
+pub(crate) mod shapes;
 
 use std::sync::Arc;
 
@@ -10,7 +20,10 @@ use crate::execution::EngineClient;
 
 pub use health::CacheProbe;
 
-/// Answers how the service and its dependencies are.
+/// Where counting stops.
+pub(crate) const CAP: u32 = 10_000;
+
+/// Answers how the service and its dependencies are, and what they did.
 pub struct MonitoringService {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engine: Arc<EngineClient>,

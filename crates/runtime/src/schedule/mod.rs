@@ -31,7 +31,8 @@ use tokio::sync::Notify;
 use crate::execution::ExecutionCoordinator;
 
 pub use control::{InstanceStatus, SchedulerControl, SchedulerControlError, SchedulerStatus};
-pub(crate) use run::schedule_loop;
+pub(crate) use preview::starts_between;
+pub(crate) use run::{read, schedule_loop};
 
 /// Fires the schedules that are due, together with all other instances.
 pub struct CronScheduler {

@@ -47,6 +47,26 @@ impl CronScheduler {
     }
 }
 
+/// When a schedule starts something from `from` on and before `to`, `most`
+/// times at most, as if nothing were paused. Not before what is decided.
+pub(crate) fn starts_between(
+    record: &ScheduleRecord,
+    from: Timestamp,
+    to: Timestamp,
+    most: usize,
+) -> Result<Vec<Timestamp>, String> {
+    let trigger = read(record)?;
+    let planner = Planner::new(record, &trigger);
+    Ok(
+        upcoming(&planner.schedule, &planner.jitter, record.decided_to, from)
+            .take_while(|(nominal, _)| *nominal < to)
+            .map(|(_, effective)| effective)
+            .filter(|effective| *effective < to)
+            .take(most)
+            .collect(),
+    )
+}
+
 pub(super) fn ahead(
     record: &ScheduleRecord,
     now: Timestamp,

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::CronScheduler;
 use super::plan::Planner;
+use crate::metrics;
 
 /// Schedules claimed in one transaction.
 const BATCH: u32 = 100;
@@ -63,8 +64,10 @@ impl CronScheduler {
     /// Decides about all that is due; answers when to look again.
     async fn tick(&self) -> Result<Duration, StoreError> {
         let store = &self.coordinator.store;
+        let began = Instant::now();
         loop {
             let due = store.claim_schedules(BATCH, HOLD).await?;
+            metrics::schedules_claimed(due.schedules.len());
             let full = due.schedules.len() >= BATCH as usize;
             let now = due.now;
             futures::stream::iter(&due.schedules)
@@ -72,6 +75,7 @@ impl CronScheduler {
                 .await;
             // What is due goes before what was.
             if !full {
+                metrics::ticked(began.elapsed());
                 break;
             }
         }
@@ -102,7 +106,10 @@ impl CronScheduler {
                 if fires.iter().any(acts) {
                     self.coordinator.due.notify_one();
                 }
-                fires.iter().for_each(log);
+                for fire in &fires {
+                    metrics::fire(fire, now);
+                    log(fire);
+                }
             }
             // Someone else has decided, or the trigger has changed.
             Ok(None) => {}
@@ -114,7 +121,7 @@ impl CronScheduler {
 }
 
 /// The stored trigger, which was checked when it was deployed.
-pub(super) fn read(record: &ScheduleRecord) -> Result<TriggerSchedule, String> {
+pub(crate) fn read(record: &ScheduleRecord) -> Result<TriggerSchedule, String> {
     let value = serde_json::from_str(&record.spec_json).map_err(|error| error.to_string())?;
     TriggerSchedule::parse(&value, "").map_err(|findings| {
         let texts: Vec<_> = findings

@@ -1,18 +1,16 @@
 //! Executions by filter, live and ended in one statement.
 
-use std::time::Duration;
-
-use millrace_store::{ExecutionFilter, ExecutionRecord, Page, PageRequest, StoreError};
-use millrace_types::{ExecutionId, ExecutionStatus, Timestamp};
-use sqlx::{Postgres, QueryBuilder};
+use millrace_store::{
+    ExecutionFilter, ExecutionRecord, Page, PageRequest, SCAN_BUDGET, StoreError, Walk, Wanted,
+};
+use millrace_types::{DeploymentId, ExecutionStatus, TriggerId, TriggerKind};
+use sqlx::{FromRow as _, Postgres, QueryBuilder, Row as _};
 
 use super::read::Row;
 use crate::PostgresStore;
-use crate::convert::first_day;
+use crate::convert::{first_day, parsed};
 use crate::error::store_error;
 use crate::time::PgTime;
-
-const DAY: Duration = Duration::from_hours(24);
 
 const LIVE: &str = "(SELECT id, deployment_id, workflow_id, version, status, trigger_kind, \
     trigger_id, ''::bytea AS input, NULL::bytea AS output, NULL::bytea AS error, created_at, \
@@ -22,43 +20,69 @@ const ENDED: &str = "(SELECT id, deployment_id, workflow_id, version, status, tr
     trigger_id, ''::bytea AS input, NULL::bytea AS output, error, created_at, \
     started_at, ended_at, rerun_of FROM executions_ended WHERE TRUE";
 
-/// Newest first. Both halves are in the order of ids and cut to the page, so
-/// that the merge handles two pages at most; one statement is one snapshot,
-/// in which each execution is in exactly one of the two.
+/// Newest first. Both halves are in the order of ids and cut, so that the
+/// merge handles little; one statement is one snapshot, in which each
+/// execution is in exactly one of the two.
 pub(super) async fn list(
     store: &PostgresStore,
     filter: &ExecutionFilter,
     page: &PageRequest,
 ) -> Result<Page<ExecutionRecord>, StoreError> {
-    let mut query = QueryBuilder::new("SELECT * FROM (");
-    let live = filter.status.is_none_or(|status| !status.is_ended());
+    let trigger = match filter.trigger_id {
+        Some(id) => trigger(store, id).await?,
+        None => None,
+    };
+    let walk = filter.walk(trigger);
+    if walk.rest.is_empty() {
+        indexed(store, filter, &walk, page).await
+    } else {
+        checked(store, filter, &walk, page).await
+    }
+}
+
+async fn trigger(
+    store: &PostgresStore,
+    id: TriggerId,
+) -> Result<Option<(TriggerKind, DeploymentId)>, StoreError> {
+    let row: Option<(String, String)> =
+        sqlx::query_as("SELECT kind, deployment_id FROM triggers WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(&store.pool)
+            .await
+            .map_err(store_error)?;
+    row.map(|(kind, deployment)| Ok((parsed(&kind)?, parsed(&deployment)?)))
+        .transpose()
+}
+
+/// The halves that the filter leaves: live ones, ended ones.
+fn halves(filter: &ExecutionFilter) -> (bool, bool) {
+    let live = !filter.unsuccessful && filter.status.is_none_or(|status| !status.is_ended());
     let ended = filter.status.is_none_or(ExecutionStatus::is_ended);
+    (live, ended)
+}
+
+/// An index knows everything: what is walked is the page.
+async fn indexed(
+    store: &PostgresStore,
+    filter: &ExecutionFilter,
+    walk: &Walk,
+    page: &PageRequest,
+) -> Result<Page<ExecutionRecord>, StoreError> {
+    let limit = i64::from(page.limit) + 1;
+    let mut query = QueryBuilder::new("SELECT * FROM (");
+    let (live, ended) = halves(filter);
     if live {
-        query.push(LIVE);
-        conditions(&mut query, filter, page);
+        half(&mut query, false, filter, walk, page, limit);
     }
     if live && ended {
         query.push(" UNION ALL ");
     }
-    if ended {
-        query.push(ENDED);
-        if filter
-            .status
-            .is_some_and(|s| s != ExecutionStatus::Succeeded)
-        {
-            // Literally what the index of the unsuccessful ones says.
-            query.push(" AND status <> 'SUCCEEDED'");
-        }
-        if let Some(from) = filter.from {
-            query
-                .push(" AND ended_day >= date '1970-01-01' + ")
-                .push_bind(first_day(from));
-        }
-        conditions(&mut query, filter, page);
+    if ended || !live {
+        half(&mut query, true, filter, walk, page, limit);
     }
     query
         .push(") AS e ORDER BY id DESC LIMIT ")
-        .push_bind(i64::from(page.limit) + 1);
+        .push_bind(limit);
     let rows: Vec<Row> = query
         .build_query_as()
         .fetch_all(&store.pool)
@@ -73,46 +97,121 @@ pub(super) async fn list(
     }))
 }
 
-fn conditions(query: &mut QueryBuilder<Postgres>, filter: &ExecutionFilter, page: &PageRequest) {
-    if let Some(id) = filter.deployment_id {
+/// Rows are checked one by one, up to the budget. The page ends at the
+/// frontier, down to which each half has been looked through.
+async fn checked(
+    store: &PostgresStore,
+    filter: &ExecutionFilter,
+    walk: &Walk,
+    page: &PageRequest,
+) -> Result<Page<ExecutionRecord>, StoreError> {
+    let limit = i64::from(page.limit) + 1;
+    let budget = limit.max(i64::from(SCAN_BUDGET));
+    let mut query = QueryBuilder::new("WITH ");
+    let (live, ended) = halves(filter);
+    let mut names = Vec::with_capacity(2);
+    for (wanted, name, ended) in [(live, "live", false), (ended || !live, "ended", true)] {
+        if wanted {
+            query.push(name).push(" AS MATERIALIZED ");
+            half(&mut query, ended, filter, walk, page, budget);
+            query.push(", ");
+            names.push(name);
+        }
+    }
+    query.push("frontier AS (SELECT max(id) AS id FROM (");
+    for (at, name) in names.iter().enumerate() {
         query
-            .push(" AND deployment_id = ")
-            .push_bind(id.to_string());
+            .push(if at == 0 { "" } else { " UNION ALL " })
+            .push("SELECT min(id) AS id FROM ")
+            .push(*name)
+            .push(" HAVING count(*) >= ")
+            .push_bind(budget);
     }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
+    query.push(") f) SELECT f.id AS frontier, e.* FROM frontier f LEFT JOIN (");
+    for (at, name) in names.iter().enumerate() {
+        query
+            .push(if at == 0 { "" } else { " UNION ALL " })
+            .push("SELECT * FROM ")
+            .push(*name)
+            .push(" WHERE TRUE");
+        conditions(&mut query, &walk.rest);
     }
-    if let Some(kind) = filter.trigger {
-        query.push(" AND trigger_kind = ").push_bind(kind.as_str());
+    query
+        .push(") e ON f.id IS NULL OR e.id >= f.id ORDER BY e.id DESC LIMIT ")
+        .push_bind(limit);
+    let rows = query
+        .build()
+        .fetch_all(&store.pool)
+        .await
+        .map_err(store_error)?;
+    let mut frontier = None;
+    let mut records = Vec::with_capacity(rows.len());
+    for row in &rows {
+        frontier = row
+            .try_get::<Option<String>, _>("frontier")
+            .map_err(store_error)?;
+        let found: Option<&str> = row.try_get("id").map_err(store_error)?;
+        if found.is_some() {
+            records.push(Row::from_row(row).map_err(store_error)?.record()?);
+        }
     }
-    // Times of creation decide. Ids, whose index is walked, follow them up to
-    // the clocks of those who mint them; a day of slack keeps the walk short
-    // and loses nothing.
+    let mut found = Page::from_rows(records, page.limit, |record| record.id.to_string());
+    found.next = found.next.or(frontier);
+    Ok(found)
+}
+
+/// One of the halves, in parentheses.
+fn half(
+    query: &mut QueryBuilder<Postgres>,
+    ended: bool,
+    filter: &ExecutionFilter,
+    walk: &Walk,
+    page: &PageRequest,
+    limit: i64,
+) {
+    query.push(if ended { ENDED } else { LIVE });
+    conditions(query, &walk.by);
     if let Some(from) = filter.from {
-        let earlier = Timestamp::from_micros(from.as_micros().saturating_sub(micros(DAY)));
-        query
-            .push(" AND created_at >= ")
-            .push_bind(PgTime(from))
-            .push(" AND id >= ")
-            .push_bind(ExecutionId::lower_bound(earlier).to_string());
+        query.push(" AND created_at >= ").push_bind(PgTime(from));
+        if ended {
+            query
+                .push(" AND ended_day >= date '1970-01-01' + ")
+                .push_bind(first_day(from));
+        }
     }
     if let Some(to) = filter.to {
-        let later = to.saturating_add(DAY);
-        query
-            .push(" AND created_at < ")
-            .push_bind(PgTime(to))
-            .push(" AND id < ")
-            .push_bind(ExecutionId::lower_bound(later).to_string());
+        query.push(" AND created_at < ").push_bind(PgTime(to));
+    }
+    // The index is in the order of ids, which follow the times of creation up
+    // to the clocks of those who mint them.
+    let (first, end) = filter.ids();
+    if let Some(first) = first {
+        query.push(" AND id >= ").push_bind(first.to_string());
+    }
+    if let Some(end) = end {
+        query.push(" AND id < ").push_bind(end.to_string());
     }
     if let Some(cursor) = &page.cursor {
         query.push(" AND id < ").push_bind(cursor.clone());
     }
     query
         .push(" ORDER BY id DESC LIMIT ")
-        .push_bind(i64::from(page.limit) + 1)
+        .push_bind(limit)
         .push(")");
 }
 
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+fn conditions(query: &mut QueryBuilder<Postgres>, wanted: &[Wanted]) {
+    for wanted in wanted {
+        match wanted {
+            Wanted::Deployment(id) => query
+                .push(" AND deployment_id = ")
+                .push_bind(id.to_string()),
+            Wanted::Status(status) => query.push(" AND status = ").push_bind(status.as_str()),
+            // These two are literally what the partial indexes say.
+            Wanted::Unsuccessful => query.push(" AND status <> 'SUCCEEDED'"),
+            Wanted::RareKind => query.push(" AND trigger_kind NOT IN ('webhook', 'manual')"),
+            Wanted::Trigger(id) => query.push(" AND trigger_id = ").push_bind(id.to_string()),
+            Wanted::Kind(kind) => query.push(" AND trigger_kind = ").push_bind(kind.as_str()),
+        };
+    }
 }

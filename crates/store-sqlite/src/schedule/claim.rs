@@ -29,7 +29,7 @@ const DUE: &str = "
 const HOLD: &str = "
     UPDATE schedules SET due_at = ?2 WHERE trigger_id IN (SELECT value FROM json_each(?1))";
 
-const READ: &str = concat!(
+pub(super) const READ: &str = concat!(
     "SELECT ",
     record_columns!(),
     "

@@ -5,6 +5,7 @@ mod claim;
 mod control;
 mod decide;
 mod fires;
+mod sample;
 mod sync;
 
 use std::time::Duration;

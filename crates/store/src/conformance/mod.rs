@@ -29,6 +29,7 @@ pub mod group;
 pub mod incarnations;
 pub mod kept;
 pub mod maintain;
+pub mod monitoring;
 pub mod overlap;
 pub mod paths;
 pub mod refusals;
@@ -295,6 +296,15 @@ macro_rules! conformance_tests {
                 flood_leaves_room_for_others
                 small_claims_go_round
                 higher_priority_is_claimed_first
+            }
+            monitoring {
+                a_deployment_has_its_live_and_its_latest_ended
+                schedules_and_their_fires_are_told
+                few_schedules_are_all_given_and_many_are_sampled
+                load_is_told_by_instance
+                executions_are_found_by_their_trigger
+                only_the_unsuccessful_are_given_when_asked
+                a_page_that_checked_many_rows_ends_early_and_goes_on
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance

@@ -1,10 +1,10 @@
-//! `GET /api/executions?deploymentId=&status=&trigger=&from=&to=&cursor=&limit=`
+//! `GET /api/executions?deploymentId=&status=&trigger=&triggerId=&from=&to=&cursor=&limit=`
 
 use axum::Json;
 use axum::extract::State;
 use http::Uri;
 use millrace_proto::runtime::v1::GetExecutionHistoryRequest;
-use millrace_types::{DeploymentId, ExecutionStatus, Timestamp, TriggerKind};
+use millrace_types::{DeploymentId, ExecutionStatus, Timestamp, TriggerId, TriggerKind};
 
 use crate::Gateway;
 use crate::problem::Problem;
@@ -20,15 +20,18 @@ pub async fn list(
         deployment_id: query.parsed::<DeploymentId>("deploymentId")?,
         status: query.parsed::<ExecutionStatus>("status")?,
         trigger: query.parsed::<TriggerKind>("trigger")?,
+        trigger_id: query.parsed::<TriggerId>("triggerId")?,
         from: query.parsed::<Timestamp>("from")?,
         to: query.parsed::<Timestamp>("to")?,
         cursor: query.text("cursor")?.unwrap_or_default(),
         limit: query.limit()?,
+        error_text: String::new(),
     };
     query.finish(&[
         "deploymentId",
         "status",
         "trigger",
+        "triggerId",
         "from",
         "to",
         "cursor",

@@ -1,0 +1,206 @@
+//! Whether jitter spreads as it should: where in their windows the schedules
+//! start, against the ideal of an even spread.
+
+use std::time::Duration;
+
+use millrace_schedule::{JitterWindow, TriggerSchedule};
+use millrace_store::{FireFigures, FireOutcome, ScheduleRecord, StoreError};
+use millrace_types::Timestamp;
+use serde::Serialize;
+
+use super::MonitoringService;
+use super::scheduling::{DAY, FIRES, window};
+use super::shapes::{Window, before, between};
+use crate::schedule::read;
+
+/// Schedules that are looked at.
+const SCHEDULES: u32 = 5000;
+/// Parts into which windows are cut.
+const PARTS: usize = 20;
+/// Upper bounds of the offsets that were, in seconds; more is in the last.
+const BOUNDS: [i64; 12] = [0, 1, 5, 15, 30, 60, 120, 180, 240, 300, 900, 3600];
+
+#[derive(Debug, Serialize)]
+pub(crate) struct JitterDistribution {
+    planned: Planned,
+    actual: Actual,
+}
+
+/// The next occurrence of each schedule that has a window, by its place in it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Planned {
+    /// Schedules looked at that have a window.
+    schedules: u64,
+    /// Schedules looked at that have none.
+    without_window: u64,
+    /// Whether these are all there are.
+    complete: bool,
+    /// How many schedules there are, roughly, when they are not all.
+    estimate: Option<u64>,
+    /// Equal parts of the window, in order.
+    parts: Vec<u64>,
+    /// How many would be in each part if they were spread evenly.
+    expected: f64,
+    /// Σ (found − expected)² / expected, with `degreesOfFreedom`: about as
+    /// large as these for an even spread. `null` below five for each part.
+    chi_square: Option<f64>,
+    degrees_of_freedom: usize,
+    /// The fullest part against the mean.
+    max_to_mean: Option<f64>,
+}
+
+/// What the ledger says of the last day.
+#[derive(Debug, Serialize)]
+struct Actual {
+    window: Window,
+    fires: u64,
+    offsets: Vec<Bucket>,
+}
+
+/// Effective time less nominal time: above the bound before, up to `upToSeconds`;
+/// `null` in the last bucket, which has no bound.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Bucket {
+    up_to_seconds: Option<i64>,
+    count: u64,
+}
+
+impl MonitoringService {
+    pub(crate) async fn jitter(&self) -> Result<JitterDistribution, StoreError> {
+        let sample = self.store.sample_schedules(None, SCHEDULES).await?;
+        let now = Timestamp::now();
+        let fires = self.store.recent_fires(before(now, DAY), FIRES).await?;
+        let places: Vec<Option<f64>> = sample.items.iter().filter_map(place).collect();
+        let (offsets, count) = offsets(&fires.items);
+        Ok(JitterDistribution {
+            planned: planned(&places, sample.estimate),
+            actual: Actual {
+                window: window(&fires, now, DAY),
+                fires: count,
+                offsets,
+            },
+        })
+    }
+}
+
+/// Where in its window the next occurrence lies, 0 to 1; `Some(None)` when it
+/// has no window, `None` when there is no occurrence.
+fn place(record: &ScheduleRecord) -> Option<Option<f64>> {
+    let (nominal, effective) = (record.next_nominal?, record.next_effective?);
+    let trigger = read(record).ok()?;
+    let seconds = window_seconds(&trigger, record, nominal);
+    if seconds <= 1 {
+        return Some(None);
+    }
+    let offset = between(nominal, effective) / 1_000_000;
+    #[expect(clippy::cast_precision_loss, reason = "seconds within a window")]
+    let place = offset.clamp(0, seconds - 1) as f64 / seconds as f64;
+    Some(Some(place))
+}
+
+fn window_seconds(trigger: &TriggerSchedule, record: &ScheduleRecord, nominal: Timestamp) -> i64 {
+    let gap = trigger.schedule(record.anchor_at).gap_after(nominal);
+    let window = match (trigger.jitter_window, gap) {
+        (JitterWindow::Fixed(window), Some(gap)) => window.min(gap),
+        (JitterWindow::Fixed(window), None) => window,
+        (JitterWindow::Percent(percent), Some(gap)) => gap * u32::from(percent) / 100,
+        (JitterWindow::Percent(_), None) => Duration::ZERO,
+    };
+    i64::try_from(window.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn planned(places: &[Option<f64>], estimate: Option<u64>) -> Planned {
+    let mut parts = vec![0_u64; PARTS];
+    let mut schedules = 0;
+    for place in places.iter().flatten() {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "0 to 1, times twenty"
+        )]
+        let part = ((place * PARTS as f64) as usize).min(PARTS - 1);
+        parts[part] += 1;
+        schedules += 1;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "thousands at most")]
+    let expected = schedules as f64 / PARTS as f64;
+    #[expect(clippy::cast_precision_loss, reason = "thousands at most")]
+    let counts = || parts.iter().map(|count| *count as f64);
+    Planned {
+        schedules,
+        without_window: places.iter().filter(|place| place.is_none()).count() as u64,
+        complete: estimate.is_none(),
+        estimate,
+        expected,
+        chi_square: (expected >= 5.0)
+            .then(|| counts().map(|c| (c - expected).powi(2) / expected).sum()),
+        degrees_of_freedom: PARTS - 1,
+        max_to_mean: (schedules > 0).then(|| counts().fold(0.0, f64::max) / expected),
+        parts,
+    }
+}
+
+fn offsets(fires: &[FireFigures]) -> (Vec<Bucket>, u64) {
+    let mut buckets: Vec<Bucket> = BOUNDS
+        .iter()
+        .map(|bound| Some(*bound))
+        .chain([None])
+        .map(|up_to_seconds| Bucket {
+            up_to_seconds,
+            count: 0,
+        })
+        .collect();
+    let mut count = 0;
+    for fire in fires.iter().filter(|f| f.outcome == FireOutcome::Fired) {
+        let seconds = between(fire.nominal_at, fire.effective_at).div_euclid(1_000_000);
+        let at = BOUNDS.partition_point(|bound| *bound < seconds);
+        buckets[at].count += 1;
+        count += 1;
+    }
+    (buckets, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_types::TriggerId;
+
+    #[test]
+    fn an_even_spread_is_told_from_a_heap() {
+        let even: Vec<_> = (0..2000)
+            .map(|n| Some(f64::from(n % 200) / 200.0))
+            .collect();
+        let even = planned(&even, None);
+        assert_eq!(even.chi_square, Some(0.0));
+        assert_eq!(even.max_to_mean, Some(1.0));
+        let heap = planned(&vec![Some(0.5); 2000], Some(9000));
+        assert!(heap.chi_square.unwrap() > 1000.0 && !heap.complete);
+        assert_eq!(heap.max_to_mean, Some(20.0));
+        let nothing = planned(&[None], None);
+        assert_eq!((nothing.without_window, nothing.max_to_mean), (1, None));
+    }
+
+    #[test]
+    fn offsets_fall_under_the_bound_that_holds_them() {
+        let now = Timestamp::now();
+        let fire = |seconds| FireFigures {
+            trigger_id: TriggerId::new(),
+            count: 1,
+            nominal_at: now,
+            effective_at: now.saturating_add(Duration::from_secs(seconds)),
+            decided_at: now,
+            outcome: FireOutcome::Fired,
+        };
+        let (buckets, count) = offsets(&[fire(0), fire(1), fire(2), fire(300), fire(9000)]);
+        let filled: Vec<_> = buckets
+            .iter()
+            .filter(|b| b.count > 0)
+            .map(|b| b.up_to_seconds)
+            .collect();
+        assert_eq!(filled, [Some(0), Some(1), Some(5), Some(300), None]);
+        assert_eq!(count, 5);
+    }
+}
