@@ -38,8 +38,7 @@ pub(crate) enum CreateProjectError {
 impl Kind for CreateProjectError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name | Self::Key | Self::Path(_) => ErrorKind::Invalid,
-            Self::Git => ErrorKind::Unimplemented,
+            Self::Name | Self::Key | Self::Git | Self::Path(_) => ErrorKind::Invalid,
             Self::KeyTaken(_) => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
