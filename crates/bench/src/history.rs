@@ -282,12 +282,11 @@ fn time(ms: u64) -> String {
 /// An id that was minted then, as a cursor.
 fn cursor(ms: u64, n: u64) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut id = String::from("exe_");
-    for place in (0..10).rev() {
-        id.push(ALPHABET[usize::try_from(ms >> (5 * place) & 31).unwrap_or(0)].into());
-    }
-    id.push_str(&format!("{n:016x}"));
-    id
+    let time: String = (0..10)
+        .rev()
+        .map(|place| char::from(ALPHABET[usize::try_from(ms >> (5 * place) & 31).unwrap_or(0)]))
+        .collect();
+    format!("exe_{time}{n:016x}")
 }
 
 /// Sorted latencies of one kind of question; every other request starts at a

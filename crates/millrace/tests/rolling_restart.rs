@@ -185,6 +185,7 @@ async fn all_executions(gateway: &Millrace) -> Vec<Value> {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_of_every_role_under_load_is_noticed_by_nobody() {
     let database = TestDatabase::create().await;

@@ -16,7 +16,7 @@ const ECHO: &str = "document: {dsl: 1.0.3, namespace: test, name: guarded, versi
 /// Who answers HTTP, and what has to live as long.
 struct Place {
     http: Millrace,
-    _runtimes: Vec<Millrace>,
+    runtimes: Vec<Millrace>,
     _database: Option<TestDatabase>,
     _data: Option<tempfile::TempDir>,
 }
@@ -25,7 +25,7 @@ async fn sqlite() -> Place {
     let data = tempfile::tempdir().unwrap();
     Place {
         http: Millrace::dev(data.path()).await,
-        _runtimes: Vec::new(),
+        runtimes: Vec::new(),
         _database: None,
         _data: Some(data),
     }
@@ -55,7 +55,7 @@ async fn postgres(runtime_key: Option<&str>, gateway_key: Option<&str>) -> Place
     let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
     Place {
         http: Millrace::start(&arguments, &settings).await,
-        _runtimes: runtimes,
+        runtimes,
         _database: Some(database),
         _data: None,
     }
@@ -136,7 +136,7 @@ async fn secrets_are_in_no_file_and_open_after_a_restart() {
     let data = tempfile::tempdir().unwrap();
     let mut place = Place {
         http: Millrace::dev(data.path()).await,
-        _runtimes: Vec::new(),
+        runtimes: Vec::new(),
         _database: None,
         _data: None,
     };
@@ -376,7 +376,7 @@ async fn addresses_and_rates_are_limited_behind_a_trusted_proxy() {
     ];
     let place = Place {
         http: Millrace::dev_with(data.path(), &settings).await,
-        _runtimes: Vec::new(),
+        runtimes: Vec::new(),
         _database: None,
         _data: Some(data),
     };
@@ -595,7 +595,7 @@ async fn gateways_count_rates_together_and_without_redis_alone() {
     let (status, deployment) = deploy(&place, trigger).await;
     assert_eq!(status, 201, "{deployment:#}");
     let runtimes: Vec<_> = place
-        ._runtimes
+        .runtimes
         .iter()
         .map(|r| r.address("runtime"))
         .collect();

@@ -73,6 +73,7 @@ fn count() -> usize {
     std::env::var("MILLRACE_SOAK_WORKLOADS").map_or(12, |text| text.parse().unwrap())
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn services_survive_a_killed_orchestrator_with_every_line_and_exit_code() {
     let folder = tempfile::tempdir().unwrap();
@@ -123,9 +124,9 @@ async fn services_survive_a_killed_orchestrator_with_every_line_and_exit_code() 
         );
     }
     // Half of them end while nobody is there.
-    for index in 0..many / 2 {
+    for (index, workload) in before.iter().enumerate().take(many / 2) {
         fs::write(home.join(format!("end-{index}")), "").unwrap();
-        let pid: u32 = before[index].container_id.parse().unwrap();
+        let pid: u32 = workload.container_id.parse().unwrap();
         eventually(PATIENCE, || async {
             if is_alive(pid) { Err(pid) } else { Ok(()) }
         })

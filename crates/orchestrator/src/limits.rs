@@ -231,9 +231,6 @@ impl Placement {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         // Each of them, whatever becomes of the others.
-        self.folders
-            .iter()
-            .map(gone)
-            .fold(true, |all, one| all && one)
+        self.folders.iter().filter(|folder| !gone(folder)).count() == 0
     }
 }

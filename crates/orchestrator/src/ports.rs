@@ -1,6 +1,7 @@
 //! The ports that services listen on.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::ops::RangeInclusive;
@@ -57,9 +58,9 @@ impl PortPool {
         let mut port = state.next.clamp(first, last);
         for _ in self.range.clone() {
             let after = if port == last { first } else { port + 1 };
-            if !state.held.contains_key(&port) {
+            if let Entry::Vacant(place) = state.held.entry(port) {
                 if is_free(port) {
-                    state.held.insert(port, instance);
+                    place.insert(instance);
                     state.next = after;
                     return Ok(port);
                 }

@@ -121,11 +121,7 @@ pub(crate) fn admission_refused(refused: &WriteRefused) {
         WriteRefused::Admission(AdmissionRefused::TriggerDisabled(_)) => "trigger-disabled",
         WriteRefused::Fenced(_) | WriteRefused::Rejected(_) => "rejected",
         WriteRefused::Unavailable(_) => "unavailable",
-        #[allow(
-            unreachable_patterns,
-            reason = "further reasons of admissions may come"
-        )]
-        _ => "other",
+        WriteRefused::Admission(_) => "other",
     };
     counter!(REFUSED, "reason" => reason).increment(1);
 }

@@ -57,7 +57,7 @@ pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -
         .route("/readyz", get(readyz))
         .route(
             "/metrics",
-            get(move || {
+            get(async move || {
                 let ready = shown.obstacle().is_none();
                 ::metrics::gauge!("millrace_ready").set(f64::from(u8::from(ready)));
                 metrics::page()

@@ -32,6 +32,9 @@ impl Peer {
         let (Some(host), Some(port)) = (parsed.host(), parsed.port_u16()) else {
             return Err(invalid("it has no host and port"));
         };
+        if host.is_empty() {
+            return Err(invalid("it has no host"));
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Self {
             host: host.to_owned(),

@@ -56,6 +56,7 @@ impl FireOutcome {
     }
 
     /// Reads what [`FireOutcome::stored`] gave.
+    #[must_use]
     pub const fn or_waiting(self, waiting: bool) -> Self {
         if waiting { Self::Queued } else { self }
     }

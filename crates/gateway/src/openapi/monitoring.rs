@@ -10,6 +10,10 @@ use super::schemas::{id, one_of, time};
 const TAG: &str = "monitoring";
 
 /// An object of these members, all there, and of no others that matter here.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "called with what json! makes"
+)]
 fn object(members: Value) -> Value {
     let names: Vec<_> = members
         .as_object()
@@ -18,6 +22,10 @@ fn object(members: Value) -> Value {
     json!({"type": "object", "required": names, "properties": members})
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "called with what json! makes"
+)]
 fn or_null(schema: Value) -> Value {
     json!({"anyOf": [schema, {"type": "null"}]})
 }

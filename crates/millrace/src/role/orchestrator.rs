@@ -64,9 +64,10 @@ pub fn settings(
 ) -> OrchestratorConfig {
     let node_id = config.node_id.clone().unwrap_or_else(host_name);
     let mut settings = OrchestratorConfig::new(node_id, data_dir);
-    settings.roots = match config.roots.is_empty() {
-        true => roots,
-        false => Some(config.roots.iter().map(PathBuf::from).collect()),
+    settings.roots = if config.roots.is_empty() {
+        roots
+    } else {
+        Some(config.roots.iter().map(PathBuf::from).collect())
     };
     settings.ports = config.ports.first..=config.ports.last;
     settings.secrets_dir.clone_from(&config.secrets_dir);

@@ -93,7 +93,7 @@ mod tests {
         let mut there: Vec<String> = fs::read_dir(js)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.ends_with(".mjs"))
+            .filter(|name| Path::new(name).extension() == Some("mjs".as_ref()))
             .collect();
         there.sort();
         assert_eq!(there, FILES.map(|(name, _)| name));

@@ -18,6 +18,7 @@ use crate::workload::View;
 const MAX_WAIT: u32 = 600_000;
 
 /// For `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes a value")]
 pub(super) fn status(error: impl Kind) -> Status {
     let kind = error.kind();
     if kind == ErrorKind::Internal {

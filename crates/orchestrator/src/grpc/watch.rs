@@ -31,6 +31,7 @@ struct Watch {
 }
 
 impl WorkloadOrchestratorRpc {
+    #[expect(clippy::unused_async, reason = "as all calls of the service are")]
     pub(super) async fn watch_workloads(
         &self,
         request: pb::WatchWorkloadsRequest,

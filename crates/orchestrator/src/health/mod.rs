@@ -89,7 +89,7 @@ pub(crate) async fn observe(
         if let Err(reason) = watch(probe, &context, false).await {
             let _ = events.send(HealthEvent::Dead(reason)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         () = stop.cancelled() => {}

@@ -242,10 +242,10 @@ impl Run {
         };
         if timed_out {
             reason = "timeout";
-            message = "it took longer than it may".to_owned();
+            "it took longer than it may".clone_into(&mut message);
         } else if reason.is_empty() && self.placement.out_of_memory() {
             reason = "out-of-memory";
-            message = "it was killed for using more memory than it may".to_owned();
+            "it was killed for using more memory than it may".clone_into(&mut message);
         }
         JobEvent::Ended {
             code,

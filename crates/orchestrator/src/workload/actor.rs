@@ -91,7 +91,7 @@ impl Actor {
                 self.leave(wish).await;
                 return;
             }
-            self.step().await;
+            Box::pin(self.step()).await;
         }
     }
 
@@ -110,7 +110,7 @@ impl Actor {
             // Adopted on its way.
             (true, Some(live)) if stage != WorkloadStage::Running => self.go_on(live).await,
             (true, Some(live)) => match self.restart.take() {
-                Some(true) => self.replace(live).await,
+                Some(true) => Box::pin(self.replace(live)).await,
                 Some(false) => {
                     self.end(live, "stopped").await;
                     self.launch().await;
@@ -669,5 +669,5 @@ pub(super) fn describe(record: &InstanceRecord) -> StageError {
 fn rand_bits() -> u32 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = RandomState::new().hash_one(Instant::now());
-    (bits & u64::from(u32::MAX)) as u32
+    u32::try_from(bits >> 32).unwrap_or(0)
 }

@@ -89,7 +89,7 @@ impl Actor {
             return Err(StageError::new("not-built", message).into());
         }
         self.keep = keep_of(&spec);
-        self.record.state.kind = spec.kind.as_str().to_owned();
+        spec.kind.as_str().clone_into(&mut self.record.state.kind);
         let shared = self.shared.clone();
         let data_dir = shared.data_dir(self.record.id);
         let cache_dir = shared.cache_dir();
@@ -198,14 +198,11 @@ impl Actor {
         let mut taken = String::new();
         for _ in 0..PORT_ATTEMPTS {
             let id = InstanceId::new();
-            let port = match plan.spec.port {
-                false => None,
-                true => Some(
-                    self.shared
-                        .ports
-                        .take(id)
-                        .map_err(|error| StageError::new("ports-exhausted", error.to_string()))?,
-                ),
+            let port = if plan.spec.port {
+                let taken = self.shared.ports.take(id);
+                Some(taken.map_err(|error| StageError::new("ports-exhausted", error.to_string()))?)
+            } else {
+                None
             };
             match self.enter_instance(plan, id, port, candidate).await {
                 Some(record) => {
@@ -217,7 +214,7 @@ impl Actor {
                 }
                 None => {
                     self.release(id, port);
-                    taken = "the port belongs to another instance".to_owned();
+                    "the port belongs to another instance".clone_into(&mut taken);
                 }
             }
         }

@@ -46,7 +46,7 @@ pub(crate) fn read(config: &Value, pointer: &str) -> Result<Settings, Vec<Findin
             "timeout" => limits::timeout(value, &at, &mut settings.executions, &mut findings),
             "retention" => limits::retention(value, &at, &mut settings, &mut findings),
             "priority" => {
-                settings.executions.priority = limits::priority(value, &at, &mut findings)
+                settings.executions.priority = limits::priority(value, &at, &mut findings);
             }
             _ => findings.push(finding(
                 &at,

@@ -87,6 +87,7 @@ impl MonitoringService {
 
 /// Where in its window the next occurrence lies, 0 to 1; `Some(None)` when it
 /// has no window, `None` when there is no occurrence.
+#[expect(clippy::option_option, reason = "the two mean what is said above")]
 fn place(record: &ScheduleRecord) -> Option<Option<f64>> {
     let (nominal, effective) = (record.next_nominal?, record.next_effective?);
     let trigger = read(record).ok()?;

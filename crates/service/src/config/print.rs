@@ -9,7 +9,11 @@ use super::settings::{KEYS, show};
 pub(super) fn to_toml(loaded: &Loaded) -> String {
     let mut text = String::new();
     let mut open = "";
-    for key in KEYS {
+    // A table may be opened only once.
+    let first = |of: &str| KEYS.iter().position(|key| section(key) == of);
+    let mut keys: Vec<&str> = KEYS.to_vec();
+    keys.sort_by_key(|key| first(section(key)));
+    for key in keys {
         let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
         if section != open {
             let gap = if text.is_empty() { "" } else { "\n" };
@@ -23,4 +27,8 @@ pub(super) fn to_toml(loaded: &Loaded) -> String {
         };
     }
     text
+}
+
+fn section(key: &str) -> &str {
+    key.rsplit_once('.').map_or("", |(section, _)| section)
 }

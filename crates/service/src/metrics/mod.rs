@@ -98,7 +98,7 @@ pub fn text() -> String {
 }
 
 /// `GET /metrics`.
-pub async fn page() -> impl IntoResponse {
+pub fn page() -> impl IntoResponse {
     (
         [(
             ::http::header::CONTENT_TYPE,

@@ -75,7 +75,7 @@ async fn saved(store: &Shared, record: &mut WorkloadRecord, instances: &[&Instan
 }
 
 pub async fn project_is_found_by_id_and_key_and_listed(store: Shared, _: &dyn Fixture) {
-    let mut made = vec![project(&store, "A").await, project(&store, "B").await];
+    let mut made = [project(&store, "A").await, project(&store, "B").await];
     assert_eq!(
         store.project(made[0].id).await.unwrap().as_ref(),
         Some(&made[0])

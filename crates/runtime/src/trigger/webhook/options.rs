@@ -154,7 +154,7 @@ mod tests {
 
     use crate::trigger::spec::read_all;
 
-    fn faults(members: serde_json::Value) -> Vec<String> {
+    fn faults(members: &serde_json::Value) -> Vec<String> {
         let mut trigger = json!({"type": "webhook", "path": "o"});
         for (key, value) in members.as_object().unwrap() {
             trigger[key] = value.clone();
@@ -225,7 +225,7 @@ mod tests {
                 &["/0/respond/body"],
             ),
         ] {
-            assert_eq!(faults(members.clone()), places, "{members}");
+            assert_eq!(faults(&members), places, "{members}");
         }
     }
 }
