@@ -68,6 +68,7 @@ impl ExecutionFilter {
         } else if let Some(id) = self.deployment_id {
             walk.by.push(Wanted::Deployment(id));
             if unsuccessful {
+                walk.by.extend(self.status.map(Wanted::Status));
                 walk.by.push(Wanted::Unsuccessful);
             }
         } else if let (Some(status), true) = (self.status, unsuccessful) {
@@ -114,8 +115,12 @@ mod tests {
         assert_eq!(
             failed.walk(None),
             Walk {
-                by: vec![Wanted::Deployment(id), Wanted::Unsuccessful],
-                rest: vec![Wanted::Status(ExecutionStatus::Failed)],
+                by: vec![
+                    Wanted::Deployment(id),
+                    Wanted::Status(ExecutionStatus::Failed),
+                    Wanted::Unsuccessful,
+                ],
+                rest: vec![],
             }
         );
         assert_eq!(ExecutionFilter::default().walk(None), Walk::default());
