@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use millrace_schedule::{Schedule, TriggerSchedule};
+use millrace_testkit::sqlx::{self, Connection as _, PgConnection, Row as _};
 use millrace_testkit::{TestDatabase, eventually};
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection, Row as _};
 use support::{Millrace, command};
 
 const DOCUMENT: &str = "document: {dsl: 1.0.3, namespace: soak, name: NAME, version: 1.0.0}\n\

@@ -26,6 +26,8 @@ pub use database::TestDatabase;
 pub use eventually::{eventually, eventually_eq};
 pub use port::free_port;
 pub use redis_server::PrivateRedis;
+/// For tests of the whole that look into the database behind its back.
+pub use sqlx;
 
 /// The URL of the shared Redis for tests (`REDIS_URL`). Tests on it use keys of
 /// their own and never flush it: others run at the same time.
