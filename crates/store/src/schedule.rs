@@ -4,6 +4,7 @@
 pub mod backfill;
 pub mod control;
 pub mod judge;
+pub mod ledger;
 
 use std::fmt;
 use std::str::FromStr;

@@ -5,17 +5,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_store::schedule::backfill::Progress;
 use millrace_store::{
-    BackfillAsked, BackfillPart, BackfillRecord, BackfillStart, BackfillStore, DueBackfills,
-    FireRecord, Overlap, StoreError,
+    BackfillAsked, BackfillPart, BackfillRecord, BackfillStore, DueBackfills, FireRecord,
+    StoreError,
 };
 use millrace_types::{Timestamp, TriggerId};
 use sqlx::{FromRow, PgConnection};
 
+use super::ledger::Entries;
 use super::{claim, decide};
 use crate::PostgresStore;
 use crate::convert::counter;
 use crate::error::store_error;
-use crate::execution::admit_one;
 use crate::incarnation::micros;
 use crate::time::PgTime;
 
@@ -152,56 +152,14 @@ async fn advance(
     if locked.is_none() {
         return Ok(None);
     }
-    if part.overlap != Overlap::Allow {
-        standing.run = decide::a_run(connection, part.trigger_id).await?;
-    }
-    let mut fires = Vec::with_capacity(part.starts.len());
-    let mut progress = Progress {
-        position: part.position,
-        due_at: part.due_at,
+    let mut ledger = Entries {
+        connection,
+        slots: &store.slots,
     };
-    for start in &part.starts {
-        if standing.holds_back(part.overlap) {
-            progress = standing.held_back(start);
-            break;
-        }
-        let admitted = admit_one(connection, &store.slots, &standing.backfill(start)).await?;
-        let Some(fire) = standing.backfilled(start, admitted.as_ref()) else {
-            progress = standing.held_back(start);
-            break;
-        };
-        take_out(connection, part.trigger_id, start).await?;
-        for rest in &start.remains {
-            decide::enter(connection, rest).await?;
-        }
-        decide::enter(connection, &fire).await?;
-        fires.push(fire);
-    }
-    move_on(connection, part.trigger_id, progress).await?;
+    let (fires, progress) = standing.carry_on(&mut ledger, part).await?;
+    move_on(&mut transaction, part.trigger_id, progress).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Some(fires))
-}
-
-/// Removes the row that stood for the occurrence.
-async fn take_out(
-    connection: &mut PgConnection,
-    trigger: TriggerId,
-    start: &BackfillStart,
-) -> Result<(), StoreError> {
-    let Some((first, last)) = start.instead_of else {
-        return Ok(());
-    };
-    sqlx::query(
-        "DELETE FROM fires WHERE trigger_id = $1 AND nominal_at = $2 \
-           AND day = ($3::timestamptz AT TIME ZONE 'UTC')::date",
-    )
-    .bind(trigger.to_string())
-    .bind(PgTime(first))
-    .bind(PgTime(last))
-    .execute(connection)
-    .await
-    .map(|_| ())
-    .map_err(store_error)
 }
 
 async fn move_on(

@@ -1,14 +1,14 @@
 //! One decision about one schedule.
 
-use millrace_store::schedule::judge::{Judged, Queued, Standing, Started};
-use millrace_store::{Admission, Decision, FireRecord, Occurrence, SlotRules, StoreError};
-use millrace_types::{ExecutionId, Timestamp, TriggerId};
+use millrace_store::schedule::judge::{Queued, Standing, Started};
+use millrace_store::{Decision, FireRecord, StoreError};
+use millrace_types::{Timestamp, TriggerId};
 use sqlx::{FromRow, PgConnection};
 
+use super::ledger::Entries;
 use crate::PostgresStore;
 use crate::convert::{bytes, counter, parsed, parsed_option};
 use crate::error::store_error;
-use crate::execution::admit_one;
 use crate::time::PgTime;
 
 pub(super) async fn decide(
@@ -21,43 +21,12 @@ pub(super) async fn decide(
     let Some(mut standing) = lock(connection, trigger, step).await? else {
         return Ok(None);
     };
-    if standing.asks_for_runs(decision) {
-        standing.run = a_run(connection, decision.trigger_id).await?;
-    }
-    let mut fires = Vec::with_capacity(decision.occurrences.len());
-    if let Some((fire, admission)) = standing.turn(ExecutionId::new()) {
-        let fire = start(connection, &store.slots, &mut standing, fire, &admission).await?;
-        if !settle(connection, &fire).await? {
-            enter(connection, &fire).await?;
-        }
-        fires.push(fire);
-    }
-    for occurrence in &decision.occurrences {
-        if is_entered(connection, decision.trigger_id, occurrence).await? {
-            continue;
-        }
-        let fire = match standing.judge(decision.overlap, occurrence) {
-            Judged::Enter(fire) | Judged::Wait(fire) => fire,
-            Judged::Start(fire, admission) => {
-                start(connection, &store.slots, &mut standing, fire, &admission).await?
-            }
-            Judged::Supersede {
-                reason,
-                replaced,
-                fire,
-            } => {
-                cancel_runs(connection, decision.trigger_id, &reason).await?;
-                if let Some(replaced) = replaced {
-                    settle(connection, &replaced).await?;
-                    fires.push(replaced);
-                }
-                fire
-            }
-        };
-        enter(connection, &fire).await?;
-        fires.push(fire);
-    }
-    advance(connection, decision, &standing).await?;
+    let mut ledger = Entries {
+        connection,
+        slots: &store.slots,
+    };
+    let fires = standing.decide(&mut ledger, decision).await?;
+    advance(&mut transaction, decision, &standing).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Some(fires))
 }
@@ -142,134 +111,6 @@ pub(super) async fn lock(
         })
     })
     .transpose()
-}
-
-/// A live run of the schedule, the oldest.
-pub(super) async fn a_run(
-    connection: &mut PgConnection,
-    trigger: TriggerId,
-) -> Result<Option<ExecutionId>, StoreError> {
-    let id: Option<String> = sqlx::query_scalar(
-        "SELECT min(id) FROM executions \
-         WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once')",
-    )
-    .bind(trigger.to_string())
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)?;
-    parsed_option(id.as_deref())
-}
-
-/// Asks every live run of the schedule to end. One that nobody owns is due at
-/// once, so that whoever claims it ends it.
-async fn cancel_runs(
-    connection: &mut PgConnection,
-    trigger: TriggerId,
-    reason: &str,
-) -> Result<(), StoreError> {
-    // Locked in the order in which everyone locks executions.
-    sqlx::query(
-        "WITH runs AS MATERIALIZED ( \
-             SELECT id FROM executions \
-             WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once') \
-             ORDER BY id FOR UPDATE) \
-         UPDATE executions e SET cancel_reason = coalesce(e.cancel_reason, $2), \
-             wake_at = CASE WHEN e.owner IS NULL THEN now() END \
-         FROM runs WHERE e.id = runs.id",
-    )
-    .bind(trigger.to_string())
-    .bind(reason)
-    .execute(connection)
-    .await
-    .map(|_| ())
-    .map_err(store_error)
-}
-
-async fn start(
-    connection: &mut PgConnection,
-    slots: &SlotRules,
-    standing: &mut Standing,
-    fire: FireRecord,
-    admission: &Admission,
-) -> Result<FireRecord, StoreError> {
-    let admitted = admit_one(connection, slots, admission).await?;
-    Ok(standing.started(fire, admission.id, admitted.as_ref()))
-}
-
-async fn is_entered(
-    connection: &mut PgConnection,
-    trigger: TriggerId,
-    occurrence: &Occurrence,
-) -> Result<bool, StoreError> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM fires WHERE trigger_id = $1 AND nominal_at = $2 \
-             AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date)",
-    )
-    .bind(trigger.to_string())
-    .bind(PgTime(occurrence.nominal_at))
-    .fetch_one(connection)
-    .await
-    .map_err(store_error)
-}
-
-pub(super) async fn enter(
-    connection: &mut PgConnection,
-    fire: &FireRecord,
-) -> Result<(), StoreError> {
-    // What was missed long ago may belong to a day without a partition.
-    sqlx::query(
-        "SELECT millrace_make_fires_partitions(day, day) \
-         FROM (SELECT ($1::timestamptz AT TIME ZONE 'UTC')::date AS day) d",
-    )
-    .bind(PgTime(fire.until_at))
-    .execute(&mut *connection)
-    .await
-    .map_err(store_error)?;
-    let (outcome, waiting) = fire.outcome.stored();
-    sqlx::query(
-        "INSERT INTO fires (trigger_id, nominal_at, until_at, count, effective_at, decided_at, \
-             day, outcome, reason, execution_id, waiting, backfilled) \
-         VALUES ($1, $2, $3, $4, $5, $9, ($3::timestamptz AT TIME ZONE 'UTC')::date, \
-             $6, $7, $8, $10, $11)",
-    )
-    .bind(fire.trigger_id.to_string())
-    .bind(PgTime(fire.nominal_at))
-    .bind(PgTime(fire.until_at))
-    .bind(i64::try_from(fire.count).unwrap_or(i64::MAX))
-    .bind(PgTime(fire.effective_at))
-    .bind(outcome)
-    .bind(&fire.reason)
-    .bind(fire.execution_id.map(|id| id.to_string()))
-    .bind(PgTime(fire.decided_at))
-    .bind(waiting)
-    .bind(fire.backfilled)
-    .execute(connection)
-    .await
-    .map(|_| ())
-    .map_err(store_error)
-}
-
-/// Changes the row of an occurrence that waited. `false` when retention has
-/// taken it.
-async fn settle(connection: &mut PgConnection, fire: &FireRecord) -> Result<bool, StoreError> {
-    let (outcome, waiting) = fire.outcome.stored();
-    sqlx::query(
-        "UPDATE fires SET outcome = $3, reason = $4, execution_id = $5, decided_at = $6, \
-             waiting = $7 \
-         WHERE trigger_id = $1 AND nominal_at = $2 \
-           AND day = ($2::timestamptz AT TIME ZONE 'UTC')::date",
-    )
-    .bind(fire.trigger_id.to_string())
-    .bind(PgTime(fire.nominal_at))
-    .bind(outcome)
-    .bind(&fire.reason)
-    .bind(fire.execution_id.map(|id| id.to_string()))
-    .bind(PgTime(fire.decided_at))
-    .bind(waiting)
-    .execute(connection)
-    .await
-    .map(|done| done.rows_affected() > 0)
-    .map_err(store_error)
 }
 
 async fn advance(

@@ -5,6 +5,7 @@ mod claim;
 mod control;
 mod decide;
 mod fires;
+mod ledger;
 pub(crate) mod sample;
 mod sync;
 

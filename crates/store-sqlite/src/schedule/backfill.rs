@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_store::schedule::backfill::Progress;
 use millrace_store::{
-    BackfillAsked, BackfillPart, BackfillRecord, BackfillStore, DueBackfills, FireRecord, Overlap,
+    BackfillAsked, BackfillPart, BackfillRecord, BackfillStore, DueBackfills, FireRecord,
     StoreError,
 };
 use millrace_types::{Timestamp, TriggerId};
@@ -13,8 +13,8 @@ use sqlx::SqliteConnection;
 
 use super::claim::{record, record_columns};
 use super::decide;
+use super::ledger::Entries;
 use crate::SqliteStore;
-use crate::commit;
 use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::json;
@@ -143,40 +143,13 @@ impl BackfillStore for SqliteStore {
         if !at_step {
             return Ok(None);
         }
-        if part.overlap != Overlap::Allow {
-            standing.run = decide::a_run(connection, part.trigger_id).await?;
-        }
-        let mut fires = Vec::with_capacity(part.starts.len());
-        let mut progress = Progress {
-            position: part.position,
-            due_at: part.due_at,
+        let mut ledger = Entries {
+            connection,
+            slots: &self.slots,
+            now,
         };
-        for start in &part.starts {
-            if standing.holds_back(part.overlap) {
-                progress = standing.held_back(start);
-                break;
-            }
-            let admission = standing.backfill(start);
-            let admitted = commit::admit_one(connection, &admission, &self.slots, now).await?;
-            let Some(fire) = standing.backfilled(start, admitted.as_ref()) else {
-                progress = standing.held_back(start);
-                break;
-            };
-            if let Some((first, _)) = start.instead_of {
-                sqlx::query("DELETE FROM fires WHERE trigger_id = ?1 AND nominal_at = ?2")
-                    .bind(part.trigger_id.to_string())
-                    .bind(first.as_micros())
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(store_error)?;
-            }
-            for rest in &start.remains {
-                decide::enter(connection, rest).await?;
-            }
-            decide::enter(connection, &fire).await?;
-            fires.push(fire);
-        }
-        move_on(connection, part.trigger_id, progress).await?;
+        let (fires, progress) = standing.carry_on(&mut ledger, part).await?;
+        move_on(&mut transaction, part.trigger_id, progress).await?;
         transaction.commit().await.map_err(store_error)?;
         Ok(Some(fires))
     }

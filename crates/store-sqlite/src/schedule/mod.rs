@@ -5,6 +5,7 @@ mod claim;
 mod control;
 mod decide;
 mod fires;
+mod ledger;
 mod sample;
 mod sync;
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use millrace_types::{ExecutionId, ExecutionStatus, Timestamp, TriggerId};
+use millrace_types::{ExecutionId, Timestamp, TriggerId};
 
-use super::judge::{LIMITED, Standing};
+use super::judge::Standing;
 use super::{FireOutcome, FireRecord, Overlap, ScheduleRecord};
-use crate::{Admission, AdmissionRefused, StoreError, WriteDone, WriteRefused};
+use crate::{Admission, StoreError, WriteDone, WriteRefused};
 
 /// Days that the ledger is kept. What ran before, nobody can tell.
 pub const LEDGER_DAYS: i64 = 30;
@@ -111,52 +111,33 @@ pub struct Progress {
 
 impl Standing {
     /// Whether a backfill has to wait with its next start.
-    pub fn holds_back(&self, overlap: Overlap) -> bool {
+    pub(super) fn holds_back(&self, overlap: Overlap) -> bool {
         overlap != Overlap::Allow && (self.run.is_some() || self.queued.is_some())
     }
 
     /// What to admit for an occurrence of a backfill.
-    pub fn backfill(&self, start: &BackfillStart) -> Admission {
+    pub(super) fn backfill(&self, start: &BackfillStart) -> Admission {
         self.admission(start.id, start.input.clone())
     }
 
     /// The ledger's row of such an occurrence; `None` when its deployment
     /// takes no triggers at present, and it has to wait.
-    pub fn backfilled(
+    pub(super) fn backfilled(
         &mut self,
         start: &BackfillStart,
-        admitted: Result<&WriteDone, &WriteRefused>,
+        admitted: &Result<WriteDone, WriteRefused>,
     ) -> Option<FireRecord> {
-        let mut fire = FireRecord {
-            trigger_id: self.trigger_id,
-            nominal_at: start.nominal_at,
-            until_at: start.nominal_at,
-            count: 1,
-            effective_at: start.effective_at,
-            decided_at: self.now,
-            outcome: FireOutcome::Fired,
+        let fire = FireRecord {
             reason: start.reason.clone(),
-            execution_id: Some(start.id),
             backfilled: true,
+            ..self.fire(start.nominal_at, start.effective_at)
         };
-        match admitted {
-            Ok(WriteDone::Admitted(admitted)) if admitted.status == ExecutionStatus::Cancelled => {
-                fire.outcome = FireOutcome::Skipped;
-                fire.reason = LIMITED.into();
-            }
-            Ok(_) => self.run = Some(start.id),
-            Err(WriteRefused::Admission(AdmissionRefused::DeploymentNotLive(..))) => return None,
-            Err(refused) => {
-                fire.outcome = FireOutcome::Failed;
-                fire.reason = refused.to_string();
-                fire.execution_id = None;
-            }
-        }
-        Some(fire)
+        let fire = self.admitted(fire, start.id, admitted);
+        (fire.outcome != FireOutcome::Paused).then_some(fire)
     }
 
     /// Where a part ends that cannot start `start` yet.
-    pub fn held_back(&self, start: &BackfillStart) -> Progress {
+    pub(super) fn held_back(&self, start: &BackfillStart) -> Progress {
         Progress {
             position: Timestamp::from_micros(start.nominal_at.as_micros() - 1),
             due_at: Some(self.now.saturating_add(WAIT)),

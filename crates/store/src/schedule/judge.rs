@@ -1,5 +1,6 @@
 //! What becomes of an occurrence when its turn has come: the judgement that
-//! all stores share. They read a [`Standing`], ask it, and write what it says.
+//! all stores share. They read a [`Standing`], which [`super::ledger`] asks, and
+//! write what it says.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(30);
 
 /// Why an occurrence was skipped whose execution found no slot.
-pub(super) const LIMITED: &str = "the deployment's limit of concurrent executions was reached";
+const LIMITED: &str = "the deployment's limit of concurrent executions was reached";
 
 /// Real intervals within this of their nominal ones never count as drifting.
 const DRIFT_FLOOR: i64 = 2_000_000;
@@ -49,8 +50,8 @@ pub struct Standing {
     pub revision: u64,
     /// By the database's clock.
     pub now: Timestamp,
-    /// A run of this schedule that has not ended. Only looked up when
-    /// [`Standing::asks_for_runs`].
+    /// A run of this schedule that has not ended. Looked up in the ledger,
+    /// and only when it matters.
     pub run: Option<ExecutionId>,
     pub queued: Option<Queued>,
     /// The execution of the last occurrence that fired.
@@ -60,9 +61,9 @@ pub struct Standing {
     pub drift: Option<i64>,
 }
 
-/// What a store does about an occurrence.
+/// What is done about an occurrence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judged {
+pub(super) enum Judged {
     /// Enters it in the ledger as it is.
     Enter(FireRecord),
     /// Admits the execution, and enters what [`Standing::started`] answers.
@@ -81,7 +82,7 @@ pub enum Judged {
 
 impl Standing {
     /// Whether judging this decision takes a look at the runs of the schedule.
-    pub fn asks_for_runs(&self, decision: &Decision) -> bool {
+    pub(super) fn asks_for_runs(&self, decision: &Decision) -> bool {
         let starts = |o: &Occurrence| matches!(o.verdict, Verdict::Start { .. });
         self.queued.is_some()
             || (decision.overlap != Overlap::Allow && decision.occurrences.iter().any(starts))
@@ -90,7 +91,7 @@ impl Standing {
     /// The occurrence that waited, when nothing stands in its way any more:
     /// to be admitted as `id`, and settled in the ledger as
     /// [`Standing::started`] answers. It waits no longer, whatever comes of it.
-    pub fn turn(&mut self, id: ExecutionId) -> Option<(FireRecord, Admission)> {
+    pub(super) fn turn(&mut self, id: ExecutionId) -> Option<(FireRecord, Admission)> {
         if self.run.is_some() {
             return None;
         }
@@ -104,7 +105,7 @@ impl Standing {
     }
 
     /// Judges an occurrence that the ledger does not have.
-    pub fn judge(&mut self, overlap: Overlap, occurrence: &Occurrence) -> Judged {
+    pub(super) fn judge(&mut self, overlap: Overlap, occurrence: &Occurrence) -> Judged {
         let fire = FireRecord {
             until_at: occurrence.until_at,
             count: occurrence.count,
@@ -171,11 +172,32 @@ impl Standing {
     }
 
     /// The ledger's row of a start, by what came of the admission.
-    pub fn started(
+    pub(super) fn started(
+        &mut self,
+        fire: FireRecord,
+        id: ExecutionId,
+        admitted: &Result<WriteDone, WriteRefused>,
+    ) -> FireRecord {
+        let fire = self.admitted(fire, id, admitted);
+        if fire.outcome == FireOutcome::Fired {
+            self.last_execution = Some(id);
+            let start = Started {
+                effective_at: fire.effective_at,
+                started_at: self.now,
+            };
+            self.drift = self.last_start.and_then(|before| drift(before, start));
+            self.last_start = Some(start);
+        }
+        fire
+    }
+
+    /// What came of an admission, in the row of what was to start. One that
+    /// fired is a run of the schedule from here on.
+    pub(super) fn admitted(
         &mut self,
         mut fire: FireRecord,
         id: ExecutionId,
-        admitted: Result<&WriteDone, &WriteRefused>,
+        admitted: &Result<WriteDone, WriteRefused>,
     ) -> FireRecord {
         match admitted {
             // Its deployment's limit was reached, and its policy is to skip.
@@ -188,13 +210,6 @@ impl Standing {
                 fire.outcome = FireOutcome::Fired;
                 fire.execution_id = Some(id);
                 self.run = Some(id);
-                self.last_execution = Some(id);
-                let start = Started {
-                    effective_at: fire.effective_at,
-                    started_at: self.now,
-                };
-                self.drift = self.last_start.and_then(|before| drift(before, start));
-                self.last_start = Some(start);
             }
             Err(refused) => {
                 fire.outcome = match refused {
@@ -221,7 +236,7 @@ impl Standing {
         Some(decided.map_or(look, |decided| decided.min(look)))
     }
 
-    fn fire(&self, nominal_at: Timestamp, effective_at: Timestamp) -> FireRecord {
+    pub(super) fn fire(&self, nominal_at: Timestamp, effective_at: Timestamp) -> FireRecord {
         FireRecord {
             trigger_id: self.trigger_id,
             nominal_at,
@@ -236,7 +251,7 @@ impl Standing {
         }
     }
 
-    pub(crate) fn admission(&self, id: ExecutionId, input: Bytes) -> Admission {
+    pub(super) fn admission(&self, id: ExecutionId, input: Bytes) -> Admission {
         Admission {
             id,
             deployment_id: self.deployment_id,

@@ -1,0 +1,138 @@
+//! How a decision, and a part of a backfill, are carried out: written once,
+//! over the few steps that each database takes in its own way.
+
+use async_trait::async_trait;
+use millrace_types::{ExecutionId, Timestamp, TriggerId};
+
+use super::backfill::{BackfillPart, Progress};
+use super::judge::{Judged, Standing};
+use super::{Decision, FireRecord, Overlap};
+use crate::{Admission, StoreError, WriteDone, WriteRefused};
+
+/// The ledger of one schedule, within the transaction that has its row locked.
+#[async_trait]
+pub trait Ledger: Send {
+    /// A live run of the schedule, the oldest.
+    async fn a_run(&mut self, trigger: TriggerId) -> Result<Option<ExecutionId>, StoreError>;
+
+    /// Asks every live run of the schedule to end. One that nobody owns is due
+    /// at once, so that whoever claims it ends it.
+    async fn cancel_runs(&mut self, trigger: TriggerId, reason: &str) -> Result<(), StoreError>;
+
+    async fn admit(
+        &mut self,
+        admission: &Admission,
+    ) -> Result<Result<WriteDone, WriteRefused>, StoreError>;
+
+    /// Whether the ledger has a row that begins with this occurrence.
+    async fn is_entered(
+        &mut self,
+        trigger: TriggerId,
+        nominal_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError>;
+
+    /// Changes the row of an occurrence that waited. `false` when retention
+    /// has taken it.
+    async fn settle(&mut self, fire: &FireRecord) -> Result<bool, StoreError>;
+
+    /// Removes the row from the first to the last of these nominal times.
+    async fn take_out(
+        &mut self,
+        trigger: TriggerId,
+        row: (Timestamp, Timestamp),
+    ) -> Result<(), StoreError>;
+}
+
+impl Standing {
+    /// Carries a decision out, all but the advance of the schedule's own row;
+    /// answers the rows entered or settled.
+    pub async fn decide<L: Ledger>(
+        &mut self,
+        ledger: &mut L,
+        decision: &Decision,
+    ) -> Result<Vec<FireRecord>, StoreError> {
+        if self.asks_for_runs(decision) {
+            self.run = ledger.a_run(self.trigger_id).await?;
+        }
+        let mut fires = Vec::with_capacity(decision.occurrences.len());
+        if let Some((fire, admission)) = self.turn(ExecutionId::new()) {
+            let fire = self.start(ledger, fire, &admission).await?;
+            if !ledger.settle(&fire).await? {
+                ledger.enter(&fire).await?;
+            }
+            fires.push(fire);
+        }
+        for occurrence in &decision.occurrences {
+            let nominal_at = occurrence.nominal_at;
+            if ledger.is_entered(self.trigger_id, nominal_at).await? {
+                continue;
+            }
+            let fire = match self.judge(decision.overlap, occurrence) {
+                Judged::Enter(fire) | Judged::Wait(fire) => fire,
+                Judged::Start(fire, admission) => self.start(ledger, fire, &admission).await?,
+                Judged::Supersede {
+                    reason,
+                    replaced,
+                    fire,
+                } => {
+                    ledger.cancel_runs(self.trigger_id, &reason).await?;
+                    if let Some(replaced) = replaced {
+                        ledger.settle(&replaced).await?;
+                        fires.push(replaced);
+                    }
+                    fire
+                }
+            };
+            ledger.enter(&fire).await?;
+            fires.push(fire);
+        }
+        Ok(fires)
+    }
+
+    /// Carries a part of a backfill out; answers the rows entered, and how far
+    /// it got.
+    pub async fn carry_on<L: Ledger>(
+        &mut self,
+        ledger: &mut L,
+        part: &BackfillPart,
+    ) -> Result<(Vec<FireRecord>, Progress), StoreError> {
+        if part.overlap != Overlap::Allow {
+            self.run = ledger.a_run(self.trigger_id).await?;
+        }
+        let mut fires = Vec::with_capacity(part.starts.len());
+        for start in &part.starts {
+            if self.holds_back(part.overlap) {
+                return Ok((fires, self.held_back(start)));
+            }
+            let admitted = ledger.admit(&self.backfill(start)).await?;
+            let Some(fire) = self.backfilled(start, &admitted) else {
+                return Ok((fires, self.held_back(start)));
+            };
+            if let Some(row) = start.instead_of {
+                ledger.take_out(self.trigger_id, row).await?;
+            }
+            for rest in &start.remains {
+                ledger.enter(rest).await?;
+            }
+            ledger.enter(&fire).await?;
+            fires.push(fire);
+        }
+        let progress = Progress {
+            position: part.position,
+            due_at: part.due_at,
+        };
+        Ok((fires, progress))
+    }
+
+    async fn start<L: Ledger>(
+        &mut self,
+        ledger: &mut L,
+        fire: FireRecord,
+        admission: &Admission,
+    ) -> Result<FireRecord, StoreError> {
+        let admitted = ledger.admit(admission).await?;
+        Ok(self.started(fire, admission.id, &admitted))
+    }
+}
