@@ -11,13 +11,12 @@ use millrace_store::{
 use millrace_types::{Timestamp, TriggerId};
 use sqlx::SqliteConnection;
 
-use super::claim::{record, record_columns};
+use super::claim::{Claim, NEXT_BACKFILL, record, record_columns};
 use super::decide;
 use super::ledger::Entries;
 use crate::SqliteStore;
 use crate::error::store_error;
 use crate::row::Columns;
-use crate::rows::json;
 
 const DUE: &str = "SELECT trigger_id FROM backfills WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
 
@@ -34,6 +33,13 @@ const READ: &str = concat!(
     CROSS JOIN triggers t ON t.id = s.trigger_id
     CROSS JOIN workflows w ON w.deployment_id = s.deployment_id"
 );
+
+const BACKFILLS: Claim = Claim {
+    next: NEXT_BACKFILL,
+    due: DUE,
+    read: READ,
+    hold: HOLD,
+};
 
 #[async_trait]
 impl BackfillStore for SqliteStore {
@@ -79,34 +85,7 @@ impl BackfillStore for SqliteStore {
         limit: u32,
         hold: Duration,
     ) -> Result<DueBackfills, StoreError> {
-        // Most looks find nothing: they do not take the write lock.
-        if self.until_next_backfill().await? != Some(Duration::ZERO) {
-            return Ok(DueBackfills {
-                now: Timestamp::now(),
-                backfills: Vec::new(),
-            });
-        }
-        let (mut transaction, now) = self.write().await?;
-        let due: Vec<String> = sqlx::query_scalar(DUE)
-            .bind(now)
-            .bind(limit)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-        let ids = json(&due);
-        let rows = sqlx::query(READ)
-            .bind(&ids)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-        let now = Timestamp::from_micros(now);
-        sqlx::query(HOLD)
-            .bind(&ids)
-            .bind(now.saturating_add(hold).as_micros())
-            .execute(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-        transaction.commit().await.map_err(store_error)?;
+        let (now, rows) = self.take_due(&BACKFILLS, limit, hold).await?;
         let backfills = rows
             .iter()
             .map(|row| {

@@ -42,9 +42,28 @@ pub(super) const READ: &str = concat!(
 const NEXT: &str = "
     SELECT due_at FROM schedules WHERE due_at IS NOT NULL ORDER BY due_at, trigger_id LIMIT 1";
 
-const NEXT_BACKFILL: &str = "SELECT due_at FROM backfills ORDER BY due_at LIMIT 1";
+pub(super) const NEXT_BACKFILL: &str = "SELECT due_at FROM backfills ORDER BY due_at LIMIT 1";
 
 const RUNNING: &str = "SELECT running FROM scheduler WHERE one = 1";
+
+/// The statements of one kind of claim.
+pub(super) struct Claim {
+    /// When the next one is due.
+    pub(super) next: &'static str,
+    /// The triggers that are due at ?1, ?2 of them at most.
+    pub(super) due: &'static str,
+    /// What is there of the triggers ?1.
+    pub(super) read: &'static str,
+    /// Makes the triggers ?1 due at ?2.
+    pub(super) hold: &'static str,
+}
+
+const SCHEDULES: Claim = Claim {
+    next: NEXT,
+    due: DUE,
+    read: READ,
+    hold: HOLD,
+};
 
 impl SqliteStore {
     pub(super) async fn due_schedules(
@@ -52,46 +71,50 @@ impl SqliteStore {
         limit: u32,
         hold: Duration,
     ) -> Result<DueSchedules, StoreError> {
+        let (now, rows) = self.take_due(&SCHEDULES, limit, hold).await?;
+        let schedules = rows.iter().map(record).collect::<Result<_, _>>()?;
+        Ok(DueSchedules { now, schedules })
+    }
+
+    /// Takes what is due, and holds it back from others for `hold`.
+    pub(super) async fn take_due(
+        &self,
+        claim: &Claim,
+        limit: u32,
+        hold: Duration,
+    ) -> Result<(Timestamp, Vec<SqliteRow>), StoreError> {
         // Most looks find nothing: they do not take the write lock.
-        if self.until_due(NEXT).await? != Some(Duration::ZERO) {
-            return Ok(DueSchedules {
-                now: Timestamp::now(),
-                schedules: Vec::new(),
-            });
+        if self.until_due(claim.next).await? != Some(Duration::ZERO) {
+            return Ok((Timestamp::now(), Vec::new()));
         }
         let (mut transaction, now) = self.write().await?;
-        let due: Vec<String> = sqlx::query_scalar(DUE)
+        let due: Vec<String> = sqlx::query_scalar(claim.due)
             .bind(now)
             .bind(limit)
             .fetch_all(&mut *transaction)
             .await
             .map_err(store_error)?;
         let ids = json(&due);
-        let rows = sqlx::query(READ)
+        let rows = sqlx::query(claim.read)
             .bind(&ids)
             .fetch_all(&mut *transaction)
             .await
             .map_err(store_error)?;
         let now = Timestamp::from_micros(now);
-        sqlx::query(HOLD)
+        sqlx::query(claim.hold)
             .bind(&ids)
             .bind(now.saturating_add(hold).as_micros())
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
-        let schedules = rows.iter().map(record).collect::<Result<_, _>>()?;
-        Ok(DueSchedules { now, schedules })
+        Ok((now, rows))
     }
 
     pub(super) async fn until_next_schedule(&self) -> Result<Option<Duration>, StoreError> {
         let schedule = self.until_due(NEXT).await?;
         let backfill = self.until_due(NEXT_BACKFILL).await?;
         Ok(schedule.into_iter().chain(backfill).min())
-    }
-
-    pub(super) async fn until_next_backfill(&self) -> Result<Option<Duration>, StoreError> {
-        self.until_due(NEXT_BACKFILL).await
     }
 
     /// `None` while the scheduler is stopped, too.
