@@ -2,6 +2,7 @@
 //! reflection (v1, and v1alpha for older tools), traces, and a graceful end.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::response::IntoResponse;
@@ -19,6 +20,43 @@ use crate::metrics::{CallsLayer, Side};
 use crate::trace_context::TraceLayer;
 
 pub use tonic_health::ServingStatus;
+
+/// What a handler that streams answers with.
+pub type Answers<T> = Pin<Box<dyn futures::Stream<Item = Result<T, tonic::Status>> + Send>>;
+
+/// Implements a contract by inherent methods of the same names, which take the
+/// message and answer with a message (or [`Answers`]), so that they can lie in
+/// the files of their subjects. Their errors become a [`tonic::Status`].
+#[macro_export]
+macro_rules! grpc_handlers {
+    (contract: $contract:path, server: $server:ty, messages: $messages:ident;
+     unary { $($method:ident($request:ident) -> $response:ident;)+ }
+     streaming { $($stream:ident $smethod:ident($srequest:ident) -> $sresponse:ident;)+ }) => {
+        #[tonic::async_trait]
+        impl $contract for $server {
+            $(
+                async fn $method(
+                    &self,
+                    request: tonic::Request<$messages::$request>,
+                ) -> Result<tonic::Response<$messages::$response>, tonic::Status> {
+                    let answer = self.$method(request.into_inner()).await?;
+                    Ok(tonic::Response::new(answer))
+                }
+            )+
+            $(
+                type $stream = $crate::grpc::Answers<$messages::$sresponse>;
+
+                async fn $smethod(
+                    &self,
+                    request: tonic::Request<$messages::$srequest>,
+                ) -> Result<tonic::Response<Self::$stream>, tonic::Status> {
+                    let answers = self.$smethod(request.into_inner()).await?;
+                    Ok(tonic::Response::new(answers))
+                }
+            )+
+        }
+    };
+}
 
 /// A client that is gone without a word is noticed after the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);

@@ -8,16 +8,11 @@ mod projects;
 mod watch;
 mod workloads;
 
-use std::pin::Pin;
-
 use millrace_proto::orchestrator::v1 as pb;
 use millrace_proto::orchestrator::v1::workload_orchestrator_service_server as server;
-use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use millrace_service::grpc::Answers;
 
 use crate::WorkloadOrchestrator;
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// `WorkloadOrchestratorService`.
 #[derive(Debug, Clone)]
@@ -34,37 +29,9 @@ impl WorkloadOrchestrator {
     }
 }
 
-macro_rules! handlers {
-    (unary { $($method:ident($request:ident) -> $response:ident;)+ }
-     streaming { $($stream:ident $smethod:ident($srequest:ident) -> $sresponse:ident;)+ }) => {
-        #[tonic::async_trait]
-        impl server::WorkloadOrchestratorService for WorkloadOrchestratorRpc {
-            $(
-                async fn $method(
-                    &self,
-                    request: Request<pb::$request>,
-                ) -> Result<Response<pb::$response>, Status> {
-                    let answer = self.$method(request.into_inner()).await?;
-                    Ok(Response::new(answer))
-                }
-            )+
-            $(
-                type $stream = Answers<pb::$sresponse>;
-
-                async fn $smethod(
-                    &self,
-                    request: Request<pb::$srequest>,
-                ) -> Result<Response<Self::$stream>, Status> {
-                    let answers = self.$smethod(request.into_inner()).await?;
-                    Ok(Response::new(answers))
-                }
-            )+
-        }
-    };
-}
-
 // Each calls the inherent method of the same name, in the file of its subject.
-handlers! {
+millrace_service::grpc_handlers! {
+    contract: server::WorkloadOrchestratorService, server: WorkloadOrchestratorRpc, messages: pb;
     unary {
         create_project(CreateProjectRequest) -> CreateProjectResponse;
         get_project(GetProjectRequest) -> GetProjectResponse;

@@ -3,8 +3,12 @@
 
 mod admin_service;
 pub(crate) mod convert;
+mod deployments;
+mod executions;
 pub(crate) mod monitoring_service;
 pub(crate) mod runtime_service;
+mod schedules;
+mod triggers;
 
 pub use admin_service::AdminRpc;
 pub use monitoring_service::MonitoringRpc;
