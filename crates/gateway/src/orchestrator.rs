@@ -105,14 +105,32 @@ impl Gateway {
         }
     }
 
-    /// A call that reads and is answered at once.
-    pub(crate) async fn read<T, F, Fut>(&self, call: F) -> Result<T, CallError>
+    /// Sends a request in a call that is answered at once.
+    pub(crate) async fn send<Q, T, F, Fut>(
+        &self,
+        repeat: Repeat,
+        request: Q,
+        call: F,
+    ) -> Result<T, CallError>
     where
-        F: Fn(Client) -> Fut,
+        Q: Clone,
+        F: Fn(Client, Q) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.ask(Repeat::Freely, Duration::ZERO, |client, _| call(client))
-            .await
+        self.ask(repeat, Duration::ZERO, |client, _| {
+            call(client, request.clone())
+        })
+        .await
+    }
+
+    /// Sends a request that reads.
+    pub(crate) async fn read<Q, T, F, Fut>(&self, request: Q, call: F) -> Result<T, CallError>
+    where
+        Q: Clone,
+        F: Fn(Client, Q) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.send(Repeat::Freely, request, call).await
     }
 }
 

@@ -94,13 +94,14 @@ impl Runtimes {
         }
     }
 
-    /// Makes a call on one runtime after the other until one answers.
-    pub async fn call<T, F, Fut>(&self, call: F) -> Result<T, CallError>
+    /// Sends a request to one runtime after the other until one answers.
+    pub async fn send<Q, T, F, Fut>(&self, request: Q, call: F) -> Result<T, CallError>
     where
-        F: Fn(Client) -> Fut,
+        Q: Clone,
+        F: Fn(Client, Q) -> Fut,
         Fut: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        self.call_waiting(Duration::ZERO, |client, _| call(client))
+        self.call_waiting(Duration::ZERO, |client, _| call(client, request.clone()))
             .await
     }
 

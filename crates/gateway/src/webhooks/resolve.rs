@@ -31,14 +31,14 @@ pub async fn resolve(
             cached: true,
         });
     }
+    let request = ResolveWebhookRequest {
+        path: path.to_owned(),
+        method: method.as_str().to_owned(),
+    };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = ResolveWebhookRequest {
-                path: path.to_owned(),
-                method: method.as_str().to_owned(),
-            };
-            async move { client.resolve_webhook(request).await }
+        .send(request, |mut client, request| async move {
+            client.resolve_webhook(request).await
         })
         .await
         .map_err(|error| match error {

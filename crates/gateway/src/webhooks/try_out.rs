@@ -84,21 +84,18 @@ async fn ask(
     arrived: &Arrived,
     message: &str,
 ) -> Result<TestWebhookResponse, CallError> {
+    let sent = arrived.request.as_ref();
+    let request = TestWebhookRequest {
+        deployment_id: route.deployment_id.clone(),
+        trigger_id: route.trigger_id.clone(),
+        trigger_revision: route.revision,
+        request_json: sent.map(JsonText::to_text).unwrap_or_default(),
+        dedupe_name: message.to_owned(),
+    };
     gateway
         .runtimes
-        .call(|mut client| {
-            let request = TestWebhookRequest {
-                deployment_id: route.deployment_id.clone(),
-                trigger_id: route.trigger_id.clone(),
-                trigger_revision: route.revision,
-                request_json: arrived
-                    .request
-                    .as_ref()
-                    .map(JsonText::to_text)
-                    .unwrap_or_default(),
-                dedupe_name: message.to_owned(),
-            };
-            async move { client.test_webhook(request).await }
+        .send(request, |mut client, request| async move {
+            client.test_webhook(request).await
         })
         .await
 }

@@ -31,9 +31,8 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
     let request = posted.request();
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.deploy_workflow(request).await }
+        .send(request, |mut client, request| async move {
+            client.deploy_workflow(request).await
         })
         .await
         .map_err(|error| match error {

@@ -14,14 +14,13 @@ pub async fn delete(
     State(gateway): State<Gateway>,
     id: PathId<DeploymentId>,
 ) -> Result<StatusCode, Problem> {
-    let deployment_id = id.text;
+    let request = DeleteDeploymentRequest {
+        deployment_id: id.text,
+    };
     gateway
         .runtimes
-        .call(|mut client| {
-            let request = DeleteDeploymentRequest {
-                deployment_id: deployment_id.clone(),
-            };
-            async move { client.delete_deployment(request).await }
+        .send(request, |mut client, request| async move {
+            client.delete_deployment(request).await
         })
         .await?;
     // A wider path of another deployment may be in reach now.

@@ -14,14 +14,13 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<DeploymentId>,
 ) -> Result<Json<Deployment>, Problem> {
-    let deployment_id = id.text;
+    let request = GetDeploymentStatusRequest {
+        deployment_id: id.text,
+    };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = GetDeploymentStatusRequest {
-                deployment_id: deployment_id.clone(),
-            };
-            async move { client.get_deployment_status(request).await }
+        .send(request, |mut client, request| async move {
+            client.get_deployment_status(request).await
         })
         .await?;
     Deployment::answered(answer.deployment).map(Json)

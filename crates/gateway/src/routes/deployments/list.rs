@@ -27,9 +27,8 @@ pub async fn list(
     query.finish(&["status", "namespace", "name", "label", "cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.list_deployments(request).await }
+        .send(request, |mut client, request| async move {
+            client.list_deployments(request).await
         })
         .await?;
     Page::of(answer.deployments, answer.next_cursor, Deployment::try_from).map(Json)

@@ -14,14 +14,13 @@ pub async fn pause(
     State(gateway): State<Gateway>,
     id: PathId<DeploymentId>,
 ) -> Result<Json<Deployment>, Problem> {
-    let deployment_id = id.text;
+    let request = PauseDeploymentRequest {
+        deployment_id: id.text,
+    };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = PauseDeploymentRequest {
-                deployment_id: deployment_id.clone(),
-            };
-            async move { client.pause_deployment(request).await }
+        .send(request, |mut client, request| async move {
+            client.pause_deployment(request).await
         })
         .await?;
     Deployment::answered(answer.deployment).map(Json)

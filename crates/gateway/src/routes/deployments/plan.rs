@@ -46,9 +46,8 @@ pub async fn plan(State(gateway): State<Gateway>, request: Request) -> Result<Js
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.plan_deployment(request).await }
+        .send(request, |mut client, request| async move {
+            client.plan_deployment(request).await
         })
         .await?;
     let placed = |violations: Vec<Violation>| -> Vec<ProblemError> {

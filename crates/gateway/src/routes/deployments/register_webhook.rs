@@ -37,9 +37,8 @@ pub async fn register_webhook(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.register_webhook(request).await }
+        .send(request, |mut client, request| async move {
+            client.register_webhook(request).await
         })
         .await
         .map_err(|error| match error {

@@ -27,9 +27,8 @@ pub async fn rollback(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.rollback_deployment(request).await }
+        .send(request, |mut client, request| async move {
+            client.rollback_deployment(request).await
         })
         .await?;
     gateway.webhooks.clear();

@@ -38,9 +38,8 @@ pub async fn update(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.update_deployment(request).await }
+        .send(request, |mut client, request| async move {
+            client.update_deployment(request).await
         })
         .await
         .map_err(|error| match error {

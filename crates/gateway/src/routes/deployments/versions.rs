@@ -26,9 +26,8 @@ pub async fn versions(
     query.finish(&["cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.list_versions(request).await }
+        .send(request, |mut client, request| async move {
+            client.list_versions(request).await
         })
         .await?;
     Page::of(answer.versions, answer.next_cursor, |version| {

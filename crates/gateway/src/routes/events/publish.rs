@@ -60,9 +60,8 @@ pub async fn publish(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.publish_event(request).await }
+        .send(request, |mut client, request| async move {
+            client.publish_event(request).await
         })
         .await
         .map_err(|error| placed(error, posted.as_deref()))?;

@@ -32,9 +32,8 @@ pub async fn cancel(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.cancel_execution(request).await }
+        .send(request, |mut client, request| async move {
+            client.cancel_execution(request).await
         })
         .await?;
     let ended = answer

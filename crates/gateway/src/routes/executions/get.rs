@@ -14,14 +14,13 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<ExecutionId>,
 ) -> Result<Json<Execution>, Problem> {
-    let execution_id = id.text;
+    let request = GetExecutionRequest {
+        execution_id: id.text,
+    };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = GetExecutionRequest {
-                execution_id: execution_id.clone(),
-            };
-            async move { client.get_execution(request).await }
+        .send(request, |mut client, request| async move {
+            client.get_execution(request).await
         })
         .await?;
     Execution::answered(answer.execution).map(Json)

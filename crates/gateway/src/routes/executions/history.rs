@@ -26,9 +26,8 @@ pub async fn history(
     query.finish(&["cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.list_execution_events(request).await }
+        .send(request, |mut client, request| async move {
+            client.list_execution_events(request).await
         })
         .await?;
     Page::of(answer.events, answer.next_cursor, HistoryItem::try_from).map(Json)

@@ -39,9 +39,8 @@ pub async fn list(
     ])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.get_execution_history(request).await }
+        .send(request, |mut client, request| async move {
+            client.get_execution_history(request).await
         })
         .await?;
     Page::of(

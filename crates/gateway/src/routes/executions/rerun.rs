@@ -32,9 +32,8 @@ pub async fn rerun(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.rerun_execution(request).await }
+        .send(request, |mut client, request| async move {
+            client.rerun_execution(request).await
         })
         .await?;
     let accepted = json!({"executionId": answer.execution_id});

@@ -87,15 +87,15 @@ struct Watch {
 
 impl Watch {
     async fn open(&self) -> Result<Streaming<WatchExecutionResponse>, Problem> {
+        let request = WatchExecutionRequest {
+            execution_id: self.execution_id.clone(),
+            after_seq: self.after,
+        };
         let answers = self
             .gateway
             .runtimes
-            .call(|mut client| {
-                let request = WatchExecutionRequest {
-                    execution_id: self.execution_id.clone(),
-                    after_seq: self.after,
-                };
-                async move { client.watch_execution(request).await }
+            .send(request, |mut client, request| async move {
+                client.watch_execution(request).await
             })
             .await?;
         Ok(answers)

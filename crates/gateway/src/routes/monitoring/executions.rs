@@ -57,11 +57,11 @@ pub async fn executions(
             "`errorText` has at most 200 characters.",
         ));
     }
+    let searched = !request.error_text.is_empty();
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.get_execution_history(request).await }
+        .send(request, |mut client, request| async move {
+            client.get_execution_history(request).await
         })
         .await?;
     let page = Page::of(
@@ -69,7 +69,6 @@ pub async fn executions(
         answer.next_cursor,
         ExecutionSummary::try_from,
     )?;
-    let searched = !request.error_text.is_empty();
     Ok(Json(Searched {
         page,
         scanned: searched.then_some(answer.scanned),

@@ -31,9 +31,8 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
         git_json: git.map(|git| git.get().to_owned()).unwrap_or_default(),
     };
     let answer = gateway
-        .ask(Repeat::Never, std::time::Duration::ZERO, |mut client, _| {
-            let request = request.clone();
-            async move { client.create_project(request).await }
+        .send(Repeat::Never, request, |mut client, request| async move {
+            client.create_project(request).await
         })
         .await
         .map_err(|error| placed(error, &bytes))?;

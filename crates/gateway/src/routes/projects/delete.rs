@@ -14,15 +14,13 @@ pub async fn delete(
     State(gateway): State<Gateway>,
     id: PathId<ProjectId>,
 ) -> Result<StatusCode, Problem> {
+    let request = DeleteProjectRequest {
+        project_id: id.text,
+    };
     gateway
         // A repeat would not find what the first has deleted.
-        .ask(Repeat::Never, std::time::Duration::ZERO, |mut client, _| {
-            let project_id = id.text.clone();
-            async move {
-                client
-                    .delete_project(DeleteProjectRequest { project_id })
-                    .await
-            }
+        .send(Repeat::Never, request, |mut client, request| async move {
+            client.delete_project(request).await
         })
         .await?;
     Ok(StatusCode::NO_CONTENT)

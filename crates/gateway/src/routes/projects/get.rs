@@ -14,10 +14,12 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<ProjectId>,
 ) -> Result<Json<Project>, Problem> {
+    let request = GetProjectRequest {
+        project_id: id.text,
+    };
     let answer = gateway
-        .read(|mut client| {
-            let project_id = id.text.clone();
-            async move { client.get_project(GetProjectRequest { project_id }).await }
+        .read(request, |mut client, request| async move {
+            client.get_project(request).await
         })
         .await?;
     Project::answered(answer.project).map(Json)

@@ -21,9 +21,8 @@ pub async fn list(
     };
     query.finish(&["cursor", "limit"])?;
     let answer = gateway
-        .read(|mut client| {
-            let request = request.clone();
-            async move { client.list_projects(request).await }
+        .read(request, |mut client, request| async move {
+            client.list_projects(request).await
         })
         .await?;
     Page::of(answer.projects, answer.next_cursor, Project::try_from).map(Json)

@@ -14,14 +14,12 @@ pub async fn services(
     State(gateway): State<Gateway>,
     id: PathId<ProjectId>,
 ) -> Result<Json<Page<Service>>, Problem> {
+    let request = ListServicesRequest {
+        project_id: id.text,
+    };
     let answer = gateway
-        .read(|mut client| {
-            let project_id = id.text.clone();
-            async move {
-                client
-                    .list_services(ListServicesRequest { project_id })
-                    .await
-            }
+        .read(request, |mut client, request| async move {
+            client.list_services(request).await
         })
         .await?;
     Page::of(answer.services, String::new(), |service| Ok(service.into())).map(Json)

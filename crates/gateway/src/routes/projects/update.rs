@@ -1,7 +1,5 @@
 //! `PATCH /api/projects/{id}`: a JSON merge patch over `{name, localPath}`.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::{Request, State};
 use millrace_proto::orchestrator::v1::UpdateProjectRequest;
@@ -37,9 +35,8 @@ pub async fn update(
         patch_json: patch.to_text(),
     };
     let answer = gateway
-        .ask(Repeat::Freely, Duration::ZERO, |mut client, _| {
-            let request = request.clone();
-            async move { client.update_project(request).await }
+        .send(Repeat::Freely, request, |mut client, request| async move {
+            client.update_project(request).await
         })
         .await
         .map_err(|error| placed(error, &bytes))?;

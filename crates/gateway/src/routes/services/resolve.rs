@@ -60,13 +60,13 @@ impl Endpoints {
             return Ok(Arc::clone(&known.endpoint));
         }
         let asked = Instant::now();
+        let request = ResolveServiceRequest {
+            project_key: key.0.clone(),
+            service: key.1.clone(),
+        };
         let answer = gateway
-            .read(|mut client| {
-                let request = ResolveServiceRequest {
-                    project_key: key.0.clone(),
-                    service: key.1.clone(),
-                };
-                async move { client.resolve_service(request).await }
+            .read(request, |mut client, request| async move {
+                client.resolve_service(request).await
             })
             .await;
         let endpoint = match answer {

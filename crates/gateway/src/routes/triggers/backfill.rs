@@ -43,9 +43,8 @@ pub async fn backfill(
     };
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.backfill_schedule(request).await }
+        .send(request.clone(), |mut client, request| async move {
+            client.backfill_schedule(request).await
         })
         .await?;
     let begun = Begun {

@@ -28,9 +28,8 @@ pub async fn fires(
     query.finish(&["from", "to", "cursor", "limit"])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.list_fires(request).await }
+        .send(request, |mut client, request| async move {
+            client.list_fires(request).await
         })
         .await?;
     Page::of(answer.fires, answer.next_cursor, |fire| Ok(fire.into())).map(Json)

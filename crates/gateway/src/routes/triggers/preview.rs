@@ -25,9 +25,8 @@ pub async fn preview(
     query.finish(&["count"])?;
     let answer = gateway
         .runtimes
-        .call(|mut client| {
-            let request = request.clone();
-            async move { client.preview_schedule(request).await }
+        .send(request, |mut client, request| async move {
+            client.preview_schedule(request).await
         })
         .await?;
     Page::of(answer.fires, String::new(), |fire| Ok(fire.into())).map(Json)

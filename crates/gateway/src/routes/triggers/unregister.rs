@@ -14,14 +14,13 @@ pub async fn unregister(
     State(gateway): State<Gateway>,
     id: PathId<TriggerId>,
 ) -> Result<StatusCode, Problem> {
-    let trigger_id = id.text;
+    let request = UnregisterWebhookRequest {
+        trigger_id: id.text,
+    };
     gateway
         .runtimes
-        .call(|mut client| {
-            let request = UnregisterWebhookRequest {
-                trigger_id: trigger_id.clone(),
-            };
-            async move { client.unregister_webhook(request).await }
+        .send(request, |mut client, request| async move {
+            client.unregister_webhook(request).await
         })
         .await?;
     gateway.webhooks.clear();

@@ -26,9 +26,8 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
         service: service.unwrap_or_default(),
     };
     let answer = gateway
-        .ask(Repeat::Never, std::time::Duration::ZERO, |mut client, _| {
-            let request = request.clone();
-            async move { client.create_workload(request).await }
+        .send(Repeat::Never, request, |mut client, request| async move {
+            client.create_workload(request).await
         })
         .await?;
     let id = answer

@@ -14,14 +14,12 @@ pub async fn get(
     State(gateway): State<Gateway>,
     id: PathId<WorkloadId>,
 ) -> Result<Json<Workload>, Problem> {
+    let request = GetWorkloadRequest {
+        workload_id: id.text,
+    };
     let answer = gateway
-        .read(|mut client| {
-            let workload_id = id.text.clone();
-            async move {
-                client
-                    .get_workload(GetWorkloadRequest { workload_id })
-                    .await
-            }
+        .read(request, |mut client, request| async move {
+            client.get_workload(request).await
         })
         .await?;
     Workload::answered(answer.workload).map(Json)

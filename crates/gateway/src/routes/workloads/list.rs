@@ -23,9 +23,8 @@ pub async fn list(
     };
     query.finish(&["projectId", "cursor", "limit"])?;
     let answer = gateway
-        .read(|mut client| {
-            let request = request.clone();
-            async move { client.list_workloads(request).await }
+        .read(request, |mut client, request| async move {
+            client.list_workloads(request).await
         })
         .await?;
     Page::of(answer.workloads, answer.next_cursor, |workload| {

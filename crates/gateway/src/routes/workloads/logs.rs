@@ -27,9 +27,8 @@ pub async fn logs(
     };
     query.finish(&["after", "limit", "stream"])?;
     let answer = gateway
-        .read(|mut client| {
-            let request = request.clone();
-            async move { client.get_logs(request).await }
+        .read(request, |mut client, request| async move {
+            client.get_logs(request).await
         })
         .await?;
     Ok(Json(LogPage {

@@ -108,9 +108,8 @@ async fn open(
     request: &StreamLogsRequest,
 ) -> Result<Streaming<StreamLogsResponse>, CallError> {
     gateway
-        .read(|mut client| {
-            let request = request.clone();
-            async move { client.stream_logs(request).await }
+        .read(request.clone(), |mut client, request| async move {
+            client.stream_logs(request).await
         })
         .await
 }
