@@ -1,0 +1,95 @@
+//! Taking up what has run since before this process.
+
+use std::time::Instant;
+
+use millrace_store::InstanceRecord;
+use millrace_store::workload::KEPT_INSTANCES;
+use millrace_types::{Timestamp, WorkloadStage};
+
+use super::super::instance::{Live, close_record};
+use super::super::launch::keep_of;
+use super::Actor;
+use super::ends::describe;
+use crate::process::{SPEC, Told};
+use crate::spec::{self, ServiceSpec};
+
+impl Actor {
+    /// Takes up what has run since before this process.
+    pub(super) async fn adopt(&mut self) {
+        match self
+            .shared
+            .store
+            .instances(self.record.id, KEPT_INSTANCES + 4)
+            .await
+        {
+            Ok(instances) => self.instances = instances,
+            Err(error) => tracing::error!(%error, "instances of a workload cannot be read"),
+        }
+        self.publish();
+        if let Some(at) = self.record.state.next_retry_at {
+            let left = at.saturating_since(Timestamp::now());
+            self.retry_at = Some(Instant::now() + left);
+        }
+        let living: Vec<InstanceRecord> = self
+            .instances
+            .iter()
+            .filter(|instance| instance.ended_at.is_none())
+            .cloned()
+            .collect();
+        let mut lives = Vec::new();
+        let mut over = Vec::new();
+        for record in living {
+            match self.shared.find_instance(&record).await {
+                Ok((link, pid)) => {
+                    let spec = self.spec_of(&record);
+                    self.keep = keep_of(&spec);
+                    let mut record = record;
+                    record.pid = record.pid.or(pid);
+                    lives.push(Live::adopted(&self.shared, record, link, spec));
+                }
+                Err(told) => over.push((record, told)),
+            }
+        }
+        // Of two, the one that serves; the other was to replace it, or to be
+        // replaced.
+        let serving = lives
+            .iter()
+            .position(|live| live.record.pid == self.record.state.pid)
+            .or(lives.len().checked_sub(1));
+        let serving = serving.map(|index| lives.remove(index));
+        for live in lives {
+            self.end(live, "replaced").await;
+        }
+        if let Some(mut live) = serving {
+            if self.record.state.stage == WorkloadStage::Running {
+                live.observe(&self.shared);
+            }
+            self.live = Some(live);
+        }
+        for (record, told) in over {
+            self.ended_meanwhile(record, &told).await;
+        }
+    }
+
+    async fn ended_meanwhile(&mut self, record: InstanceRecord, told: &Told) {
+        let spec = self.spec_of(&record);
+        let (record, end) = close_record(&self.shared, record, told).await;
+        let error = describe(&record);
+        if self.live.is_some() {
+            self.save(vec![record.clone()]).await;
+            self.forget(&record);
+        } else {
+            self.after_end(record, end, error, &spec.restart).await;
+        }
+    }
+
+    /// As it was when the instance was started.
+    fn spec_of(&self, record: &InstanceRecord) -> ServiceSpec {
+        let path = self.shared.run_dir(record.id).join(SPEC);
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        spec::read(&text, &self.record.service).unwrap_or_else(|_| {
+            // What it was is unknown: the defaults hold.
+            ServiceSpec::unknown(&self.record.service, record.port.is_some())
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! What is stored of a workload, and seen of it after that.
+
+use std::sync::Arc;
+
+use millrace_shim::record::Stage;
+use millrace_store::workload::KEPT_INSTANCES;
+use millrace_store::{InstanceRecord, Saved, WorkloadSave};
+use millrace_types::WorkloadStage;
+
+use super::Actor;
+use crate::logs;
+
+impl Actor {
+    pub(in crate::workload) fn set_stage(&mut self, stage: WorkloadStage) {
+        let state = &mut self.record.state;
+        if state.stage != stage && !state.stage.may_become(stage) {
+            tracing::error!(workload = %self.record.id, "{} → {stage} is no transition", state.stage);
+        }
+        state.stage = stage;
+    }
+
+    pub(in crate::workload) async fn enter(&mut self, stage: WorkloadStage) {
+        self.set_stage(stage);
+        self.save(Vec::new()).await;
+    }
+
+    /// Stores what has changed; only then can it be seen.
+    pub(in crate::workload) async fn save(&mut self, instances: Vec<InstanceRecord>) -> Saved {
+        for _ in 0..3 {
+            let save = WorkloadSave {
+                id: self.record.id,
+                revision: self.record.revision,
+                state: self.record.state.clone(),
+                instances: instances.clone(),
+            };
+            match self.shared.saver.save(save).await {
+                // This process is at its end, and so is this task.
+                None => std::future::pending().await,
+                Some(saved @ Saved::Done { revision, at }) => {
+                    self.record.revision = revision;
+                    self.record.updated_at = at;
+                    self.remember(instances);
+                    self.publish();
+                    return saved;
+                }
+                Some(Saved::PortTaken) => return Saved::PortTaken,
+                Some(Saved::Stale) => match self.shared.store.workload(self.record.id).await {
+                    Ok(Some(record)) => self.record.revision = record.revision,
+                    Ok(None) => {
+                        self.gone = true;
+                        return Saved::Stale;
+                    }
+                    Err(error) => tracing::warn!(%error, "a workload cannot be read again"),
+                },
+            }
+        }
+        tracing::error!(workload = %self.record.id, "a transition could not be stored");
+        Saved::Stale
+    }
+
+    fn remember(&mut self, instances: Vec<InstanceRecord>) {
+        for instance in instances {
+            match self
+                .instances
+                .iter_mut()
+                .find(|known| known.id == instance.id)
+            {
+                Some(known) => *known = instance,
+                None => self.instances.push(instance),
+            }
+        }
+        let ended = self
+            .instances
+            .iter()
+            .filter(|i| i.ended_at.is_some())
+            .count();
+        let mut surplus = ended.saturating_sub(KEPT_INSTANCES as usize);
+        self.instances.retain(|instance| {
+            let drop = surplus > 0 && instance.ended_at.is_some();
+            surplus -= usize::from(drop);
+            !drop
+        });
+    }
+
+    pub(super) fn publish(&self) {
+        self.view.send_modify(|view| {
+            view.record = self.record.clone();
+            view.instances.clone_from(&self.instances);
+            view.deleted = self.gone;
+        });
+        let view = Arc::new(self.view.borrow().clone());
+        // Nobody has to watch.
+        let _ = self.shared.changes.send(view);
+    }
+
+    /// All that was wanted has come to its end.
+    pub(in crate::workload) fn settle(&mut self) {
+        let wishes = self.wishes;
+        let gone = self.gone;
+        let changed = self.view.send_if_modified(|view| {
+            let changed = view.settled != wishes || view.deleted != gone;
+            view.settled = wishes;
+            view.deleted = gone;
+            changed
+        });
+        if changed && gone {
+            let view = Arc::new(self.view.borrow().clone());
+            let _ = self.shared.changes.send(view);
+        }
+    }
+
+    /// A line of Millrace's own in the workload's log.
+    pub(in crate::workload) async fn say(&self, stage: Stage, line: String) {
+        let directory = self.shared.log_dir(self.record.id);
+        logs::say(&directory, self.keep, stage, line).await;
+    }
+}
