@@ -1,26 +1,73 @@
 //! Logs: nothing lost, nothing repeated, whoever reads and however often.
 
 use std::fs;
-use std::time::Duration;
 
 use millrace_proto::orchestrator::v1 as pb;
-use tokio_stream::StreamExt as _;
+use millrace_testkit::eventually;
+use tokio_stream::{Stream, StreamExt as _};
 
 use crate::harness::{Harness, PATIENCE};
 
-/// Reads `count` lines after `after`, then hangs up.
-async fn cut(harness: &Harness, id: &str, after: u64, count: usize) -> Vec<pb::LogEntry> {
+/// Follows the log of a workload; `request` names all but the workload.
+async fn follow(
+    harness: &Harness,
+    id: &str,
+    request: pb::StreamLogsRequest,
+) -> impl Stream<Item = pb::LogEntry> + Unpin + use<> {
     let request = pb::StreamLogsRequest {
         workload_id: id.into(),
-        after,
-        stream: String::new(),
-        tail: None,
+        ..request
     };
     let stream = harness.client.clone().stream_logs(request).await;
-    let lines = stream.unwrap().into_inner().take(count);
-    let lines = lines.map(|line| line.unwrap().entry.unwrap());
-    let collected = lines.collect::<Vec<_>>();
-    tokio::time::timeout(PATIENCE, collected).await.unwrap()
+    let lines = stream.unwrap().into_inner();
+    lines.map(|line| line.unwrap().entry.unwrap())
+}
+
+/// Reads `count` lines of what `request` names, then hangs up.
+async fn cut(
+    harness: &Harness,
+    id: &str,
+    request: pb::StreamLogsRequest,
+    count: usize,
+) -> Vec<pb::LogEntry> {
+    let lines = follow(harness, id, request).await.take(count);
+    tokio::time::timeout(PATIENCE, lines.collect::<Vec<_>>())
+        .await
+        .unwrap()
+}
+
+fn after(after: u64) -> pb::StreamLogsRequest {
+    pb::StreamLogsRequest {
+        after,
+        ..Default::default()
+    }
+}
+
+/// The log of a workload, once its last line is `end`.
+async fn until_its_end(harness: &Harness, id: &str) -> Vec<pb::LogEntry> {
+    eventually(PATIENCE, || async {
+        let entries = harness.logs(id).await;
+        let last = entries.last().map(|entry| entry.line.clone());
+        if last.as_deref() == Some("end") {
+            Ok(entries)
+        } else {
+            Err(last)
+        }
+    })
+    .await
+}
+
+/// KiB of private memory of the shim of this instance.
+fn private_of_shim(pid: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", shim.unwrap().trim()));
+    let rollup = rollup.unwrap();
+    let private = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"));
+    let number = private.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,8 +100,8 @@ async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         let count = usize::try_from(random >> 33).unwrap() % 60 + 1;
-        let after = read.last().map_or(0, |entry| entry.seq);
-        read.extend(cut(&harness, &id, after, count).await);
+        let seen = read.last().map_or(0, |entry| entry.seq);
+        read.extend(cut(&harness, &id, after(seen), count).await);
         if cutting == cuts / 2 {
             harness.restart(&id, "").await;
         }
@@ -67,24 +114,15 @@ async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
     }
     // An orchestrator that comes back goes on where the old one was.
     let harness = harness.reborn().await;
-    let after = read.last().unwrap().seq;
-    let more = cut(&harness, &id, after, 50).await;
+    let seen = read.last().unwrap().seq;
+    let more = cut(&harness, &id, after(seen), 50).await;
     assert_eq!(more[..], stored[read.len()..read.len() + 50]);
     let last = harness.logs(&id).await;
     let request = pb::StreamLogsRequest {
-        workload_id: id.clone(),
-        after: 0,
         stream: "stderr".into(),
-        tail: None,
+        ..Default::default()
     };
-    let stream = harness.client.clone().stream_logs(request).await.unwrap();
-    let notes: Vec<_> = stream
-        .into_inner()
-        .take(20)
-        .collect::<Result<_, _>>()
-        .await
-        .unwrap();
-    let notes: Vec<_> = notes.into_iter().map(|note| note.entry.unwrap()).collect();
+    let notes = cut(&harness, &id, request, 20).await;
     let wanted: Vec<_> = last
         .into_iter()
         .filter(|e| e.stream == "stderr")
@@ -103,31 +141,13 @@ async fn a_stalled_reader_delays_neither_the_service_nor_others() {
             "command": "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; echo done; sleep 1000"}"#,
     );
     let id = harness.create("writer").await;
-    let request = pb::StreamLogsRequest {
-        workload_id: id.clone(),
-        after: 0,
-        stream: String::new(),
-        tail: None,
-    };
     // It is held, and never read.
-    let stalled = harness
-        .client
-        .clone()
-        .stream_logs(request.clone())
-        .await
-        .unwrap();
-    let mut reading = harness
-        .client
-        .clone()
-        .stream_logs(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let stalled = follow(&harness, &id, after(0)).await;
+    let mut reading = follow(&harness, &id, after(0)).await;
     harness.start(&id).await;
     let all = async {
         let mut expected = 1;
-        while let Some(line) = reading.next().await {
-            let entry = line.unwrap().entry.unwrap();
+        while let Some(entry) = reading.next().await {
             assert_eq!(entry.seq, expected);
             expected += 1;
             if entry.line == "done" {
@@ -153,37 +173,14 @@ async fn a_line_without_end_is_split_and_needs_little_memory() {
     harness.service("long", &spec);
     let running = harness.run("long").await;
     let id = running.workload_id;
-    let entries = loop {
-        let entries = harness.logs(&id).await;
-        if entries.iter().any(|entry| entry.line == "end") {
-            break entries;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let entries = until_its_end(&harness, &id).await;
     let lines: Vec<_> = entries.iter().filter(|e| e.stream == "stdout").collect();
     let parts = &lines[..lines.len() - 1];
     let total: usize = parts.iter().map(|entry| entry.line.len()).sum();
     assert_eq!(total, size);
     let (last, before) = parts.split_last().unwrap();
     assert!(!last.partial && before.iter().all(|e| e.partial && e.line.len() == 65_536));
-    let status = fs::read_to_string(format!("/proc/{}/status", running.container_id)).unwrap();
-    let shim = status
-        .lines()
-        .find_map(|l| l.strip_prefix("PPid:"))
-        .unwrap()
-        .trim();
-    let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
-    let private: u64 = rollup
-        .lines()
-        .filter(|line| line.starts_with("Private_Dirty:"))
-        .map(|line| {
-            line.split_whitespace()
-                .nth(1)
-                .unwrap()
-                .parse::<u64>()
-                .unwrap()
-        })
-        .sum();
+    let private = private_of_shim(&running.container_id);
     println!("the shim has {private} KiB of private memory after a line of {size} bytes");
     assert!(private < 4096, "{private} KiB");
     harness.end().await;
@@ -197,19 +194,7 @@ async fn an_idle_shim_has_less_than_a_mebibyte_of_its_own() {
         r#"{"type": "process", "port": false, "command": ["sleep", "1000"]}"#,
     );
     let running = harness.run("idle").await;
-    let status = fs::read_to_string(format!("/proc/{}/status", running.container_id)).unwrap();
-    let shim = status
-        .lines()
-        .find_map(|l| l.strip_prefix("PPid:"))
-        .unwrap()
-        .trim();
-    let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
-    let private: u64 = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Private_Dirty:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|number| number.parse().ok())
-        .unwrap();
+    let private = private_of_shim(&running.container_id);
     println!("an idle shim has {private} KiB of private memory");
     assert!(private < 1024, "{private} KiB");
     harness.end().await;
@@ -225,13 +210,7 @@ async fn old_segments_go_and_the_sequence_goes_on() {
     );
     let running = harness.run("writer").await;
     let id = running.workload_id;
-    let entries = loop {
-        let entries = harness.logs(&id).await;
-        if entries.last().is_some_and(|entry| entry.line == "end") {
-            break entries;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let entries = until_its_end(&harness, &id).await;
     assert!(!entries.is_empty());
     // From its beginning as it is now.
     let entries = harness.logs(&id).await;
@@ -245,28 +224,22 @@ async fn old_segments_go_and_the_sequence_goes_on() {
         .join("data/workloads")
         .join(&id)
         .join("log");
-    let kept: u64 = fs::read_dir(log)
-        .unwrap()
-        .map(|entry| entry.unwrap().metadata().unwrap().len())
-        .sum();
-    assert!(kept <= 1 << 20, "{kept} bytes are kept");
-    let tail = pb::StreamLogsRequest {
-        workload_id: id,
-        after: 0,
-        stream: String::new(),
-        tail: Some(1),
+    // What is too much goes after the batch that made it so can be read.
+    let kept = || -> u64 {
+        let segments = fs::read_dir(&log).unwrap();
+        // One that goes meanwhile is none.
+        let sizes = segments.map(|entry| entry.unwrap().metadata().map_or(0, |file| file.len()));
+        sizes.sum()
     };
-    let mut stream = harness
-        .client
-        .clone()
-        .stream_logs(tail)
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(
-        stream.next().await.unwrap().unwrap().entry.unwrap().line,
-        "end"
-    );
-    drop(stream);
+    eventually(PATIENCE, || async {
+        let kept = kept();
+        if kept <= 1 << 20 { Ok(()) } else { Err(kept) }
+    })
+    .await;
+    let tail = pb::StreamLogsRequest {
+        tail: Some(1),
+        ..Default::default()
+    };
+    assert_eq!(cut(&harness, &id, tail, 1).await[0].line, "end");
     harness.end().await;
 }
