@@ -5,8 +5,8 @@
 //! ```text
 //!   gateway ─┐                               ┌─▶ prepare (validate, build)
 //!   runtime ─┼─gRPC─▶ grpc ─▶ operation ─▶ workload (a task each)
-//!   CLI ─────┘          │                    ├─▶ ports, limits, health
-//!                       └─▶ logs ◀─segments──┴─▶ process ─▶ shim ─▶ the service
+//!   CLI ─────┘          │                    ├─▶ ports, health
+//!                       └─▶ logs ◀─segments──┴─▶ backend: process ─▶ shim ─▶ the service
 //! ```
 //!
 //! Words: a *project* is a folder of services; a *service* is a folder with a
@@ -17,6 +17,7 @@
 //! What it relies on: an instance is stored before it is started; its shim
 //! keeps log and exit; nobody else changes the workloads of this node.
 
+mod backend;
 pub mod build;
 mod config;
 pub mod dataobject;

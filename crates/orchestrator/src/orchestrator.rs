@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use millrace_service::{OnFailure, TaskGroup};
-use millrace_shim::exit;
-use millrace_shim::wire::{Request, State};
 use millrace_store::{
     InstanceRecord, PageRequest, StoreError, WorkloadFilter, WorkloadRecord, WorkloadStore,
 };
@@ -18,10 +15,10 @@ use millrace_types::{InstanceId, WorkloadId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::OrchestratorConfig;
-use crate::limits::Host;
+use crate::backend::{Backend, Owner};
 use crate::logs::LogHub;
 use crate::ports::PortPool;
-use crate::process::{ShimLink, ShimProgram, Told};
+use crate::process::ProcessBackend;
 use crate::project::Roots;
 use crate::saver::{self, Saver};
 use crate::workload::{Actor, Handle, View, Wish};
@@ -30,8 +27,6 @@ use crate::workload::{Actor, Handle, View, Wish};
 const CALLS: usize = 64;
 /// Changes that a watcher may lag behind before it looks at all again.
 const CHANGES: usize = 1024;
-/// How long a shim may take to say what its state is.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Why an orchestrator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +51,7 @@ pub(crate) struct Shared {
     pub store: Arc<dyn WorkloadStore>,
     pub saver: Saver,
     pub ports: PortPool,
-    pub shim: ShimProgram,
-    pub host: Host,
+    pub backend: Arc<dyn Backend>,
     pub hub: Arc<LogHub>,
     pub roots: Roots,
     pub tasks: TaskGroup,
@@ -103,13 +97,6 @@ impl WorkloadOrchestrator {
 
     async fn take_up(&self) -> Result<(), StartError> {
         let shared = &self.shared;
-        // Before anything is started: what comes later is no stray.
-        let run = shared.config.data_dir.join("run");
-        let there: Vec<PathBuf> = std::fs::read_dir(&run)
-            .map_err(|error| StartError::Folder { path: run, error })?
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
         let mut living = Vec::new();
         loop {
             let after = living.last().map(|record: &InstanceRecord| record.id);
@@ -122,6 +109,13 @@ impl WorkloadOrchestrator {
             }
             living.extend(more);
         }
+        // Before anything is started: what comes later is no stray.
+        let known: Vec<InstanceId> = living.iter().map(|record| record.id).collect();
+        let strays = shared.backend.strays(&known);
+        let strays = strays.map_err(|error| StartError::Folder {
+            path: shared.config.data_dir.join("run"),
+            error,
+        })?;
         for record in &living {
             if let Some(port) = record.port {
                 shared.ports.keep(port, record.id);
@@ -155,33 +149,20 @@ impl WorkloadOrchestrator {
                 break;
             }
         }
-        let known = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let id = name.and_then(|name| name.parse::<InstanceId>().ok());
-            living.iter().any(|record| Some(record.id) == id)
-        };
-        self.end_strays(there.into_iter().filter(|path| !known(path)).collect());
+        self.end_strays(strays);
         Ok(())
     }
 
-    /// Shims that nobody knows of: their workload was deleted, or the
+    /// Instances that nobody knows of: their workload was deleted, or the
     /// database is another one.
-    fn end_strays(&self, strays: Vec<PathBuf>) {
+    fn end_strays(&self, strays: Vec<String>) {
         if strays.is_empty() {
             return;
         }
+        let backend = Arc::clone(&self.shared.backend);
         let end = move |_| async move {
-            for path in strays {
-                if let Ok(mut link) = ShimLink::connect(&path).await {
-                    tracing::warn!(path = %path.display(), "a stray instance is ended");
-                    let request = Request::Stop {
-                        signal: 15,
-                        grace_ms: 5000,
-                    };
-                    link.ask(request).await;
-                    link.ended().await;
-                }
-                let _ = std::fs::remove_dir_all(path);
+            for stray in strays {
+                backend.end_stray(&stray).await;
             }
             Ok::<(), Infallible>(())
         };
@@ -218,9 +199,11 @@ impl Shared {
             folder(config.data_dir.join(name))?;
         }
         let programs = folder(config.data_dir.join("bin"))?;
-        let shim = ShimProgram::install(&programs).map_err(|error| StartError::Folder {
-            path: programs,
-            error,
+        let backend = ProcessBackend::new(&config.data_dir, &config.node_id).map_err(|error| {
+            StartError::Folder {
+                path: programs,
+                error,
+            }
         })?;
         let (saver, saves) = Saver::new();
         let writes = Arc::clone(&store);
@@ -234,7 +217,6 @@ impl Shared {
         );
         Ok(Self {
             ports: PortPool::new(config.ports.clone()),
-            host: Host::detect(&config.node_id),
             hub: Arc::new(LogHub::new().map_err(StartError::Inotify)?),
             roots: Roots::new(config.roots.clone()),
             tasks: tasks.clone(),
@@ -244,7 +226,7 @@ impl Shared {
             config,
             store,
             saver,
-            shim,
+            backend: Arc::new(backend),
         })
     }
 
@@ -295,7 +277,7 @@ impl Shared {
     }
 
     pub(crate) fn log_dir(&self, id: WorkloadId) -> PathBuf {
-        self.workload_dir(id).join("log")
+        self.backend.logs(Owner::Workload(id))
     }
 
     pub(crate) fn data_dir(&self, id: WorkloadId) -> PathBuf {
@@ -309,28 +291,4 @@ impl Shared {
     pub(crate) fn cache_dir(&self) -> PathBuf {
         self.config.data_dir.join("cache")
     }
-
-    /// The shim of an instance, and its process; how it ended when it has.
-    pub(crate) async fn find_instance(
-        &self,
-        record: &InstanceRecord,
-    ) -> Result<(ShimLink, Option<u32>), Told> {
-        let run_dir = self.run_dir(record.id);
-        let Ok(mut link) = ShimLink::connect(&run_dir).await else {
-            return Err(ended(&run_dir));
-        };
-        loop {
-            match tokio::time::timeout(ANSWER, link.next()).await {
-                Ok(Told::State(State::Starting)) => {}
-                Ok(Told::State(State::Running { pid, .. })) => return Ok((link, Some(pid))),
-                Ok(told) => return Err(told),
-                // It listens, and is busy: it is there.
-                Err(_) => return Ok((link, record.pid)),
-            }
-        }
-    }
-}
-
-fn ended(run_dir: &Path) -> Told {
-    exit::read(run_dir).map_or(Told::Lost, Told::State)
 }

@@ -2,26 +2,23 @@
 //! limits, logs and the end of the whole tree are the same.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_service::OnFailure;
-use millrace_shim::launch::Launch;
+use millrace_service::{CancellationToken, OnFailure};
 use millrace_shim::log::Keep;
 use millrace_shim::reader::LogReader;
 use millrace_shim::record::Entry;
 use millrace_shim::sys::SIGKILL;
-use millrace_shim::wire::{Request, State};
 use millrace_types::{ErrorKind, InstanceId};
 use tokio::sync::mpsc;
 
 use super::Kind;
 use crate::WorkloadOrchestrator;
+use crate::backend::{Ended, Instance, Order, Owner};
 use crate::orchestrator::Shared;
 use crate::process::leftovers::INSTANCE_VARIABLE;
-use crate::process::{ShimLink, Start, Told, spawn};
-use crate::spec::Resources;
+use crate::spec::{Isolation, Resources};
 use crate::workload::inherited;
 
 /// Events that wait for a caller who is slow; the rest waits on the disk.
@@ -87,18 +84,20 @@ impl WorkloadOrchestrator {
     pub(crate) async fn run_job(&self, job: Job) -> Result<mpsc::Receiver<JobEvent>, JobError> {
         check(&job)?;
         let id = InstanceId::new();
-        let run = Run::start(&self.shared, id, &job).await?;
         let (events, receiver) = mpsc::channel(WAITING);
+        let run = match Run::start(&self.shared, id, &job).await? {
+            Ok(run) => run,
+            Err(end) => {
+                // There is room: it is the first.
+                let _ = events.try_send(end);
+                return Ok(receiver);
+            }
+        };
         let shared = Arc::clone(&self.shared);
         self.shared
             .streams
             .spawn("job", OnFailure::Log, move |stop| async move {
-                let mut run = run;
-                tokio::select! {
-                    () = stop.cancelled() => run.kill().await,
-                    () = run.follow(&shared, &events, job.timeout) => {}
-                }
-                run.clean_up().await;
+                run.complete(&shared, &events, job.timeout, stop).await;
                 Ok::<(), std::convert::Infallible>(())
             });
         Ok(receiver)
@@ -124,152 +123,156 @@ fn check(job: &Job) -> Result<(), JobError> {
 }
 
 struct Run {
-    dir: PathBuf,
-    link: ShimLink,
-    placement: crate::limits::Placement,
     id: InstanceId,
+    instance: Box<dyn Instance>,
+}
+
+/// How a job came to its end.
+enum Over {
+    /// Its caller has gone, or nobody can read it.
+    Dropped,
+    Ended {
+        timed_out: bool,
+    },
 }
 
 impl Run {
-    async fn start(shared: &Shared, id: InstanceId, job: &Job) -> Result<Self, JobError> {
-        let failed = |error: std::io::Error| JobError::Start(error.to_string());
+    /// What it says of a program that cannot be run is the job's end.
+    async fn start(
+        shared: &Shared,
+        id: InstanceId,
+        job: &Job,
+    ) -> Result<Result<Self, JobEvent>, JobError> {
         let dir = shared.run_dir(id);
+        let failed = |error: std::io::Error| {
+            let _ = std::fs::remove_dir_all(&dir);
+            JobError::Start(error.to_string())
+        };
         let work = dir.join("work");
         std::fs::create_dir_all(&work).map_err(failed)?;
         let stdin = dir.join("stdin");
         std::fs::write(&stdin, &job.stdin).map_err(failed)?;
-        let placement = shared
-            .host
-            .place(&id.to_string(), &job.limits)
-            .map_err(|error| JobError::Limits(error.to_string()))?;
-        if placement.description.contains("not enforced") {
-            let description = placement.description.clone();
-            placement.remove().await;
-            let _ = std::fs::remove_dir_all(&dir);
-            return Err(JobError::Limits(description));
-        }
         let mut env = inherited();
         env.extend(job.env.clone());
         env.insert(INSTANCE_VARIABLE.into(), id.to_string());
-        let launch = Launch {
-            instance: id.as_u128(),
-            command: job.command.iter().map(Into::into).collect(),
-            working_dir: work,
-            stdin: Some(stdin),
-            env: env.iter().map(|(n, v)| (n.into(), v.into())).collect(),
-            log_dir: dir.join("log"),
+        let order = Order {
+            id,
+            owner: Owner::Job(id),
+            command: &job.command,
+            working_dir: &work,
+            stdin: Some(&stdin),
+            env: &env,
             keep: Keep {
                 max_bytes: MAX_OUTPUT,
                 max_age: MAX_TIMEOUT,
                 instances: 0,
             },
-            cgroups: placement.procs(),
-            cgroup_kill: placement.kill.clone(),
-            limits: placement.limits.clone(),
+            resources: &job.limits,
+            enforce: true,
             user: None,
-            no_new_privs: true,
+            isolation: Isolation::Basic,
+            note: "",
         };
-        let start = Start {
-            launch: &launch,
-            run_dir: &dir,
-            spec_json: "",
+        let error = match shared.backend.start(order).await {
+            Ok(instance) => return Ok(Ok(Self { id, instance })),
+            Err(error) => error,
         };
-        match spawn(&shared.shim, start).await {
-            Ok(link) => Ok(Self {
-                dir,
-                link,
-                placement,
-                id,
-            }),
-            Err(error) => {
-                placement.remove().await;
-                let _ = std::fs::remove_dir_all(&dir);
-                Err(JobError::Start(error.to_string()))
-            }
+        shared.backend.forget(id);
+        match error.reason {
+            "limits-refused" => Err(JobError::Limits(error.message)),
+            "command-not-found" | "command-not-executable" => Ok(Err(JobEvent::Ended {
+                code: None,
+                signal: None,
+                reason: error.reason,
+                message: error.message,
+            })),
+            _ => Err(JobError::Start(error.message)),
         }
     }
 
-    /// Hands on what it writes, and its end.
-    async fn follow(
-        &mut self,
+    /// Runs it to its end, with nothing left of it.
+    async fn complete(
+        mut self,
         shared: &Shared,
         events: &mpsc::Sender<JobEvent>,
         timeout: Duration,
+        stop: CancellationToken,
     ) {
-        let log = self.dir.join("log");
-        let Ok(mut follower) = shared.hub.follow(&log) else {
-            return self.kill().await;
-        };
+        let log = shared.backend.logs(Owner::Job(self.id));
         let mut reader = LogReader::after(&log, 0);
+        let over = tokio::select! {
+            () = stop.cancelled() => Over::Dropped,
+            over = self.follow(shared, &mut reader, events, timeout) => over,
+        };
+        if matches!(over, Over::Dropped) {
+            self.kill().await;
+        }
+        let exit = self.instance.observe().await;
+        let ended = self.instance.close(exit).await;
+        if let Over::Ended { timed_out } = over
+            && hand_on(&mut reader, events).await
+        {
+            // Nobody has to wait for it.
+            let _ = events.send(end(&ended, timed_out)).await;
+        }
+        let backend = Arc::clone(&shared.backend);
+        let forget = tokio::task::spawn_blocking(move || backend.forget(self.id));
+        let _ = forget.await;
+    }
+
+    /// Hands on what it writes, until it has ended.
+    async fn follow(
+        &mut self,
+        shared: &Shared,
+        reader: &mut LogReader,
+        events: &mpsc::Sender<JobEvent>,
+        timeout: Duration,
+    ) -> Over {
+        let log = shared.backend.logs(Owner::Job(self.id));
+        let Ok(mut follower) = shared.hub.follow(&log) else {
+            return Over::Dropped;
+        };
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
         let mut timed_out = false;
-        let told = loop {
+        loop {
             tokio::select! {
                 biased;
-                () = events.closed() => return self.kill().await,
-                told = self.link.ended() => break told,
+                () = events.closed() => return Over::Dropped,
+                _ = self.instance.observe() => return Over::Ended { timed_out },
                 () = &mut deadline, if !timed_out => {
                     timed_out = true;
-                    self.link.ask(Request::Stop { signal: SIGKILL, grace_ms: 0 }).await;
+                    self.kill().await;
                 }
                 () = follower.changed() => {
-                    if !hand_on(&mut reader, events).await {
-                        return self.kill().await;
+                    if !hand_on(reader, events).await {
+                        return Over::Dropped;
                     }
                 }
             }
-        };
-        if hand_on(&mut reader, events).await {
-            let end = self.end(&told, timed_out);
-            // Nobody has to wait for it.
-            let _ = events.send(end).await;
-        }
-    }
-
-    fn end(&self, told: &Told, timed_out: bool) -> JobEvent {
-        let (code, signal, mut reason, mut message) = match told {
-            Told::State(State::Exited(exit)) => (exit.code, exit.signal, "", String::new()),
-            Told::State(State::Failed { errno, message }) => {
-                let reason = if *errno == 2 {
-                    "command-not-found"
-                } else {
-                    "start-failed"
-                };
-                (None, None, reason, message.clone())
-            }
-            _ => (None, None, "lost", "its shim is gone".to_owned()),
-        };
-        if timed_out {
-            reason = "timeout";
-            "it took longer than it may".clone_into(&mut message);
-        } else if reason.is_empty() && self.placement.out_of_memory() {
-            reason = "out-of-memory";
-            "it was killed for using more memory than it may".clone_into(&mut message);
-        }
-        JobEvent::Ended {
-            code,
-            signal,
-            reason,
-            message,
         }
     }
 
     async fn kill(&mut self) {
-        let request = Request::Stop {
-            signal: SIGKILL,
-            grace_ms: 0,
-        };
-        self.link.ask(request).await;
-        self.link.ended().await;
+        self.instance.stop(SIGKILL, Duration::ZERO).await;
     }
+}
 
-    async fn clean_up(mut self) {
-        if self.link.ended().await == Told::Lost {
-            crate::process::leftovers::kill(self.id).await;
-        }
-        self.placement.remove().await;
-        let _ = tokio::fs::remove_dir_all(&self.dir).await;
+fn end(ended: &Ended, timed_out: bool) -> JobEvent {
+    let (reason, message) = match (ended.exit, timed_out, ended.out_of_memory) {
+        (_, true, _) => ("timeout", "it took longer than it may"),
+        (None, ..) => ("lost", "its shim is gone"),
+        (Some(_), false, true) => (
+            "out-of-memory",
+            "it was killed for using more memory than it may",
+        ),
+        (Some(_), false, false) => ("", ""),
+    };
+    JobEvent::Ended {
+        code: ended.exit.and_then(|exit| exit.code),
+        signal: ended.exit.and_then(|exit| exit.signal),
+        reason,
+        message: message.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use millrace_shim::exit;
 use millrace_shim::wire::{Request, State, parse_state};
@@ -53,6 +54,20 @@ impl ShimLink {
         match exit::read(&self.run_dir) {
             Some(state) => Told::State(state),
             None => Told::Lost,
+        }
+    }
+
+    /// Its process, once it runs; `None` when the shim is too busy to say. The
+    /// final state of one that is over.
+    pub(super) async fn state(&mut self, patience: Duration) -> Result<Option<u32>, Told> {
+        loop {
+            match tokio::time::timeout(patience, self.next()).await {
+                Ok(Told::State(State::Starting)) => {}
+                Ok(Told::State(State::Running { pid, .. })) => return Ok(Some(pid)),
+                Ok(told) => return Err(told),
+                // It listens, and is busy: it is there.
+                Err(_) => return Ok(None),
+            }
         }
     }
 

@@ -57,14 +57,14 @@ impl ShimProgram {
 /// The shim could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the shim cannot be started ({doing}): {error}")]
-pub(crate) struct SpawnError {
+pub(super) struct SpawnError {
     doing: &'static str,
     error: io::Error,
 }
 
 /// What is to be started.
 #[derive(Debug)]
-pub(crate) struct Start<'a> {
+pub(super) struct Start<'a> {
     pub launch: &'a Launch,
     /// Of this instance alone; made here.
     pub run_dir: &'a Path,
@@ -73,11 +73,11 @@ pub(crate) struct Start<'a> {
 }
 
 /// The name of the file with the text of `service.json` in a run folder.
-pub(crate) const SPEC: &str = "service.json";
+pub(super) const SPEC: &str = "service.json";
 
 /// Starts a shim, which starts the program. Once this has returned, it runs
 /// on whatever happens to this process.
-pub(crate) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<ShimLink, SpawnError> {
+pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<ShimLink, SpawnError> {
     let failed = |doing| move |error| SpawnError { doing, error };
     DirBuilder::new()
         .recursive(true)

@@ -167,9 +167,9 @@ impl Actor {
 
     async fn happened(&mut self, event: Event) {
         match event {
-            Event::Ended(told) => {
+            Event::Ended(exit) => {
                 if let Some(live) = self.live.take() {
-                    self.ended(live, &told).await;
+                    self.ended(live, exit).await;
                 }
             }
             Event::Health(HealthEvent::Ready(ready)) => {

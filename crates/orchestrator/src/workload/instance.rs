@@ -1,31 +1,27 @@
 //! One living instance, as its workload's task holds it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_service::{CancellationToken, OnFailure};
-use millrace_shim::launch::Launch;
-use millrace_shim::wire::{Exit, Request, State};
 use millrace_store::InstanceRecord;
 use millrace_types::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
 
 use super::restart::End;
+use crate::backend::{Ended, Exit, Instance};
 use crate::health::{self, CheckContext, HealthEvent};
-use crate::limits::Placement;
 use crate::orchestrator::Shared;
 use crate::ports::{Listener, listener_of};
-use crate::process::{ShimLink, Told, leftovers};
 use crate::spec::ServiceSpec;
 
 /// A process that runs, and everything that goes with it.
 #[derive(Debug)]
 pub(super) struct Live {
     pub record: InstanceRecord,
-    pub link: ShimLink,
+    pub instance: Box<dyn Instance>,
     pub spec: ServiceSpec,
     pub context: CheckContext,
-    pub placement: Placement,
     /// Since it was ready.
     pub ready_since: Option<Instant>,
     health: Option<(mpsc::Receiver<HealthEvent>, DropGuard)>,
@@ -39,64 +35,42 @@ pub(super) enum Rise {
     PortTaken,
     /// Reason and sentence.
     Failed(&'static str, String),
-    Ended(Told),
+    Ended(Option<Exit>),
 }
 
 /// What happens to an instance that runs.
 #[derive(Debug)]
 pub(super) enum Event {
-    Ended(Told),
+    Ended(Option<Exit>),
     Health(HealthEvent),
 }
 
 impl Live {
-    pub(super) const fn new(
+    pub(super) fn new(
         record: InstanceRecord,
-        link: ShimLink,
+        instance: Box<dyn Instance>,
         spec: ServiceSpec,
-        context: CheckContext,
-        placement: Placement,
     ) -> Self {
+        let surroundings = instance.surroundings();
+        let context = CheckContext {
+            port: record.port.unwrap_or(0),
+            working_dir: surroundings.working_dir,
+            env: surroundings.env,
+        };
         Self {
             record,
-            link,
+            instance,
             spec,
             context,
-            placement,
             ready_since: None,
             health: None,
         }
     }
 
-    /// An instance that has run since before this process.
-    pub(super) fn adopted(
-        shared: &Shared,
-        record: InstanceRecord,
-        link: ShimLink,
-        spec: ServiceSpec,
-    ) -> Self {
-        let run_dir = shared.run_dir(record.id);
-        let (working_dir, env) = match Launch::read(&run_dir) {
-            Ok(launch) => {
-                let text = |s: std::ffi::OsString| s.to_string_lossy().into_owned();
-                let env = launch.env.into_iter().map(|(n, v)| (text(n), text(v)));
-                (launch.working_dir, env.collect())
-            }
-            Err(_) => (run_dir, super::inherited()),
-        };
-        let context = CheckContext {
-            port: record.port.unwrap_or(0),
-            working_dir,
-            env,
-        };
-        let placement = Placement::find(&shared.host, &record.id.to_string());
-        Self::new(record, link, spec, context, placement)
-    }
-
     /// Waits until it is ready: its port is open, and its probes say so.
     pub(super) async fn rise(&mut self) -> Rise {
         let Self {
-            link,
+            instance,
             spec,
             context,
             record,
@@ -105,7 +79,7 @@ impl Live {
         let pid = record.pid;
         tokio::select! {
             biased;
-            told = link.ended() => Rise::Ended(told),
+            exit = instance.observe() => Rise::Ended(exit),
             rise = rise(spec, context, pid) => rise,
         }
     }
@@ -135,7 +109,9 @@ impl Live {
 
     /// What happens next. Can be dropped at any time, and loses nothing.
     pub(super) async fn event(&mut self) -> Event {
-        let Self { link, health, .. } = self;
+        let Self {
+            instance, health, ..
+        } = self;
         let change = async {
             match health {
                 Some((receiver, _)) => match receiver.recv().await {
@@ -147,7 +123,7 @@ impl Live {
         };
         tokio::select! {
             biased;
-            told = link.ended() => Event::Ended(told),
+            exit = instance.observe() => Event::Ended(exit),
             event = change => Event::Health(event),
         }
     }
@@ -155,71 +131,38 @@ impl Live {
     /// Asks it to stop.
     pub(super) async fn ask_to_stop(&mut self) {
         self.health = None;
-        let grace = self.spec.stop.grace.as_millis();
-        let request = Request::Stop {
-            signal: self.spec.stop.signal,
-            grace_ms: u64::try_from(grace).unwrap_or(u64::MAX),
-        };
-        self.link.ask(request).await;
+        let stop = &self.spec.stop;
+        self.instance.stop(stop.signal, stop.grace).await;
     }
 
     /// It is over: the row as it is to be stored, and what there is to know
     /// for what comes next. `reason` is why it was ended, where it was.
-    pub(super) async fn close(self, told: &Told, reason: &str) -> (InstanceRecord, End) {
+    pub(super) async fn close(self, exit: Option<Exit>, reason: &str) -> (InstanceRecord, End) {
         let ran = self.ready_since.map(|since| since.elapsed());
-        close(self.record, self.placement, told, reason, ran).await
+        let ended = self.instance.close(exit).await;
+        closed(self.record, &ended, reason, ran)
     }
 }
 
-/// The same of one that has ended while this process was away.
-pub(super) async fn close_record(
-    shared: &Shared,
-    record: InstanceRecord,
-    told: &Told,
-) -> (InstanceRecord, End) {
-    let placement = Placement::find(&shared.host, &record.id.to_string());
-    // How long it was ready is not known; it was there that long.
-    let ran = match told {
-        Told::State(State::Exited(exit)) => {
-            Some(Timestamp::from_micros(exit.at).saturating_since(record.started_at))
-        }
-        _ => None,
-    };
-    close(record, placement, told, "", ran).await
-}
-
-async fn close(
+/// The same of one that has been closed; `ran` is how long it was ready.
+pub(super) fn closed(
     mut record: InstanceRecord,
-    placement: Placement,
-    told: &Told,
+    ended: &Ended,
     reason: &str,
-    ran: Option<std::time::Duration>,
+    ran: Option<Duration>,
 ) -> (InstanceRecord, End) {
-    let exit = match told {
-        Told::State(State::Exited(exit)) => *exit,
-        _ => Exit {
-            code: None,
-            signal: None,
-            at: Timestamp::now().as_micros(),
-            lost: 0,
-        },
-    };
-    if *told == Told::Lost {
-        leftovers::kill(record.id).await;
-    }
-    let out_of_memory = placement.out_of_memory();
-    record.ended_at = Some(Timestamp::from_micros(exit.at));
-    record.exit_code = exit.code;
-    record.signal = exit.signal;
-    record.reason = match (reason, out_of_memory, told) {
+    let exit = ended.exit;
+    record.ended_at = Some(exit.map_or_else(Timestamp::now, |exit| exit.at));
+    record.exit_code = exit.and_then(|exit| exit.code);
+    record.signal = exit.and_then(|exit| exit.signal);
+    record.reason = match (reason, ended.out_of_memory, exit) {
         ("", true, _) => "out-of-memory",
-        ("", false, Told::Lost) => "lost",
+        ("", false, None) => "lost",
         (reason, ..) => reason,
     }
     .to_owned();
-    placement.remove().await;
     let end = End {
-        code: exit.code,
+        code: record.exit_code,
         ran,
         unhealthy: reason == "unhealthy",
     };
@@ -256,7 +199,7 @@ async fn rise(spec: &ServiceSpec, context: &CheckContext, pid: Option<u32>) -> R
 
 /// Waits until the tree of `pid` listens on the port.
 async fn own_port(port: u16, pid: Option<u32>, until: tokio::time::Instant) -> Option<Rise> {
-    let mut pause = std::time::Duration::from_millis(5);
+    let mut pause = Duration::from_millis(5);
     loop {
         let look = tokio::task::spawn_blocking(move || {
             let pid = pid?;
@@ -279,6 +222,6 @@ async fn own_port(port: u16, pid: Option<u32>, until: tokio::time::Instant) -> O
             ));
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(std::time::Duration::from_millis(100));
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }

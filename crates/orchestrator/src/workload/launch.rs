@@ -2,22 +2,19 @@
 
 use std::path::PathBuf;
 
-use millrace_shim::launch::Launch;
 use millrace_shim::log::Keep;
 use millrace_shim::record::Stage;
-use millrace_shim::wire::{Request, State};
 use millrace_store::{InstanceRecord, ProjectRecord, Saved};
 use millrace_types::{InstanceId, Timestamp, WorkloadStage};
 
 use super::actor::{Actor, Interrupted};
 use super::environment::{Identity, environment};
 use super::instance::{Live, Rise};
-use crate::health::CheckContext;
+use crate::backend::{Instance, Order, Owner};
 use crate::logs;
 use crate::prepare::{LogWriter, PrepareRequest, PreparedCommand, StageError};
-use crate::process::{Start, Told, spawn};
 use crate::project::{FoundService, find_service};
-use crate::spec::{Isolation, ServiceSpec};
+use crate::spec::ServiceSpec;
 
 /// Ports that are tried when others take them away.
 const PORT_ATTEMPTS: u32 = 5;
@@ -84,10 +81,8 @@ impl Actor {
                 ..StageError::new("invalid-spec", message)
             }
         })?;
-        if spec.isolation == Isolation::Strict {
-            let message = "this version has no strict isolation yet: say basic or none";
-            return Err(StageError::new("not-built", message).into());
-        }
+        let backend = self.shared.backend.clone();
+        self.attend(backend.prepare(&spec)).await??;
         self.keep = keep_of(&spec);
         spec.kind.as_str().clone_into(&mut self.record.state.kind);
         let shared = self.shared.clone();
@@ -261,52 +256,19 @@ impl Actor {
         }
     }
 
-    /// Starts the shim, and waits until the program runs.
+    /// Starts the instance.
     async fn bring_up(&mut self, plan: &Plan, mut record: InstanceRecord) -> Result<Live, Halted> {
-        let launched = self.spawn(plan, &mut record).await;
-        let (link, context, placement) = match launched {
-            Ok(launched) => launched,
+        match self.order(plan, &record).await {
+            Ok(instance) => {
+                record.pid = instance.pid();
+                instance.enforced().clone_into(&mut record.limits);
+                Ok(Live::new(record, instance, plan.spec.clone()))
+            }
             Err(error) => {
                 self.never_ran(record, &error).await;
-                return Err(error.into());
-            }
-        };
-        let mut live = Live::new(record, link, plan.spec.clone(), context, placement);
-        loop {
-            match live.link.next().await {
-                Told::State(State::Starting) => {}
-                Told::State(State::Running { pid, .. }) => {
-                    live.record.pid = Some(pid);
-                    return Ok(live);
-                }
-                Told::State(State::Failed { errno, message }) => {
-                    let program = &plan.command.command[0];
-                    let reason = match errno {
-                        2 => "command-not-found",
-                        13 => "command-not-executable",
-                        _ => "start-failed",
-                    };
-                    let error = StageError::new(reason, format!("{program}: {message}"));
-                    self.placement_gone(&mut live).await;
-                    self.never_ran(live.record, &error).await;
-                    return Err(error.into());
-                }
-                // It is over already: readiness will tell.
-                Told::State(State::Exited(_)) => return Ok(live),
-                Told::Lost => {
-                    let path = self.shared.run_dir(live.record.id).join("shim.err");
-                    let said = std::fs::read_to_string(path).unwrap_or_default();
-                    let error = StageError::new("start-failed", format!("the shim died: {said}"));
-                    self.placement_gone(&mut live).await;
-                    self.never_ran(live.record, &error).await;
-                    return Err(error.into());
-                }
+                Err(error.into())
             }
         }
-    }
-
-    async fn placement_gone(&self, live: &mut Live) {
-        std::mem::take(&mut live.placement).remove().await;
     }
 
     /// An instance whose program never ran.
@@ -316,21 +278,14 @@ impl Actor {
         let (id, port) = (record.id, record.port);
         self.save(vec![record]).await;
         self.release(id, port);
-        let _ = std::fs::remove_dir_all(self.shared.run_dir(id));
+        self.shared.backend.forget(id);
     }
 
-    async fn spawn(
+    async fn order(
         &mut self,
         plan: &Plan,
-        record: &mut InstanceRecord,
-    ) -> Result<
-        (
-            crate::process::ShimLink,
-            CheckContext,
-            crate::limits::Placement,
-        ),
-        StageError,
-    > {
+        record: &InstanceRecord,
+    ) -> Result<Box<dyn Instance>, StageError> {
         let shared = self.shared.clone();
         let spec = &plan.spec;
         let data_dir = shared.data_dir(self.record.id);
@@ -348,50 +303,21 @@ impl Actor {
             },
             shared.config.secrets_dir.as_deref(),
         )?;
-        let user = spec
-            .user
-            .as_deref()
-            .map(crate::user::find)
-            .transpose()
-            .map_err(|error| StageError::new("no-user", error.to_string()))?;
-        let placement = shared
-            .host
-            .place(&record.id.to_string(), &spec.resources)
-            .map_err(|error| StageError::new("limits-refused", error.to_string()))?;
-        record.limits.clone_from(&placement.description);
-        let launch = Launch {
-            instance: record.id.as_u128(),
-            command: plan.command.command.iter().map(Into::into).collect(),
-            working_dir: plan.command.working_dir.clone(),
+        let order = Order {
+            id: record.id,
+            owner: Owner::Workload(self.record.id),
+            command: &plan.command.command,
+            working_dir: &plan.command.working_dir,
             stdin: None,
-            env: env.iter().map(|(n, v)| (n.into(), v.into())).collect(),
-            log_dir: shared.log_dir(self.record.id),
+            env: &env,
             keep: self.keep,
-            cgroups: placement.procs(),
-            cgroup_kill: placement.kill.clone(),
-            limits: placement.limits.clone(),
-            user,
-            no_new_privs: spec.isolation != Isolation::None,
+            resources: &spec.resources,
+            enforce: false,
+            user: spec.user.as_deref(),
+            isolation: spec.isolation,
+            note: &plan.text,
         };
-        let run_dir = shared.run_dir(record.id);
-        let start = Start {
-            launch: &launch,
-            run_dir: &run_dir,
-            spec_json: &plan.text,
-        };
-        let link = match spawn(&shared.shim, start).await {
-            Ok(link) => link,
-            Err(error) => {
-                placement.remove().await;
-                return Err(StageError::new("start-failed", error.to_string()));
-            }
-        };
-        let context = CheckContext {
-            port: record.port.unwrap_or(0),
-            working_dir: launch.working_dir,
-            env,
-        };
-        Ok((link, context, placement))
+        shared.backend.start(order).await
     }
 
     /// Waits until the instance is ready; its port when another program has
@@ -410,7 +336,7 @@ impl Actor {
         let spec = Box::new(live.spec.clone());
         match rise {
             Rise::Ready => {
-                live.link.ask(Request::Stage(Stage::Running as u8)).await;
+                live.instance.mark(Stage::Running).await;
                 Ok(Ok(live))
             }
             Rise::PortTaken => {
@@ -430,8 +356,8 @@ impl Actor {
                     spec,
                 })
             }
-            Rise::Ended(told) => {
-                let (record, end) = live.close(&told, "").await;
+            Rise::Ended(exit) => {
+                let (record, end) = live.close(exit, "").await;
                 let error = super::actor::describe(&record);
                 Err(Halted::Ended {
                     record: Box::new(record),

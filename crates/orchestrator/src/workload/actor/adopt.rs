@@ -6,11 +6,11 @@ use millrace_store::InstanceRecord;
 use millrace_store::workload::KEPT_INSTANCES;
 use millrace_types::{Timestamp, WorkloadStage};
 
-use super::super::instance::{Live, close_record};
+use super::super::instance::{Live, closed};
 use super::super::launch::keep_of;
 use super::Actor;
 use super::ends::describe;
-use crate::process::{SPEC, Told};
+use crate::backend::Ended;
 use crate::spec::{self, ServiceSpec};
 
 impl Actor {
@@ -39,15 +39,15 @@ impl Actor {
         let mut lives = Vec::new();
         let mut over = Vec::new();
         for record in living {
-            match self.shared.find_instance(&record).await {
-                Ok((link, pid)) => {
+            match self.shared.backend.adopt(record.id).await {
+                Ok(instance) => {
                     let spec = self.spec_of(&record);
                     self.keep = keep_of(&spec);
                     let mut record = record;
-                    record.pid = record.pid.or(pid);
-                    lives.push(Live::adopted(&self.shared, record, link, spec));
+                    record.pid = record.pid.or(instance.pid());
+                    lives.push(Live::new(record, instance, spec));
                 }
-                Err(told) => over.push((record, told)),
+                Err(ended) => over.push((record, ended)),
             }
         }
         // Of two, the one that serves; the other was to replace it, or to be
@@ -66,14 +66,17 @@ impl Actor {
             }
             self.live = Some(live);
         }
-        for (record, told) in over {
-            self.ended_meanwhile(record, &told).await;
+        for (record, ended) in over {
+            self.ended_meanwhile(record, &ended).await;
         }
     }
 
-    async fn ended_meanwhile(&mut self, record: InstanceRecord, told: &Told) {
+    async fn ended_meanwhile(&mut self, record: InstanceRecord, ended: &Ended) {
         let spec = self.spec_of(&record);
-        let (record, end) = close_record(&self.shared, record, told).await;
+        // How long it was ready is not known; it was there that long.
+        let exit = ended.exit;
+        let ran = exit.map(|exit| exit.at.saturating_since(record.started_at));
+        let (record, end) = closed(record, ended, "", ran);
         let error = describe(&record);
         if self.live.is_some() {
             self.save(vec![record.clone()]).await;
@@ -85,8 +88,7 @@ impl Actor {
 
     /// As it was when the instance was started.
     fn spec_of(&self, record: &InstanceRecord) -> ServiceSpec {
-        let path = self.shared.run_dir(record.id).join(SPEC);
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = self.shared.backend.note(record.id).unwrap_or_default();
         spec::read(&text, &self.record.service).unwrap_or_else(|_| {
             // What it was is unknown: the defaults hold.
             ServiceSpec::unknown(&self.record.service, record.port.is_some())

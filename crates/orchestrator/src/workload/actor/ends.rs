@@ -9,17 +9,17 @@ use millrace_types::{DesiredState, Timestamp, WorkloadStage};
 use super::super::instance::Live;
 use super::super::restart::{End, Next};
 use super::Actor;
+use crate::backend::Exit;
 use crate::prepare::StageError;
-use crate::process::Told;
 use crate::spec::RestartRules;
 
-/// How long a shim may take beyond the grace to kill what is left.
+/// How long a backend may take beyond the grace to kill what is left.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
 impl Actor {
-    pub(super) async fn ended(&mut self, live: Live, told: &Told) {
+    pub(super) async fn ended(&mut self, live: Live, exit: Option<Exit>) {
         let rules = live.spec.restart.clone();
-        let (record, end) = live.close(told, "").await;
+        let (record, end) = live.close(exit, "").await;
         let error = describe(&record);
         self.after_end(record, end, error, &rules).await;
     }
@@ -120,20 +120,19 @@ impl Actor {
     ) -> (InstanceRecord, End) {
         live.ask_to_stop().await;
         let patience = live.spec.stop.grace + KILL_TIME;
-        let told = {
-            let ended = tokio::time::timeout(patience, live.link.ended());
+        let exit = {
+            let ended = tokio::time::timeout(patience, live.instance.observe());
             tokio::pin!(ended);
             loop {
                 tokio::select! {
                     biased;
-                    told = &mut ended => break told,
+                    exit = &mut ended => break exit,
                     Some(call) = self.calls.recv() => self.accept(call).await,
                 }
             }
         };
-        // A shim that does not answer any more.
-        let told = told.unwrap_or(Told::Lost);
-        live.close(&told, reason).await
+        // One that does not answer any more is lost.
+        live.close(exit.unwrap_or_default(), reason).await
     }
 
     /// After its end was stored.
@@ -141,7 +140,7 @@ impl Actor {
         if let Some(port) = record.port {
             self.shared.ports.give_back(port, record.id);
         }
-        let _ = std::fs::remove_dir_all(self.shared.run_dir(record.id));
+        self.shared.backend.forget(record.id);
     }
 }
 
