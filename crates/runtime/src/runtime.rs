@@ -10,7 +10,6 @@ use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, Stor
 
 use crate::deployment::DeploymentService;
 use crate::event::EventService;
-use crate::event::filter::FilterCache;
 use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine_client};
 use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, SchedulerControl, schedule_loop};
@@ -105,7 +104,6 @@ impl Runtime {
         });
         let events = Arc::new(EventService {
             coordinator: Arc::clone(&coordinator),
-            filters: FilterCache::default(),
         });
         let runtime = RuntimeRpc {
             deployments,

@@ -1,12 +1,14 @@
 //! Who listens to events.
 
 use async_trait::async_trait;
-use millrace_store::{EventListener, EventStore, NewTrigger, StoreError};
+use millrace_store::{
+    EventListener, EventStore, NewTrigger, StoreError, Subscription, SubscriptionPlace,
+};
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::PgConnection;
 
 use crate::PostgresStore;
-use crate::convert::parsed;
+use crate::convert::{counter, parsed};
 use crate::deployment::read::TriggerRow;
 use crate::error::store_error;
 
@@ -19,6 +21,61 @@ impl EventStore for PostgresStore {
     ) -> Result<Vec<EventListener>, StoreError> {
         self.bounded(find(self, event_type, limit)).await
     }
+
+    async fn subscriptions(
+        &self,
+        event_type: &str,
+        after: Option<SubscriptionPlace>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        self.bounded(subscriptions(self, event_type, after, limit))
+            .await
+    }
+}
+
+async fn subscriptions(
+    store: &PostgresStore,
+    event_type: &str,
+    after: Option<SubscriptionPlace>,
+    limit: u32,
+) -> Result<Vec<Subscription>, StoreError> {
+    let after = after.map(|place| {
+        (
+            place.execution_id.to_string(),
+            place.listener.cast_signed(),
+            i32::try_from(place.position).unwrap_or(i32::MAX),
+        )
+    });
+    // Before all others.
+    let (execution, listener, position) = after.unwrap_or((String::new(), i64::MIN, -1));
+    let rows: Vec<(String, i64, i32, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT s.execution_id, s.listener_id, s.position, l.since, s.filter \
+         FROM execution_subscriptions s \
+         JOIN execution_listeners l ON l.execution_id = s.execution_id AND l.id = s.listener_id \
+         WHERE s.event_type = $1 AND (s.execution_id, s.listener_id, s.position) > ($2, $3, $4) \
+         ORDER BY s.execution_id, s.listener_id, s.position LIMIT $5",
+    )
+    .bind(event_type)
+    .bind(execution)
+    .bind(listener)
+    .bind(position)
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await
+    .map_err(store_error)?;
+    rows.into_iter()
+        .map(|(execution, listener, position, since, filter)| {
+            Ok(Subscription {
+                place: SubscriptionPlace {
+                    execution_id: parsed(&execution)?,
+                    listener: listener.cast_unsigned(),
+                    position: position.cast_unsigned(),
+                },
+                since: counter(since),
+                filter: filter.into(),
+            })
+        })
+        .collect()
 }
 
 async fn find(

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use millrace_store::settings::back_off;
-use millrace_store::{Claimed, FrameRecord, Limits, StoreError};
+use millrace_store::{Claimed, FrameRecord, Limits, ReceivedEvent, StoreError};
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
-use crate::error::store_error;
+use crate::error::{corrupt, store_error};
 use crate::fair;
 use crate::incarnation::{is_alive, micros};
 use crate::row::{Columns, duration};
@@ -54,6 +54,22 @@ const DUE_TIMERS: &str = "
     SELECT execution_id, id FROM timers
     WHERE execution_id IN (SELECT value FROM json_each(?1)) AND due_at <= ?2
     ORDER BY execution_id, due_at, id";
+
+/// Events of one execution that a claim brings, and their bytes; at least one
+/// of them comes, whatever its size.
+const RECEIVED: &str = "
+    SELECT number, listener_id, received_at, event FROM (
+        SELECT c.*, sum(length(c.event)) OVER (ORDER BY c.number) AS upto FROM (
+            SELECT number, listener_id, received_at, event FROM received_events
+            WHERE execution_id = ?1 AND event IS NOT NULL
+            ORDER BY number LIMIT 100) c)
+    WHERE upto - length(event) < ?2 ORDER BY number";
+const MOST_BYTES: i64 = 4 << 20;
+
+/// Those of the claimed that listen: most do not.
+const LISTENING: &str = "
+    SELECT DISTINCT execution_id FROM execution_listeners
+    WHERE execution_id IN (SELECT value FROM json_each(?1))";
 
 impl SqliteStore {
     pub(crate) async fn claim_due(
@@ -204,11 +220,44 @@ async fn take(
                 .push(row.raw::<i64>("id")?.cast_unsigned());
         }
     }
+    let listening: Vec<String> = sqlx::query_scalar(LISTENING)
+        .bind(&ids)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    for id in listening {
+        let received = received(connection, &id).await?;
+        if let Some(claimed) = by_id.get_mut(&id.parse().map_err(|_| corrupt("id", &id))?) {
+            claimed.received = received;
+        }
+    }
     // RETURNING promises no order.
     Ok(due
         .iter()
         .filter_map(|id| by_id.remove(&id.parse().ok()?))
         .collect())
+}
+
+async fn received(
+    connection: &mut SqliteConnection,
+    id: &str,
+) -> Result<Vec<ReceivedEvent>, StoreError> {
+    let rows = sqlx::query(RECEIVED)
+        .bind(id)
+        .bind(MOST_BYTES)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            Ok(ReceivedEvent {
+                number: row.number("number")?,
+                listener: row.raw::<i64>("listener_id")?.cast_unsigned(),
+                received_at: row.time("received_at")?,
+                event: row.bytes("event")?,
+            })
+        })
+        .collect()
 }
 
 fn claimed(row: &SqliteRow, now: i64) -> Result<Claimed, StoreError> {
@@ -229,6 +278,7 @@ fn claimed(row: &SqliteRow, now: i64) -> Result<Claimed, StoreError> {
         next_event_seq: row.number("next_event_seq")?,
         frames: Vec::new(),
         due_timers: Vec::new(),
+        received: Vec::new(),
         traceparent: row.raw("traceparent")?,
         cancel: row.raw("cancel_reason")?,
         limits: Limits {
@@ -247,7 +297,10 @@ mod tests {
 
     #[tokio::test]
     async fn claiming_reads_only_what_is_due() {
-        assert_searches(&[DUE, TAKE, FRAMES, DUE_TIMERS, BACK_OFF]).await;
+        assert_searches(&[DUE, TAKE, FRAMES, DUE_TIMERS, BACK_OFF, LISTENING]).await;
+        let received = plan(RECEIVED).await;
+        let unread = |step: &String| step.contains("received_events_unread_idx");
+        assert!(received.iter().any(unread), "{received:#?}");
         let due = plan(DUE).await;
         assert!(due[0].contains("executions_due_idx"), "{due:#?}");
         // The first entry of the index, not all of it.

@@ -1,7 +1,9 @@
 //! Who listens to events.
 
 use async_trait::async_trait;
-use millrace_store::{EventListener, EventStore, NewTrigger, StoreError};
+use millrace_store::{
+    EventListener, EventStore, NewTrigger, StoreError, Subscription, SubscriptionPlace,
+};
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::SqliteConnection;
 
@@ -17,6 +19,13 @@ const LISTENERS: &str = "
     JOIN workflows w ON w.deployment_id = t.deployment_id
     WHERE l.event_type IN (?1, '') AND t.enabled AND w.deployment_status = 'DEPLOYED'
     ORDER BY t.id LIMIT ?2";
+
+const SUBSCRIPTIONS: &str = "
+    SELECT s.execution_id, s.listener_id, s.position, l.since, s.filter
+    FROM execution_subscriptions s
+    CROSS JOIN execution_listeners l ON l.execution_id = s.execution_id AND l.id = s.listener_id
+    WHERE s.event_type = ?1 AND (s.execution_id, s.listener_id, s.position) > (?2, ?3, ?4)
+    ORDER BY s.execution_id, s.listener_id, s.position LIMIT ?5";
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -37,6 +46,47 @@ impl EventStore for SqliteStore {
                 Ok(EventListener {
                     deployment_id: row.parsed("deployment_id")?,
                     trigger: trigger(row)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn subscriptions(
+        &self,
+        event_type: &str,
+        after: Option<SubscriptionPlace>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let after = after.map(|place| {
+            let listener = place.listener.cast_signed();
+            (
+                place.execution_id.to_string(),
+                listener,
+                i64::from(place.position),
+            )
+        });
+        // Before all others.
+        let (execution, listener, position) = after.unwrap_or((String::new(), i64::MIN, -1));
+        let mut connection = self.read().await?;
+        let rows = sqlx::query(SUBSCRIPTIONS)
+            .bind(event_type)
+            .bind(execution)
+            .bind(listener)
+            .bind(position)
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Subscription {
+                    place: SubscriptionPlace {
+                        execution_id: row.parsed("execution_id")?,
+                        listener: row.raw::<i64>("listener_id")?.cast_unsigned(),
+                        position: row.number("position")?,
+                    },
+                    since: row.number("since")?,
+                    filter: row.bytes("filter")?,
                 })
             })
             .collect()
@@ -75,4 +125,15 @@ pub async fn note(
         .await
         .map_err(store_error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::assert_searches;
+
+    #[tokio::test]
+    async fn events_are_looked_up_by_their_type() {
+        assert_searches(&[LISTENERS, SUBSCRIPTIONS]).await;
+    }
 }

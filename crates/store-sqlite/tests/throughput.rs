@@ -137,6 +137,10 @@ async fn grouped_writes_per_second() {
             clear_timers: Vec::new(),
             events: vec![event(1), event(2)],
             park: false,
+            set_listeners: Vec::new(),
+            clear_listeners: Vec::new(),
+            consumed: Vec::new(),
+            deliveries: Vec::new(),
         })
     };
     measure("checkpoint", &group, ids.iter().map(checkpoint).collect()).await;
@@ -149,6 +153,7 @@ async fn grouped_writes_per_second() {
             events: vec![event(3)],
             retention_days: 30,
             keep_frames: Vec::new(),
+            deliveries: Vec::new(),
         })
     };
     measure("end", &group, ids.iter().map(end).collect()).await;

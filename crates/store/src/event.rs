@@ -1,7 +1,8 @@
 //! Who listens to events.
 
 use async_trait::async_trait;
-use millrace_types::DeploymentId;
+use bytes::Bytes;
+use millrace_types::{DeploymentId, ExecutionId, Timestamp};
 
 use crate::{StoreError, TriggerRecord};
 
@@ -13,7 +14,69 @@ pub struct EventListener {
     pub trigger: TriggerRecord,
 }
 
-/// Finds triggers by what they listen to. What an event starts are admissions
+/// What a live execution waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerRecord {
+    /// The engine's own number; one that was cleared may come again.
+    pub id: u64,
+    /// Whether it takes one event only.
+    pub once: bool,
+    /// It takes an event that one of them likes.
+    pub filters: Vec<ListenerFilter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerFilter {
+    /// At most 1,024 bytes; empty for events of any type.
+    pub event_type: String,
+    /// JSON text, which the store does not read.
+    pub filter: Bytes,
+}
+
+/// A filter of a listener, found by the type of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    pub place: SubscriptionPlace,
+    /// The checkpoint that set the listener.
+    pub since: u64,
+    pub filter: Bytes,
+}
+
+/// Where a subscription stands among those of one type of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscriptionPlace {
+    pub execution_id: ExecutionId,
+    pub listener: u64,
+    /// Among the listener's filters.
+    pub position: u32,
+}
+
+/// An event for a listener that was found by it. The listener gets it unless
+/// it is gone, or is another one by now, or had this event before, or takes
+/// one event only and has it. Its execution is due at once if it waits; if it
+/// runs, its next park leaves it due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub execution_id: ExecutionId,
+    pub listener: u64,
+    pub since: u64,
+    /// What tells the event from all others; 255 bytes at most.
+    pub key: String,
+    /// JSON text.
+    pub event: Bytes,
+}
+
+/// An event that came for a listener of an execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedEvent {
+    /// Grows in the order of arrival.
+    pub number: u64,
+    pub listener: u64,
+    pub received_at: Timestamp,
+    pub event: Bytes,
+}
+
+/// Finds triggers and listeners by what they listen to. What an event starts are admissions
 /// like any other.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
@@ -24,4 +87,16 @@ pub trait EventStore: Send + Sync + 'static {
         event_type: &str,
         limit: u32,
     ) -> Result<Vec<EventListener>, StoreError>;
+
+    /// Filters of live executions' listeners for events of this very type
+    /// (those for events of any type under the empty one), behind `after`;
+    /// `limit` at most, in the order of their places. What is registered when
+    /// this is asked is found; see [`Delivery`] for what becomes of it
+    /// meanwhile.
+    async fn subscriptions(
+        &self,
+        event_type: &str,
+        after: Option<SubscriptionPlace>,
+        limit: u32,
+    ) -> Result<Vec<Subscription>, StoreError>;
 }

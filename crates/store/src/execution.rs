@@ -9,7 +9,7 @@ use millrace_types::{
     Timestamp, TriggerId, TriggerKind, WorkflowId,
 };
 
-use crate::{Limits, Page, PageRequest, StoreError};
+use crate::{Delivery, Limits, ListenerRecord, Page, PageRequest, ReceivedEvent, StoreError};
 
 /// What started an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,9 +155,19 @@ pub struct Checkpoint {
     /// [`WriteRefused::Rejected`].
     pub events: Vec<EventRecord>,
     /// Lets go of the execution: WAITING, unowned, until its earliest timer
-    /// is due; at once when its cancellation was asked for. Without a timer
-    /// it would never wake: that is refused as [`StoreError::Rejected`].
+    /// is due or an event is delivered to it; at once when its cancellation
+    /// was asked for, and when an event is there that was not consumed.
+    /// Without a timer and without a listener it would never wake: that is
+    /// refused as [`StoreError::Rejected`].
     pub park: bool,
+    pub set_listeners: Vec<ListenerRecord>,
+    /// They go with the events that came for them.
+    pub clear_listeners: Vec<u64>,
+    /// Numbers of [`ReceivedEvent`]s that a claim need not bring again.
+    pub consumed: Vec<u64>,
+    /// Events that this execution publishes, for those that listen. They are
+    /// delivered if this write is done, and not for a repeat of it.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// How an execution ended.
@@ -182,8 +192,8 @@ impl Outcome {
     }
 }
 
-/// The end of an owned execution: its row moves to the ended ones, frames and
-/// timers go.
+/// The end of an owned execution: its row moves to the ended ones, frames,
+/// timers and listeners go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
     pub id: ExecutionId,
@@ -197,6 +207,8 @@ pub struct Ending {
     pub retention_days: u16,
     /// Frames that are kept with the ended execution, for a rerun.
     pub keep_frames: Vec<FrameRecord>,
+    /// As for a [`Checkpoint`].
+    pub deliveries: Vec<Delivery>,
 }
 
 /// The writes that are grouped into shared commits.
@@ -205,6 +217,7 @@ pub enum Write {
     Admit(Admission),
     Checkpoint(Checkpoint),
     End(Ending),
+    Deliver(Delivery),
 }
 
 /// The answer to a [`Write`] of the same name.
@@ -213,6 +226,8 @@ pub enum WriteDone {
     Admitted(Admitted),
     Checkpointed,
     Ended,
+    /// Whether the listener has the event, by this write or a former one.
+    Delivered(bool),
 }
 
 /// Why one write was refused. Its neighbours are not affected.
@@ -290,6 +305,10 @@ pub struct Claimed {
     /// Timers that were due at the claim, by the database's clock. They stay
     /// stored until a checkpoint clears them.
     pub due_timers: Vec<u64>,
+    /// Events that came for its listeners and were not consumed, in the order
+    /// of their arrival; a bounded number. More come with the next claim: a
+    /// park that leaves some is due at once.
+    pub received: Vec<ReceivedEvent>,
     pub traceparent: Option<String>,
     /// Why it is to be cancelled, when that was asked for: there is nothing
     /// left to do but to end it.
@@ -401,6 +420,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
     /// - *Checkpoint* and *End* are refused as [`WriteRefused::Fenced`]
     ///   unless owner and epoch are the stored ones. An end that was
     ///   committed before with the same epoch is answered with success.
+    /// - *Deliver* gives an event to a listener, and has its execution claimed
+    ///   if it waits. See [`Delivery`].
     async fn commit(
         &self,
         writes: &[Write],

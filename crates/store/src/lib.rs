@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  admit ──▶ executions (live, small) ──end──▶ executions_ended (partitioned)
-//!               │ frames, timers                       │
+//!               │ frames, timers, listeners            │
 //!               └──────────── execution_events (by day)┘
 //! ```
 //!
@@ -48,7 +48,10 @@ pub use deployment::{
     WebhookMatch, WebhookRoute,
 };
 pub use error::StoreError;
-pub use event::{EventListener, EventStore};
+pub use event::{
+    Delivery, EventListener, EventStore, ListenerFilter, ListenerRecord, ReceivedEvent,
+    Subscription, SubscriptionPlace,
+};
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
     Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord,

@@ -27,18 +27,20 @@ pub(crate) fn describe() {
 }
 
 pub(crate) fn committed(writes: &[Write], took: Duration) {
-    let (mut admissions, mut checkpoints, mut ends) = (0, 0, 0);
+    let (mut admissions, mut checkpoints, mut ends, mut deliveries) = (0, 0, 0, 0);
     for write in writes {
         match write {
             Write::Admit(_) => admissions += 1,
             Write::Checkpoint(_) => checkpoints += 1,
             Write::End(_) => ends += 1,
+            Write::Deliver(_) => deliveries += 1,
         }
     }
     for (kind, count) in [
         ("admission", admissions),
         ("checkpoint", checkpoints),
         ("end", ends),
+        ("delivery", deliveries),
     ] {
         if count > 0 {
             counter!(WRITES, "kind" => kind).increment(count);

@@ -146,6 +146,8 @@ impl Machine {
                 self.record(id, EventKind::TimerSet, detail, now);
                 Ok(Begun::UnderWay)
             }
+            TaskKind::Listen(listen) => self.begin_listen(id, listen, &input, now),
+            TaskKind::Emit(emit) => self.begin_emit(id, emit, &input, then, now),
         }
     }
 
@@ -314,6 +316,6 @@ impl Machine {
 const fn takes_time(kind: &TaskKind) -> bool {
     !matches!(
         kind,
-        TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_)
+        TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_) | TaskKind::Emit(_)
     )
 }

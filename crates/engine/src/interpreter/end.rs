@@ -214,7 +214,7 @@ impl Machine {
         u64::try_from(now.saturating_since(task.started_at).as_millis()).ok()
     }
 
-    /// Takes a task's frame away, with its timers and its items.
+    /// Takes a task's frame away, with its timers, listeners and items.
     fn remove_task(&mut self, id: u64) -> Option<TaskFrame> {
         let Some(Frame::Task(task)) = self.tree.remove(id) else {
             return None;
@@ -228,6 +228,7 @@ impl Machine {
                 self.tree.remove(body.items);
             }
             Body::Effect => self.command(Command::Abort { frame: id }),
+            Body::Listening(body) => self.forget_listen(id, body),
             _ => {}
         }
         Some(task)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use millrace_types::Timestamp;
 use serde::Serialize;
 
+use super::data::shorten;
 use super::fault::Fault;
+use crate::value::Value;
 
 /// What a line of the history says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +26,10 @@ pub enum EventKind {
     RetryScheduled,
     TimerSet,
     TimerFired,
+    /// It waits for events.
+    Listening,
+    EventReceived,
+    EventEmitted,
 }
 
 impl EventKind {
@@ -41,6 +47,9 @@ impl EventKind {
             Self::RetryScheduled => "retryScheduled",
             Self::TimerSet => "timerSet",
             Self::TimerFired => "timerFired",
+            Self::Listening => "listening",
+            Self::EventReceived => "eventReceived",
+            Self::EventEmitted => "eventEmitted",
         }
     }
 }
@@ -88,6 +97,32 @@ pub struct Detail {
     pub reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Fault>,
+    /// The event that came, or was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventName>,
+}
+
+/// What tells an event from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventName {
+    pub id: String,
+    pub source: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl EventName {
+    pub(super) fn of(event: &Value) -> Self {
+        let text = |name| {
+            let text = event.get(name).and_then(Value::as_str);
+            shorten(text.unwrap_or_default().to_owned())
+        };
+        Self {
+            id: text("id"),
+            source: text("source"),
+            kind: text("type"),
+        }
+    }
 }
 
 impl Detail {

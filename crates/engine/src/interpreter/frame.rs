@@ -29,8 +29,9 @@ pub(super) struct Timer {
 pub(super) enum Frame {
     Root(Root),
     Task(TaskFrame),
-    /// The items of a `for`, apart from its frame so that a checkpoint in
-    /// each iteration does not store them again. They never change.
+    /// The items of a `for`, or what a `listen` has read of one event, apart
+    /// from its frame so that a checkpoint in each iteration does not store
+    /// them again. They never change.
     Items(Items),
 }
 
@@ -78,6 +79,23 @@ pub(super) enum Body {
     Do,
     For(ForBody),
     Try(TryBody),
+    Listening(ListenBody),
+}
+
+/// What was read of the events so far are frames of items below the task's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListenBody {
+    /// Listeners that may still get events.
+    pub open: Vec<u64>,
+    /// The one whose event ends the task.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<u64>,
+}
+
+impl ListenBody {
+    pub fn has(&self, listener: u64) -> bool {
+        self.open.contains(&listener) || self.until == Some(listener)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,7 +164,12 @@ impl TaskFrame {
                 TryPhase::Backoff(timer) => Some((*timer, TimerPurpose::Retry)),
                 TryPhase::Catching(_) => None,
             },
-            Body::Ready | Body::Effect | Body::Answered | Body::Do | Body::For(_) => None,
+            Body::Ready
+            | Body::Effect
+            | Body::Answered
+            | Body::Do
+            | Body::For(_)
+            | Body::Listening(_) => None,
         };
         let deadline = self.deadline.map(|timer| (timer, TimerPurpose::Timeout));
         of_body.into_iter().chain(deadline)
@@ -171,6 +194,19 @@ impl Frame {
             Self::Task(task) => Some(task.parent),
             Self::Items(items) => Some(items.parent),
         }
+    }
+
+    /// Numbers of the listeners that the frame owns.
+    pub fn listeners(&self) -> impl Iterator<Item = u64> {
+        let body = match self {
+            Self::Task(task) => match &task.body {
+                Body::Listening(body) => Some(body),
+                _ => None,
+            },
+            _ => None,
+        };
+        body.into_iter()
+            .flat_map(|body| body.open.iter().chain(&body.until).copied())
     }
 
     pub fn timers(&self) -> Vec<(Timer, TimerPurpose)> {
@@ -259,6 +295,7 @@ enum StoredBody {
     Do,
     For(ForBody),
     Try(TryBody),
+    Listening(ListenBody),
 }
 
 const fn one() -> u32 {
@@ -334,6 +371,7 @@ impl TaskFrame {
             Body::Do => StoredBody::Do,
             Body::For(body) => StoredBody::For(body.clone()),
             Body::Try(body) => StoredBody::Try(body.clone()),
+            Body::Listening(body) => StoredBody::Listening(body.clone()),
         };
         let ready = matches!(self.body, Body::Ready);
         let same = ready || self.raw == self.input;
@@ -380,6 +418,7 @@ impl StoredTask {
                 StoredBody::Do => Body::Do,
                 StoredBody::For(body) => Body::For(body),
                 StoredBody::Try(body) => Body::Try(body),
+                StoredBody::Listening(body) => Body::Listening(body),
             },
         })
     }

@@ -12,6 +12,7 @@ use super::failed::Path;
 use super::fault::{Fault, Standard};
 use super::frame::{Body, CorruptFrames, Frame, ROOT, Root, TaskFrame, Timer};
 use super::identity::Position;
+use super::listen::{Listener, Received};
 use super::program::Program;
 use super::tree::Tree;
 use crate::value::{self, Value};
@@ -58,6 +59,9 @@ pub enum Event {
         frame: u64,
         result: Result<HttpAnswer, HttpFailure>,
     },
+    /// Events came for listeners; unknown ones are of tasks that have ended
+    /// since.
+    Received(Vec<Received>),
 }
 
 /// What is to be done outside.
@@ -78,7 +82,7 @@ pub enum Command {
 pub enum Status {
     /// The steps that were allowed are used up; there is more to do.
     Runnable,
-    /// Nothing goes on without an effect's answer or a timer.
+    /// Nothing goes on without an effect's answer, a timer or an event.
     Blocked,
     /// [`Machine::outcome`] has the end.
     Ended,
@@ -99,6 +103,12 @@ pub struct Changes {
     pub delete_frames: Vec<u64>,
     pub set_timers: Vec<(u64, Timestamp)>,
     pub clear_timers: Vec<u64>,
+    pub set_listeners: Vec<Listener>,
+    pub clear_listeners: Vec<u64>,
+    /// Numbers of received events that need not be delivered again.
+    pub consumed: Vec<u64>,
+    /// Events to be published, as JSON texts.
+    pub emits: Vec<String>,
     pub events: Vec<HistoryEvent>,
 }
 
@@ -108,7 +118,13 @@ impl Changes {
         let frames = self.upsert_frames.iter().map(|(_, text)| text.len());
         let events = self.events.iter();
         let events = events.map(|event| event.task.len() + event.detail.len());
-        frames.sum::<usize>() + events.sum::<usize>()
+        let filters = self.set_listeners.iter().flat_map(|one| &one.filters);
+        let filters = filters.map(|filter| filter.filter.len() + filter.event_type.len());
+        let emits = self.emits.iter().map(String::len);
+        frames.sum::<usize>()
+            + events.sum::<usize>()
+            + filters.sum::<usize>()
+            + emits.sum::<usize>()
     }
 }
 
@@ -129,6 +145,11 @@ pub struct Machine {
     commands: Vec<Command>,
     set_timers: BTreeMap<u64, Timestamp>,
     clear_timers: Vec<u64>,
+    pub(super) set_listeners: BTreeMap<u64, Listener>,
+    pub(super) clear_listeners: Vec<u64>,
+    pub(super) consumed: Vec<u64>,
+    /// Events to be published with the next checkpoint, or the end.
+    pub(super) emits: Vec<String>,
     events: Vec<HistoryEvent>,
     next_event_seq: u64,
     /// `$workflow`, which stays the same.
@@ -211,6 +232,10 @@ impl Machine {
             commands: Vec::new(),
             set_timers: BTreeMap::new(),
             clear_timers: Vec::new(),
+            set_listeners: BTreeMap::new(),
+            clear_listeners: Vec::new(),
+            consumed: Vec::new(),
+            emits: Vec::new(),
             events: Vec::new(),
             next_event_seq,
             workflow_descriptor,
@@ -282,6 +307,7 @@ impl Machine {
         match event {
             Event::TimersDue(ids) => self.fire_these(&ids, now),
             Event::HttpDone { frame, result } => self.effect_done(frame, result, now),
+            Event::Received(received) => self.receive(received, now),
         }
     }
 
@@ -300,12 +326,26 @@ impl Machine {
             || !self.events.is_empty()
             || !self.set_timers.is_empty()
             || !self.clear_timers.is_empty()
+            || !self.set_listeners.is_empty()
+            || !self.clear_listeners.is_empty()
+            || !self.consumed.is_empty()
+            || !self.emits.is_empty()
     }
 
     /// Whether a timer waits to be stored: its due time must outlive the
     /// process, however soon something else will be stored.
     pub fn has_new_timers(&self) -> bool {
         !self.set_timers.is_empty()
+    }
+
+    /// How many events wait to be published.
+    pub fn pending_emits(&self) -> usize {
+        self.emits.len()
+    }
+
+    /// Events that are still to be published, once the execution has ended.
+    pub fn take_emits(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.emits)
     }
 
     /// Ends the execution with an error from outside of its document.
@@ -331,6 +371,12 @@ impl Machine {
             delete_frames,
             set_timers: std::mem::take(&mut self.set_timers).into_iter().collect(),
             clear_timers: std::mem::take(&mut self.clear_timers),
+            set_listeners: std::mem::take(&mut self.set_listeners)
+                .into_values()
+                .collect(),
+            clear_listeners: std::mem::take(&mut self.clear_listeners),
+            consumed: std::mem::take(&mut self.consumed),
+            emits: self.take_emits(),
             events: self.take_events(),
         }
     }

@@ -62,7 +62,11 @@ impl Tree {
             }
             let timers = entry.frame.timers();
             let last_timer = timers.iter().map(|(timer, _)| timer.id).max();
-            highest = highest.max(*id).max(last_timer.unwrap_or(0));
+            let last_listener = entry.frame.listeners().max();
+            highest = highest
+                .max(*id)
+                .max(last_timer.unwrap_or(0))
+                .max(last_listener.unwrap_or(0));
         }
         match entries.get(&ROOT).map(|entry| &entry.frame) {
             Some(Frame::Root(_)) => Ok(Self {
@@ -78,7 +82,7 @@ impl Tree {
         }
     }
 
-    /// A number that no living frame or timer has. One that a checkpoint has
+    /// A number that no living frame, timer or listener has. One that a checkpoint has
     /// deleted may come again; nothing refers to it any more.
     pub fn next_id(&mut self) -> u64 {
         let id = self.next_id;

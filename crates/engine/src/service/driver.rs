@@ -31,6 +31,9 @@ const STEPS: u32 = 32;
 /// long run of pure tasks fits into messages and memory.
 const HISTORY_LINES: usize = 2_000;
 
+/// Events that are worth a checkpoint, which publishes them.
+const EMITS: usize = 16;
+
 /// Bytes of frames and history that one checkpoint may carry; what a message
 /// has besides is little.
 const LARGEST_CHECKPOINT: usize = super::MAX_MESSAGE / 4 * 3;
@@ -71,7 +74,8 @@ impl Progress {
             attempt: 0,
             detail: format!(r#"{{"error":{}}}"#, fault.to_json()),
         };
-        Some(response(convert::failed(&fault, vec![event], Vec::new())))
+        let last = convert::failed(&fault, vec![event], Vec::new(), Vec::new());
+        Some(response(last))
     }
 }
 
@@ -144,9 +148,9 @@ where
         loop {
             let status = self.step(&mut machine).await;
             if let (Status::Ended, Some(outcome)) = (status, machine.outcome().cloned()) {
-                let history = machine.take_events();
+                let (history, emits) = (machine.take_events(), machine.take_emits());
                 return self
-                    .send(convert::ended(&outcome, history, kept(&machine)))
+                    .send(convert::ended(&outcome, history, emits, kept(&machine)))
                     .await;
             }
             let calls = self.sort_commands(&mut machine);
@@ -155,7 +159,10 @@ where
             }
             // An effect must not happen before what led to it is stored, and
             // a due time must not be computed twice.
-            let now = !calls.is_empty() || status == Status::Runnable || machine.has_new_timers();
+            let now = !calls.is_empty()
+                || status == Status::Runnable
+                || machine.has_new_timers()
+                || machine.pending_emits() > 0;
             if now && machine.is_changed() && !self.checkpoint(&mut machine).await? {
                 return Ok(());
             }
@@ -215,6 +222,8 @@ where
             now,
         )
         .map_err(|error| RpcStatus::failed_precondition(error.to_string()))?;
+        // Each event says when it came, and so whether before a timer.
+        machine.handle(Event::Received(beginning.received), now);
         machine.handle(Event::TimersDue(beginning.due_timers), now);
         Ok(machine)
     }
@@ -223,7 +232,10 @@ where
     async fn step(&mut self, machine: &mut Machine) -> Status {
         loop {
             let status = machine.run(Timestamp::now(), STEPS);
-            if status != Status::Runnable || machine.pending_events() >= HISTORY_LINES {
+            if status != Status::Runnable
+                || machine.pending_events() >= HISTORY_LINES
+                || machine.pending_emits() >= EMITS
+            {
                 return status;
             }
             tokio::task::yield_now().await;
@@ -312,8 +324,8 @@ where
         machine.abandon(fault.clone(), Timestamp::now());
         let mut history = changes.events;
         history.extend(machine.take_events());
-        self.send(convert::failed(&fault, history, Vec::new()))
-            .await?;
+        let failed = convert::failed(&fault, history, Vec::new(), Vec::new());
+        self.send(failed).await?;
         Ok(None)
     }
 
@@ -349,9 +361,10 @@ where
         }
     }
 
-    /// Has the changes stored and lets go until a timer is due.
+    /// Has the changes stored and lets go until a timer is due or an event
+    /// has come.
     async fn suspend(&mut self, machine: &mut Machine) -> Result<(), Stop> {
-        if machine.next_due().is_none() {
+        if machine.next_due().is_none() && !machine.is_listening() {
             // Nothing would ever wake it.
             return Err(RpcStatus::internal("the execution waits for nothing").into());
         }

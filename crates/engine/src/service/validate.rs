@@ -5,7 +5,7 @@ use millrace_proto::engine::v1 as pb;
 use crate::language::{self, Diagnostic, Severity};
 
 /// Tasks that can be run, by their keyword.
-const TASKS: [&str; 8] = [
+const TASKS: [&str; 10] = [
     "do",
     "set",
     "switch",
@@ -14,6 +14,8 @@ const TASKS: [&str; 8] = [
     "raise",
     "try",
     "wait",
+    "listen",
+    "emit",
 ];
 
 pub(super) fn validate(document: &str) -> pb::ValidateResponse {

@@ -18,7 +18,7 @@ const KEPT: usize = 4_096;
 const MAX_ATTRIBUTES: usize = 32;
 
 /// What one filter may use: an event may meet a thousand of them.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     fuel: 500_000,
     ..Limits::DEFAULT
 };
@@ -103,7 +103,7 @@ impl Filter {
 }
 
 /// A value as the text by which attributes are compared.
-fn canonical(value: &Json) -> Option<String> {
+pub(super) fn canonical(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
         Json::Bool(_) | Json::Number(_) => Some(value.to_string()),

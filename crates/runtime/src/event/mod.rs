@@ -1,27 +1,31 @@
-//! Events that come from outside, and the executions that they start.
+//! Events, and the executions that they start and wake.
 //!
 //! ```text
-//! CloudEvent ─▶ cloud_event (checked) ─▶ store.event_listeners (by type)
-//!                                              │ filter: attributes, data
-//!                                              ▼
-//!                        one transaction: an admission for each match,
-//!                        known again by (trigger, source, id)
+//! CloudEvent ─▶ cloud_event (checked) ─▶ matching
+//!    │                                     │ triggers by type: filter
+//!    │ from outside, or of a checkpoint    │ listeners of live executions by
+//!    │                                     │ type: subscription
+//!    ▼                                     ▼
+//!  publish: one transaction of an admission for each trigger, known again by
+//!           (trigger, source, id), and a delivery to each listener
+//!  emit:    admissions first, then the deliveries in the transaction of the
+//!           checkpoint that brings the events
 //! ```
 
 pub(crate) mod cloud_event;
+pub(crate) mod emit;
 pub(crate) mod filter;
+mod matching;
 pub(crate) mod publish;
+pub(crate) mod subscription;
 
 use std::sync::Arc;
 
-use filter::FilterCache;
-
 use crate::execution::ExecutionCoordinator;
 
-/// Takes events, and starts what listens to them.
+/// Takes events, starts what listens to them, and wakes what waits for them.
 pub struct EventService {
     pub(crate) coordinator: Arc<ExecutionCoordinator>,
-    pub(crate) filters: FilterCache,
 }
 
 impl std::fmt::Debug for EventService {

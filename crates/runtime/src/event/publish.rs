@@ -1,4 +1,5 @@
-//! Publishing: events become admissions, all of them in one transaction.
+//! Publishing: events become admissions and deliveries to executions that
+//! listen, all of them in one transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +7,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_proto::{Failure, Finding};
 use millrace_store::{
-    Admission, AdmissionRefused, Dedupe, EventListener, StoreError, TriggerRef, Write, WriteDone,
-    WriteRefused,
+    Admission, AdmissionRefused, Dedupe, StoreError, TriggerRef, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ErrorKind, ExecutionId, TriggerKind};
-use tokio::task::spawn_blocking;
 
 use super::EventService;
 use super::cloud_event::CloudEvent;
-use super::filter::Filter;
+use super::matching::{Match, MatchError, matching};
+use crate::execution::ExecutionCoordinator;
 use crate::trigger::dedupe;
 
 /// Events in one batch at most.
 const MAX_EVENTS: usize = 100;
-
-/// What one call may start: it is one transaction.
-const MAX_STARTS: usize = 1_000;
 
 /// How often listeners are looked for again when some changed meanwhile, or
 /// when the database was not there.
@@ -35,16 +32,25 @@ pub(crate) enum PublishError {
     Faults(Vec<Finding>),
     #[error("a batch has at most {MAX_EVENTS} events")]
     TooManyEvents,
-    #[error("the events match more than {MAX_STARTS} triggers at once")]
-    TooManyStarts,
+    #[error(transparent)]
+    Match(MatchError),
     #[error("what listens is being changed by others; try again")]
     Moved,
-    #[error("matching the events was cut off")]
-    CutOff,
+    #[error("the store gave an answer to another question")]
+    Mixed,
     #[error(transparent)]
     Refused(WriteRefused),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<MatchError> for PublishError {
+    fn from(error: MatchError) -> Self {
+        match error {
+            MatchError::Store(error) => Self::Store(error),
+            other => Self::Match(other),
+        }
+    }
 }
 
 impl From<PublishError> for Failure {
@@ -55,26 +61,25 @@ impl From<PublishError> for Failure {
                 Self::new(ErrorKind::Invalid, message).with_findings(findings)
             }
             PublishError::TooManyEvents => Self::new(ErrorKind::Invalid, message),
-            PublishError::TooManyStarts => Self::new(ErrorKind::Exhausted, message),
-            PublishError::Moved | PublishError::CutOff => {
+            PublishError::Match(MatchError::TooMany | MatchError::TooManyAsked(_)) => {
+                Self::new(ErrorKind::Exhausted, message)
+            }
+            PublishError::Moved | PublishError::Match(_) => {
                 Self::new(ErrorKind::Unavailable, message)
             }
+            PublishError::Mixed => Self::new(ErrorKind::Internal, message),
             PublishError::Refused(refused) => crate::grpc::convert::write_failure(&refused),
             PublishError::Store(error) => crate::grpc::convert::store_failure(&error),
         }
     }
 }
 
-/// An event that a trigger listens to.
-struct Match {
-    event: Arc<CloudEvent>,
-    listener: EventListener,
-}
-
 impl EventService {
     /// Starts an execution for each trigger that listens, once for each
-    /// (source, id). Answers the executions by event and trigger, those too
-    /// that a former publication of the same event has started.
+    /// (source, id), and wakes each execution that does. Answers those that
+    /// were started, by event and trigger, and then those that have the event
+    /// now; in both cases those too that a former publication of the same
+    /// event has reached.
     pub(crate) async fn publish(
         &self,
         events: Vec<(String, String)>,
@@ -100,86 +105,76 @@ impl EventService {
         events: &[Arc<CloudEvent>],
         traceparent: Option<&str>,
     ) -> Result<Vec<ExecutionId>, PublishError> {
-        let matches = self.matching(events).await?;
-        if matches.is_empty() {
+        let matches = matching(&self.coordinator, events).await?;
+        if matches.starts.is_empty() && matches.deliveries.is_empty() {
             return Ok(Vec::new());
         }
-        let keep = self.coordinator.config.dedupe_keep;
-        let writes: Vec<_> = matches
-            .into_iter()
-            .map(|found| Write::Admit(admission(found, keep, traceparent)))
-            .collect();
-        let outcomes = self.coordinator.store.commit(&writes).await?;
+        let mut writes = admissions(&self.coordinator, matches.starts, traceparent);
+        let woken: Vec<_> = matches.deliveries.iter().map(|d| d.execution_id).collect();
+        let started = writes.len();
+        writes.extend(matches.deliveries.into_iter().map(Write::Deliver));
+        let mut outcomes = self.coordinator.store.commit(&writes).await?;
         self.coordinator.due.notify_one();
-        let mut ids = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
+        let deliveries = outcomes.split_off(started);
+        let mut ids = admitted(outcomes)?;
+        for (id, outcome) in woken.into_iter().zip(deliveries) {
             match outcome {
-                Ok(WriteDone::Admitted(admitted)) => ids.push(admitted.id),
-                Ok(_) => return Err(PublishError::CutOff),
-                Err(WriteRefused::Admission(refused)) => match refused {
-                    // What has been admitted is known again.
-                    AdmissionRefused::TriggerStale(_) => return Err(PublishError::Moved),
-                    AdmissionRefused::KeyFailed(deployment, why) => {
-                        // The author's to mend, and no matter of the sender's.
-                        tracing::warn!(
-                            deployment.id = %deployment,
-                            "an event starts nothing in deployment {deployment}: \
-                             its concurrency key cannot be evaluated: {why}"
-                        );
+                Ok(WriteDone::Delivered(has)) => {
+                    if has && !ids.contains(&id) {
+                        ids.push(id);
                     }
-                    // It listens no more.
-                    AdmissionRefused::DeploymentUnknown(_)
-                    | AdmissionRefused::DeploymentNotLive(..)
-                    | AdmissionRefused::TriggerDisabled(_) => {}
-                },
+                }
+                Ok(_) => return Err(PublishError::Mixed),
                 Err(refused) => return Err(PublishError::Refused(refused)),
             }
         }
         Ok(ids)
     }
+}
 
-    /// Who listens to which event, in the order of the events.
-    async fn matching(&self, events: &[Arc<CloudEvent>]) -> Result<Vec<Match>, PublishError> {
-        let mut matches = Vec::new();
-        for event in events {
-            let limit = u32::try_from(MAX_STARTS + 1).unwrap_or(u32::MAX);
-            let listeners = self
-                .coordinator
-                .store
-                .event_listeners(&event.kind, limit)
-                .await?;
-            if listeners.len() > MAX_STARTS {
-                return Err(PublishError::TooManyStarts);
-            }
-            let asked: Vec<(EventListener, Option<Arc<Filter>>)> = listeners
-                .into_iter()
-                .map(|listener| {
-                    let trigger = &listener.trigger;
-                    let filter = self
-                        .filters
-                        .get(trigger.id, trigger.revision, &trigger.spec_json);
-                    (listener, filter)
-                })
-                .collect();
-            let event = Arc::clone(event);
-            // Aside: an expression may take long, and must not hold up others.
-            let found = spawn_blocking(move || {
-                asked
-                    .into_iter()
-                    .filter(|(_, filter)| filter.as_ref().is_some_and(|f| f.matches(&event)))
-                    .map(|(listener, _)| Match {
-                        event: Arc::clone(&event),
-                        listener,
-                    })
-                    .collect::<Vec<_>>()
-            });
-            matches.extend(found.await.map_err(|_| PublishError::CutOff)?);
-            if matches.len() > MAX_STARTS {
-                return Err(PublishError::TooManyStarts);
-            }
+/// What came of admissions that events ask for. [`PublishError::Moved`] when a
+/// trigger has changed since it was matched.
+pub(super) fn admitted(
+    outcomes: Vec<Result<WriteDone, WriteRefused>>,
+) -> Result<Vec<ExecutionId>, PublishError> {
+    let mut ids = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        match outcome {
+            Ok(WriteDone::Admitted(admitted)) => ids.push(admitted.id),
+            Ok(_) => return Err(PublishError::Mixed),
+            Err(WriteRefused::Admission(refused)) => match refused {
+                // What has been admitted is known again.
+                AdmissionRefused::TriggerStale(_) => return Err(PublishError::Moved),
+                AdmissionRefused::KeyFailed(deployment, why) => {
+                    // The author's to mend, and no matter of the sender's.
+                    tracing::warn!(
+                        deployment.id = %deployment,
+                        "an event starts nothing in deployment {deployment}: \
+                         its concurrency key cannot be evaluated: {why}"
+                    );
+                }
+                // It listens no more.
+                AdmissionRefused::DeploymentUnknown(_)
+                | AdmissionRefused::DeploymentNotLive(..)
+                | AdmissionRefused::TriggerDisabled(_) => {}
+            },
+            Err(refused) => return Err(PublishError::Refused(refused)),
         }
-        Ok(matches)
     }
+    Ok(ids)
+}
+
+/// What events start, as writes of one transaction.
+pub(super) fn admissions(
+    coordinator: &ExecutionCoordinator,
+    starts: Vec<Match>,
+    traceparent: Option<&str>,
+) -> Vec<Write> {
+    let keep = coordinator.config.dedupe_keep;
+    starts
+        .into_iter()
+        .map(|found| Write::Admit(admission(found, keep, traceparent)))
+        .collect()
 }
 
 fn read(events: Vec<(String, String)>) -> Result<Vec<Arc<CloudEvent>>, PublishError> {

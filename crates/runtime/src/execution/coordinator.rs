@@ -19,6 +19,8 @@ use super::job::{Draft, Job};
 use super::lease::{Incarnation, Lease};
 use super::run::run;
 use super::waiters::Waiters;
+use crate::event::filter::FilterCache;
+use crate::event::subscription::ExpressionCache;
 use crate::{RuntimeConfig, metrics};
 
 /// Owns the executions of this process.
@@ -29,6 +31,8 @@ pub struct ExecutionCoordinator {
     pub(crate) engine: Arc<EngineClient>,
     pub(crate) lease: Lease,
     pub(crate) definitions: Definitions,
+    pub(crate) filters: FilterCache,
+    pub(crate) expressions: Arc<ExpressionCache>,
     pub(crate) waiters: Waiters,
     /// Those who look on: woken by each step, not only by the end.
     pub(crate) watchers: Waiters,
@@ -80,6 +84,8 @@ impl ExecutionCoordinator {
             engine,
             lease,
             definitions: Definitions::default(),
+            filters: FilterCache::default(),
+            expressions: Arc::default(),
             waiters: Waiters::default(),
             watchers: Waiters::default(),
             slots: Arc::new(Semaphore::new(slots)),

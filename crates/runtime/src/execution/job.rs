@@ -42,6 +42,7 @@ impl Draft {
             next_event_seq: 1,
             frames: Vec::new(),
             due_timers: Vec::new(),
+            received: Vec::new(),
             traceparent: self.traceparent,
             cancel: None,
             limits: admitted.limits,

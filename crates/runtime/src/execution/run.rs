@@ -7,8 +7,8 @@ use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::trace_context::TraceContext;
 use millrace_store::{
-    Checkpoint, Ending, EventRecord, FrameRecord, Outcome, TimerRecord, Write, WriteDone,
-    WriteRefused,
+    Checkpoint, Ending, EventRecord, FrameRecord, ListenerFilter, ListenerRecord, Outcome,
+    TimerRecord, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use super::definitions::Definition;
 use super::engine_client::EngineError;
 use super::job::Job;
 use super::limits::{self, Clock};
+use crate::event::emit::{self, EmitError};
 use crate::metrics;
 
 /// Why a run stopped without an end or a wait.
@@ -63,6 +64,16 @@ impl From<WriteRefused> for Stopped {
             WriteRefused::Fenced(_) => Self::Fenced,
             WriteRefused::Rejected(why) => Self::Broken(format!("the database refused: {why}")),
             other => Self::Store(other),
+        }
+    }
+}
+
+impl From<EmitError> for Stopped {
+    fn from(error: EmitError) -> Self {
+        let why = error.to_string();
+        match error {
+            EmitError::Refused(_) => Self::Broken(why),
+            EmitError::Unavailable(_) => Self::Store(WriteRefused::Unavailable(why)),
         }
     }
 }
@@ -164,6 +175,8 @@ async fn converse(
         .map_err(|e| Stopped::Store(WriteRefused::Unavailable(e.to_string())))?
         .ok_or_else(|| Stopped::Broken(format!("version {} is missing", job.version)))?;
     let (id, epoch) = (job.id, job.epoch);
+    let traceparent = job.traceparent.clone();
+    let publish = async |events| emit::publish(coordinator, events, traceparent.as_deref()).await;
     // Two: the start, and one acknowledgement; the engine waits for each.
     let (to_engine, requests) = mpsc::channel(2);
     let start = pb::execute_request::Message::Start(start(job, &definition)?);
@@ -201,9 +214,12 @@ async fn converse(
             .message
             .ok_or_else(|| Stopped::Broken("the engine sent an empty message".into()))?;
         match message {
-            pb::execute_response::Message::Checkpoint(checkpoint) => {
+            pb::execute_response::Message::Checkpoint(mut checkpoint) => {
                 let (seq, park) = (checkpoint.seq, checkpoint.suspended);
-                let checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
+                let emits = std::mem::take(&mut checkpoint.emit_events_json);
+                let mut checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
+                checkpoint.deliveries = publish(emits).await?;
+                let wakes = !checkpoint.deliveries.is_empty();
                 let last_event = checkpoint.events.last().map(|e| e.seq);
                 let bytes = checkpoint.upsert_frames.iter().map(|f| f.data.len()).sum();
                 let began = Instant::now();
@@ -212,6 +228,9 @@ async fn converse(
                 coordinator.watchers.ended(id);
                 if let Some(seq) = last_event {
                     *next_event_seq = seq + 1;
+                }
+                if wakes {
+                    coordinator.due.notify_one();
                 }
                 if park {
                     debug!("execution {id} waits");
@@ -225,8 +244,13 @@ async fn converse(
             pb::execute_response::Message::Completed(done) => {
                 let events = decode_events(done.events)?;
                 let output = Outcome::Succeeded(Bytes::from(done.output_json));
-                let ending = ending(coordinator, id, owner, epoch, output, events);
+                let mut ending = ending(coordinator, id, owner, epoch, output, events);
+                ending.deliveries = publish(done.emit_events_json).await?;
+                let wakes = !ending.deliveries.is_empty();
                 commit(coordinator, Write::End(ending)).await?;
+                if wakes {
+                    coordinator.due.notify_one();
+                }
                 coordinator.waiters.ended(id);
                 return Ok(());
             }
@@ -235,7 +259,12 @@ async fn converse(
                 let error = Outcome::Failed(Bytes::from(failed.error_json));
                 let mut ending = ending(coordinator, id, owner, epoch, error, events);
                 ending.keep_frames = decode_frames(failed.frames);
+                ending.deliveries = publish(failed.emit_events_json).await?;
+                let wakes = !ending.deliveries.is_empty();
                 commit(coordinator, Write::End(ending)).await?;
+                if wakes {
+                    coordinator.due.notify_one();
+                }
                 coordinator.waiters.ended(id);
                 return Ok(());
             }
@@ -332,6 +361,18 @@ fn start(job: Job, definition: &Definition) -> Result<pb::Start, Stopped> {
         }),
         next_event_seq: job.next_event_seq,
         trigger_json: trigger,
+        received: job
+            .received
+            .into_iter()
+            .map(|one| {
+                Ok(pb::ReceivedEvent {
+                    number: one.number,
+                    listener_id: one.listener,
+                    received_at: one.received_at.to_string(),
+                    event_json: text(&one.event)?,
+                })
+            })
+            .collect::<Result<_, Stopped>>()?,
     })
 }
 
@@ -372,6 +413,36 @@ fn decode_checkpoint(
         clear_timers: checkpoint.clear_timers,
         events: decode_events(checkpoint.events)?,
         park: checkpoint.suspended,
+        set_listeners: checkpoint
+            .set_listeners
+            .into_iter()
+            .map(decode_listener)
+            .collect::<Result<_, Stopped>>()?,
+        clear_listeners: checkpoint.clear_listeners,
+        consumed: checkpoint.consumed_events,
+        deliveries: Vec::new(),
+    })
+}
+
+/// Bytes that the type of a filter may have, and the filter: they are found by
+/// an index, and read for each event of the type.
+const LONGEST_TYPE: usize = 1024;
+const LARGEST_FILTER: usize = 64 * 1024;
+
+fn decode_listener(listener: pb::Listener) -> Result<ListenerRecord, Stopped> {
+    let filters = listener.filters.into_iter().map(|filter| {
+        if filter.event_type.len() > LONGEST_TYPE || filter.filter_json.len() > LARGEST_FILTER {
+            return Err(Stopped::Broken("the engine sent too large a filter".into()));
+        }
+        Ok(ListenerFilter {
+            event_type: filter.event_type,
+            filter: Bytes::from(filter.filter_json),
+        })
+    });
+    Ok(ListenerRecord {
+        id: listener.id,
+        once: listener.once,
+        filters: filters.collect::<Result<_, Stopped>>()?,
     })
 }
 
@@ -417,6 +488,7 @@ pub(super) fn ending(
         events,
         retention_days: coordinator.config.retention_days,
         keep_frames: Vec::new(),
+        deliveries: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use sqlx::PgConnection;
 use super::Outcome;
 use super::commit::Outcomes;
 use super::events::Chunks;
+use super::listen;
 use super::lock::Held;
 use crate::error::Failure;
 use crate::time::PgTime;
@@ -70,6 +71,7 @@ pub(super) async fn checkpoint(
         return Ok(());
     }
     write_parts(connection, &applied).await?;
+    listen::write(connection, &applied).await?;
     advance(connection, &applied).await
 }
 
@@ -192,9 +194,13 @@ async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Resu
              owner = CASE WHEN x.park THEN NULL ELSE e.owner END, \
              wake_at = CASE \
                  WHEN x.park AND e.cancel_reason IS NOT NULL THEN now() \
-                 WHEN x.park THEN \
+                 WHEN x.park AND EXISTS (SELECT FROM received_events r \
+                      WHERE r.execution_id = e.id AND r.event IS NOT NULL) THEN now() \
+                 WHEN x.park THEN coalesce( \
                      (SELECT least(min(t.due_at), e.deadline_at) FROM timers t \
-                      WHERE t.execution_id = e.id HAVING count(*) > 0) END \
+                      WHERE t.execution_id = e.id HAVING count(*) > 0), \
+                     (SELECT least(timestamptz '9999-01-01 00:00:00+00', e.deadline_at) \
+                      FROM execution_listeners l WHERE l.execution_id = e.id LIMIT 1)) END \
          FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bool[]) \
               AS x(id, epoch, seq, next_event, park) \
          WHERE e.id = x.id AND e.epoch = x.epoch",
@@ -209,7 +215,7 @@ async fn advance(connection: &mut PgConnection, applied: &[&Checkpoint]) -> Resu
     .map_err(|error| match &error {
         sqlx::Error::Database(db) if db.constraint() == Some("executions_owner_check") => {
             Failure::Store(StoreError::Rejected(
-                "an execution that waits needs a timer to wake it".into(),
+                "an execution that waits needs a timer or a listener to wake it".into(),
             ))
         }
         _ => Failure::from(error),

@@ -8,7 +8,7 @@ use millrace_store::{Claimed, FrameRecord, Limits, StoreError};
 use millrace_types::{ExecutionId, IncarnationId};
 use sqlx::{FromRow, PgConnection};
 
-use super::fair;
+use super::{fair, listen};
 use crate::PostgresStore;
 use crate::convert::{counter, duration, parsed, parsed_option, version};
 use crate::error::store_error;
@@ -89,12 +89,13 @@ pub(super) async fn claim(
         .filter(|row| row.checkpoint_seq > 0 || row.is_rerun)
         .map(|row| row.id.clone())
         .collect();
-    let (mut frames, mut timers) = if advanced.is_empty() {
-        (HashMap::new(), HashMap::new())
+    let (mut frames, mut timers, mut received) = if advanced.is_empty() {
+        (HashMap::new(), HashMap::new(), HashMap::new())
     } else {
         (
             frames_of(&mut transaction, &advanced).await?,
             due_timers_of(&mut transaction, &advanced).await?,
+            listen::received(&mut transaction, &advanced).await?,
         )
     };
     let claimed = rows
@@ -114,6 +115,7 @@ pub(super) async fn claim(
                 next_event_seq: counter(row.next_event_seq),
                 frames: frames.remove(&row.id).unwrap_or_default(),
                 due_timers: timers.remove(&row.id).unwrap_or_default(),
+                received: received.remove(&row.id).unwrap_or_default(),
                 traceparent: row.traceparent,
                 cancel: row.cancel_reason,
                 limits: Limits {

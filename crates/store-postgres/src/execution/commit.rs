@@ -1,13 +1,17 @@
 //! A batch of writes in one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use millrace_store::{Admission, Checkpoint, Ending, SlotRules, StoreError, Write};
+use millrace_store::{
+    Admission, Checkpoint, Delivery, Ending, SlotRules, StoreError, Write, WriteDone,
+};
+use millrace_types::ExecutionId;
 use sqlx::PgConnection;
 use tracing::{info, warn};
 
-use super::{Outcome, admit, checkpoint, end, limited, lock, slots};
+use super::lock::Held;
+use super::{Outcome, admit, checkpoint, end, limited, listen, lock, slots};
 use crate::PostgresStore;
 use crate::error::Failure;
 
@@ -25,6 +29,7 @@ struct Sorted<'a> {
     admissions: Vec<(usize, &'a Admission)>,
     checkpoints: Vec<(usize, &'a Checkpoint)>,
     endings: Vec<(usize, &'a Ending)>,
+    deliveries: Vec<(usize, &'a Delivery)>,
 }
 
 impl<'a> Sorted<'a> {
@@ -33,12 +38,14 @@ impl<'a> Sorted<'a> {
             admissions: Vec::new(),
             checkpoints: Vec::new(),
             endings: Vec::new(),
+            deliveries: Vec::new(),
         };
         for (at, write) in writes.iter().enumerate() {
             match write {
                 Write::Admit(admission) => sorted.admissions.push((at, admission)),
                 Write::Checkpoint(checkpoint) => sorted.checkpoints.push((at, checkpoint)),
                 Write::End(ending) => sorted.endings.push((at, ending)),
+                Write::Deliver(delivery) => sorted.deliveries.push((at, delivery)),
             }
         }
         sorted
@@ -183,8 +190,12 @@ async fn all<'a>(
     if !sorted.admissions.is_empty() {
         left.limited = admit::admit(connection, &sorted.admissions, outcomes).await?;
     }
+    let published = (sorted.checkpoints.iter().flat_map(|(_, c)| &c.deliveries))
+        .chain(sorted.endings.iter().flat_map(|(_, e)| &e.deliveries));
+    let deliveries = published.chain(sorted.deliveries.iter().map(|(_, d)| *d));
     let ids: Vec<_> = (sorted.checkpoints.iter().map(|(_, c)| c.id))
         .chain(sorted.endings.iter().map(|(_, e)| e.id))
+        .chain(deliveries.map(|d| d.execution_id))
         .collect();
     if ids.is_empty() {
         return Ok(left);
@@ -192,5 +203,40 @@ async fn all<'a>(
     let held = lock::lock(connection, &ids).await?;
     checkpoint::checkpoint(connection, &sorted.checkpoints, &held, outcomes).await?;
     left.freed = end::end(connection, &sorted.endings, &held, outcomes).await?;
+    deliver(connection, sorted, &held, outcomes).await?;
     Ok(left)
+}
+
+/// What is published by itself, and by the checkpoints and ends of this batch
+/// that were applied now: a repeat of one has published before.
+async fn deliver(
+    connection: &mut PgConnection,
+    sorted: &Sorted<'_>,
+    held: &HashMap<ExecutionId, Held>,
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
+    let is_applied = |at: usize, id: ExecutionId, seq: Option<u64>| {
+        let before = held.get(&id);
+        matches!(outcomes.get(at), Some(Ok(_)))
+            && before.is_some_and(|held| seq.is_none_or(|seq| held.checkpoint_seq + 1 == seq))
+    };
+    let mut deliveries = Vec::new();
+    for (at, checkpoint) in &sorted.checkpoints {
+        if !checkpoint.deliveries.is_empty() && is_applied(*at, checkpoint.id, Some(checkpoint.seq))
+        {
+            deliveries.extend(&checkpoint.deliveries);
+        }
+    }
+    for (at, ending) in &sorted.endings {
+        if !ending.deliveries.is_empty() && is_applied(*at, ending.id, None) {
+            deliveries.extend(&ending.deliveries);
+        }
+    }
+    let published = deliveries.len();
+    deliveries.extend(sorted.deliveries.iter().map(|(_, delivery)| *delivery));
+    let delivered = listen::deliver(connection, &deliveries).await?;
+    for ((at, _), has) in sorted.deliveries.iter().zip(&delivered[published..]) {
+        outcomes.set(*at, Ok(WriteDone::Delivered(*has)));
+    }
+    Ok(())
 }

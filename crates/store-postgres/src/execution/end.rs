@@ -88,6 +88,7 @@ async fn move_rows(connection: &mut PgConnection, applied: &[&Ending]) -> Result
                        x.outcome, x.output, x.error, x.kept), \
          gone_frames AS (DELETE FROM frames WHERE execution_id = ANY($1)), \
          gone_timers AS (DELETE FROM timers WHERE execution_id = ANY($1)), \
+         gone_listeners AS (DELETE FROM execution_listeners WHERE execution_id = ANY($1)), \
          events AS ( \
              INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events) \
              SELECT x.execution_id, x.first_seq, x.last_seq, \

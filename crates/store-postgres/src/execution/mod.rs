@@ -12,6 +12,7 @@ mod fair;
 mod kept;
 mod limited;
 mod list;
+mod listen;
 mod lock;
 mod maintain;
 mod read;

@@ -1,6 +1,6 @@
 //! Checkpoints.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use millrace_store::{Checkpoint, StoreError, WriteDone, WriteRefused};
 use millrace_types::{ExecutionId, Timestamp};
@@ -8,11 +8,13 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::events::{self, Chunks};
+use super::listen::{self, Listeners};
 use super::owned::{Live, Owned};
 use super::{Batch, Outcome};
 use crate::error::store_error;
 use crate::row::Columns;
 use crate::rows::{Part, Rows, json};
+use crate::slots::NEVER;
 
 pub(super) const TIMERS: &str = "
     SELECT execution_id, id, due_at FROM timers
@@ -70,15 +72,24 @@ pub(super) async fn checkpoint(
     batch: &mut Batch<'_>,
     owned: &Owned,
     events: &mut Chunks,
+    now: i64,
 ) -> Result<(), StoreError> {
     if batch.checkpoints.is_empty() {
         return Ok(());
     }
-    let timers = timers_of_parks(connection, batch).await?;
+    let (timers, listeners) = wakers_of_parks(connection, batch).await?;
     let mut changes = Changes::new();
+    let mut listening = Vec::new();
+    let mut parked = Vec::new();
     for (at, write) in std::mem::take(&mut batch.checkpoints) {
-        let outcome = judge(write, owned, &timers).map(|accepted| {
+        let of_write = (timers.get(&write.id), listeners.get(&write.id));
+        let outcome = judge(write, owned, of_write).map(|accepted| {
             if let Some((next_event_seq, wake_at)) = accepted {
+                listening.push(write);
+                if write.park && listen::is_left(write, of_write.1) {
+                    parked.push(write.id);
+                }
+                batch.published.extend(&write.deliveries);
                 changes.take(write, next_event_seq, wake_at);
                 events.push(write.id, &write.events);
             }
@@ -86,15 +97,19 @@ pub(super) async fn checkpoint(
         });
         batch.answer(at, outcome as Outcome);
     }
-    changes.write(connection).await
+    listen::write(connection, &listening).await?;
+    changes.write(connection).await?;
+    listen::wake_unread(connection, &parked, now).await
 }
 
-type Timers = HashMap<ExecutionId, HashMap<u64, Timestamp>>;
+type TimersOf = HashMap<u64, Timestamp>;
+type Timers = HashMap<ExecutionId, TimersOf>;
 
-async fn timers_of_parks(
+/// What may wake those that are to be parked.
+async fn wakers_of_parks(
     connection: &mut SqliteConnection,
     batch: &Batch<'_>,
-) -> Result<Timers, StoreError> {
+) -> Result<(Timers, Listeners), StoreError> {
     let parks: Vec<_> = batch
         .checkpoints
         .iter()
@@ -103,11 +118,11 @@ async fn timers_of_parks(
         .collect();
     let mut timers = Timers::new();
     if parks.is_empty() {
-        return Ok(timers);
+        return Ok((timers, Listeners::new()));
     }
     let rows = sqlx::query(TIMERS)
         .bind(json(&parks))
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
         .map_err(store_error)?;
     for row in rows {
@@ -116,14 +131,19 @@ async fn timers_of_parks(
             .or_default()
             .insert(row.raw::<i64>("id")?.cast_unsigned(), row.time("due_at")?);
     }
-    Ok(timers)
+    let listeners = listen::of_parks(connection, &parks).await?;
+    Ok((timers, listeners))
 }
 
 /// What an accepted checkpoint leaves: the number of the next event, and when
 /// the execution is to wake if it was parked. `None` for a repeat.
 type Accepted = Option<(u64, Option<i64>)>;
 
-fn judge(write: &Checkpoint, owned: &Owned, timers: &Timers) -> Result<Accepted, WriteRefused> {
+fn judge(
+    write: &Checkpoint,
+    owned: &Owned,
+    (timers, listeners): (Option<&TimersOf>, Option<&HashSet<u64>>),
+) -> Result<Accepted, WriteRefused> {
     if let Some(live) = owned.get(write.id)
         && is_repeat(write, live)
     {
@@ -141,10 +161,14 @@ fn judge(write: &Checkpoint, owned: &Owned, timers: &Timers) -> Result<Accepted,
     if !write.park {
         return Ok(Some((next_event_seq, None)));
     }
-    let wake_at = earliest_timer(write, timers.get(&write.id)).ok_or_else(|| {
-        WriteRefused::Rejected("an execution without a timer would never wake".into())
+    let due = earliest_timer(write, timers).map(Timestamp::as_micros);
+    // Due by an event alone; a deadline of the execution comes before.
+    let wake_at = due.or_else(|| listen::is_left(write, listeners).then_some(NEVER));
+    let wake_at = wake_at.ok_or_else(|| {
+        let why = "an execution without a timer or a listener would never wake";
+        WriteRefused::Rejected(why.into())
     })?;
-    Ok(Some((next_event_seq, Some(wake_at.as_micros()))))
+    Ok(Some((next_event_seq, Some(wake_at))))
 }
 
 /// Whether this checkpoint is the last one committed. Parking lets go of the
@@ -159,10 +183,7 @@ fn is_repeat(write: &Checkpoint, live: &Live) -> bool {
 
 /// The earliest timer that is left after the checkpoint: it clears first and
 /// sets then.
-fn earliest_timer(
-    write: &Checkpoint,
-    stored: Option<&HashMap<u64, Timestamp>>,
-) -> Option<Timestamp> {
+fn earliest_timer(write: &Checkpoint, stored: Option<&TimersOf>) -> Option<Timestamp> {
     let replaced = |id: &u64| {
         write.clear_timers.contains(id) || write.set_timers.iter().any(|timer| timer.id == *id)
     };

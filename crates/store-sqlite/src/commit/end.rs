@@ -36,9 +36,10 @@ pub(super) const MOVE: &str = "
     FROM json_each(?1) r
     CROSS JOIN executions e ON e.id = r.value ->> 0";
 
-pub(super) const CLEAR: [&str; 3] = [
+pub(super) const CLEAR: [&str; 4] = [
     "DELETE FROM frames WHERE execution_id IN (SELECT value FROM json_each(?1))",
     "DELETE FROM timers WHERE execution_id IN (SELECT value FROM json_each(?1))",
+    "DELETE FROM execution_listeners WHERE execution_id IN (SELECT value FROM json_each(?1))",
     "DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?1))",
 ];
 
@@ -66,6 +67,7 @@ pub(super) async fn end(
                 let kept = kept.map(|kept| rows.payload(&Bytes::from(kept)));
                 rows.push((write.id, status, write.retention_days, payload, kept));
                 ids.push(write.id);
+                batch.published.extend(&write.deliveries);
                 freed.extend(owned.get(write.id).and_then(|live| live.slot.clone()));
                 events.push(write.id, &write.events);
             }

@@ -13,13 +13,14 @@ mod events;
 mod facts;
 mod judge;
 mod limited;
+mod listen;
 mod owned;
 #[cfg(test)]
 mod plans;
 
 use std::collections::HashSet;
 
-use millrace_store::{Admission, SlotRules, StoreError, Write, WriteDone, WriteRefused};
+use millrace_store::{Admission, Delivery, SlotRules, StoreError, Write, WriteDone, WriteRefused};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -39,11 +40,12 @@ impl SqliteStore {
         if !batch.checkpoints.is_empty() || !batch.endings.is_empty() {
             let owned = owned::read(&mut transaction, &batch).await?;
             let mut events = events::Chunks::new(now);
-            checkpoint::checkpoint(&mut transaction, &mut batch, &owned, &mut events).await?;
+            checkpoint::checkpoint(&mut transaction, &mut batch, &owned, &mut events, now).await?;
             let freed = end::end(&mut transaction, &mut batch, &owned, &mut events, now).await?;
             events.insert(&mut transaction).await?;
             slots::fill(&mut transaction, &freed, now).await?;
         }
+        listen::deliver(&mut transaction, &mut batch, now).await?;
         transaction.commit().await.map_err(store_error)?;
         batch.outcomes()
     }
@@ -60,6 +62,8 @@ pub async fn admit_one(
         admissions: vec![(0, admission)],
         checkpoints: Vec::new(),
         endings: Vec::new(),
+        deliveries: Vec::new(),
+        published: Vec::new(),
         outcomes: vec![None],
     };
     admit::admit(connection, &mut batch, rules, now).await?;
@@ -74,6 +78,9 @@ struct Batch<'a> {
     admissions: Vec<(usize, &'a millrace_store::Admission)>,
     checkpoints: Vec<(usize, &'a millrace_store::Checkpoint)>,
     endings: Vec<(usize, &'a millrace_store::Ending)>,
+    deliveries: Vec<(usize, &'a Delivery)>,
+    /// Those of the checkpoints and ends that were applied.
+    published: Vec<&'a Delivery>,
     outcomes: Vec<Option<Outcome>>,
 }
 
@@ -83,6 +90,8 @@ impl<'a> Batch<'a> {
             admissions: Vec::with_capacity(writes.len()),
             checkpoints: Vec::new(),
             endings: Vec::new(),
+            deliveries: Vec::new(),
+            published: Vec::new(),
             outcomes: writes.iter().map(|_| None).collect(),
         };
         let mut owned = HashSet::new();
@@ -90,6 +99,10 @@ impl<'a> Batch<'a> {
             let id = match write {
                 Write::Admit(admission) => {
                     batch.admissions.push((at, admission));
+                    continue;
+                }
+                Write::Deliver(delivery) => {
+                    batch.deliveries.push((at, delivery));
                     continue;
                 }
                 Write::Checkpoint(checkpoint) => {

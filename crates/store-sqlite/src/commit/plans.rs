@@ -1,6 +1,6 @@
 //! The statements of a commit cost by the size of the batch alone.
 
-use super::{admit, checkpoint, end, events, facts, limited, owned};
+use super::{admit, checkpoint, end, events, facts, limited, listen, owned};
 use crate::plan::assert_searches;
 
 #[tokio::test]
@@ -37,6 +37,15 @@ async fn checkpoints_search() {
         checkpoint::UPSERT_TIMERS,
         checkpoint::UPDATE,
         events::INSERT,
+        listen::LISTENERS,
+        listen::CONSUME,
+        listen::CLEAR,
+        listen::SET,
+        listen::SUBSCRIBE,
+        listen::UNREAD,
+        listen::DELIVER,
+        listen::HAS,
+        listen::WAKE,
     ])
     .await;
 }

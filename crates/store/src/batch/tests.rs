@@ -38,6 +38,7 @@ fn id_of(write: &Write) -> ExecutionId {
         Write::Admit(admission) => admission.id,
         Write::Checkpoint(checkpoint) => checkpoint.id,
         Write::End(ending) => ending.id,
+        Write::Deliver(delivery) => delivery.execution_id,
     }
 }
 
@@ -74,6 +75,7 @@ impl Told {
             }),
             Write::Checkpoint(_) => WriteDone::Checkpointed,
             Write::End(_) => WriteDone::Ended,
+            Write::Deliver(_) => WriteDone::Delivered(true),
         })
     }
 }
@@ -187,6 +189,10 @@ fn checkpoint(id: ExecutionId, seq: u64) -> Write {
         clear_timers: Vec::new(),
         events: Vec::new(),
         park: false,
+        set_listeners: Vec::new(),
+        clear_listeners: Vec::new(),
+        consumed: Vec::new(),
+        deliveries: Vec::new(),
     })
 }
 

@@ -28,6 +28,7 @@ pub mod fairness;
 pub mod group;
 pub mod incarnations;
 pub mod kept;
+pub mod listeners;
 pub mod maintain;
 pub mod monitoring;
 pub mod overlap;
@@ -197,6 +198,18 @@ macro_rules! conformance_tests {
                 listeners_are_found_by_the_type_of_the_event
                 only_what_takes_triggers_listens
                 listeners_follow_the_bundle
+            }
+            listeners {
+                an_event_wakes_what_listens_once
+                an_event_before_the_park_is_not_lost
+                a_takeover_brings_what_was_not_consumed
+                listeners_end_with_their_execution
+                a_number_that_comes_again_is_another_listener
+                a_step_publishes_in_its_own_transaction
+                a_park_and_its_event_may_share_a_batch
+                what_came_is_brought_in_parts
+                subscriptions_come_page_by_page
+                a_cancelled_wait_for_events_ends
             }
             executions {
                 unknown_execution_is_none

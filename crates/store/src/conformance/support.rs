@@ -233,6 +233,10 @@ impl Held {
             clear_timers: Vec::new(),
             events: Vec::new(),
             park: false,
+            set_listeners: Vec::new(),
+            clear_listeners: Vec::new(),
+            consumed: Vec::new(),
+            deliveries: Vec::new(),
         }
     }
 
@@ -254,6 +258,7 @@ impl Held {
             events: Vec::new(),
             retention_days: 30,
             keep_frames: Vec::new(),
+            deliveries: Vec::new(),
         }
     }
 

@@ -7,10 +7,11 @@ mod failed;
 mod faults;
 mod flow;
 mod limits;
+mod listen;
 mod resume;
 mod time;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     About, Command, Event, FailureKind, Fault, HistoryEvent, HttpAnswer, HttpFailure, HttpRequest,
-    Limits, Machine, Outcome, Program, Status,
+    Limits, Listener, Machine, Outcome, Program, Received, Status,
 };
 use crate::language;
 use crate::value::{self, Value};
@@ -40,6 +41,13 @@ struct World {
     now: Timestamp,
     frames: BTreeMap<u64, String>,
     timers: BTreeMap<u64, Timestamp>,
+    listeners: BTreeMap<u64, Listener>,
+    /// Events that come while nothing else is to be done, each as
+    /// (milliseconds since the one before, event).
+    posts: VecDeque<(u64, Json)>,
+    /// What came for listeners, until it is consumed.
+    inbox: Vec<Received>,
+    emits: Vec<Json>,
     events: Vec<HistoryEvent>,
     requests: Vec<HttpRequest>,
     checkpoints: usize,
@@ -54,6 +62,7 @@ struct Ran {
     requests: Vec<HttpRequest>,
     checkpoints: usize,
     took: Duration,
+    emits: Vec<Json>,
     kept: Vec<(u64, String)>,
 }
 
@@ -88,6 +97,10 @@ impl World {
             now: START,
             frames: BTreeMap::new(),
             timers: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            posts: VecDeque::new(),
+            inbox: Vec::new(),
+            emits: Vec::new(),
             events: Vec::new(),
             requests: Vec::new(),
             checkpoints: 0,
@@ -168,18 +181,59 @@ impl World {
                 "timer {id} was there"
             );
         }
+        for id in changes.clear_listeners {
+            assert!(
+                self.listeners.remove(&id).is_some(),
+                "listener {id} was not there"
+            );
+            self.inbox.retain(|one| one.listener != id);
+        }
+        for listener in changes.set_listeners {
+            self.listeners.insert(listener.id, listener);
+        }
+        self.inbox
+            .retain(|one| !changes.consumed.contains(&one.number));
+        self.publish(changes.emits);
         self.events.extend(changes.events);
         self.checkpoints += 1;
+    }
+
+    fn publish(&mut self, emits: Vec<String>) {
+        let emits = emits.iter();
+        self.emits
+            .extend(emits.map(|text| serde_json::from_str::<Json>(text).unwrap()));
+    }
+
+    /// The next event comes, for those that listen to its type.
+    fn post(&mut self) -> bool {
+        let Some((after, event)) = self.posts.pop_front() else {
+            return false;
+        };
+        self.now = self.now.saturating_add(Duration::from_millis(after));
+        for listener in self.listeners.values() {
+            let likes = |kind: &str| kind.is_empty() || event["type"] == kind;
+            if listener.filters.iter().any(|f| likes(&f.event_type)) {
+                self.inbox.push(Received {
+                    number: self.posts.len() as u64 + 100 * listener.id,
+                    listener: listener.id,
+                    at: self.now,
+                    event: value::from_serde(&event),
+                });
+            }
+        }
+        true
     }
 
     fn run(mut self) -> Ran {
         let mut machine = self.start();
         let mut due: Vec<u64> = Vec::new();
         loop {
+            machine.handle(Event::Received(self.inbox.clone()), self.now);
             machine.handle(Event::TimersDue(std::mem::take(&mut due)), self.now);
             while machine.run(self.now, 7) == Status::Runnable {}
             if let Some(outcome) = machine.outcome().cloned() {
                 self.events.extend(machine.take_events());
+                self.publish(machine.take_emits());
                 let kept = machine.failed_frames();
                 return self.ended(outcome, kept);
             }
@@ -191,7 +245,7 @@ impl World {
             let stored: Vec<_> = self.timers.values().copied().min().into_iter().collect();
             assert_eq!(machine.next_due().into_iter().collect::<Vec<_>>(), stored);
             let commands = machine.take_commands();
-            if commands.is_empty() {
+            if commands.is_empty() && !self.post() {
                 let (id, at) = self
                     .timers
                     .iter()
@@ -225,6 +279,7 @@ impl World {
             requests: self.requests,
             checkpoints: self.checkpoints,
             took: self.now.saturating_since(START),
+            emits: self.emits,
             kept,
         }
     }

@@ -6,12 +6,14 @@
 //! used. Everything is cheap to clone or behind an `Arc`.
 
 mod call;
+mod event;
 mod fault;
 mod task;
 
 use std::sync::Arc;
 
 pub use call::{Authentication, Basic, Bearer, CallHttp, Credentials, Endpoint, HttpOutput, Uri};
+pub use event::{Correlation, Emit, EventFilter, Listen, ReadAs, Take, Until};
 pub use fault::{
     Backoff, Catch, ErrorDefinition, ErrorFilter, Jitter, Raise, RetryLimit, RetryPolicy, Try,
 };

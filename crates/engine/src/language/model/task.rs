@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{CallHttp, Export, Expression, Input, Output, Raise, Template, Transform, Try};
+use super::{
+    CallHttp, Emit, Export, Expression, Input, Listen, Output, Raise, Template, Transform, Try,
+};
 use crate::language::duration::DurationSource;
 
 /// Named tasks that run one after the other.
@@ -60,7 +62,7 @@ pub enum FlowDirective {
 }
 
 /// The constructs of the language that this version runs. More will come
-/// (`fork`, `listen`, `emit`, `run`).
+/// (`fork`, `run`).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TaskKind {
@@ -72,6 +74,8 @@ pub enum TaskKind {
     Raise(Raise),
     Try(Try),
     Wait(Wait),
+    Listen(Listen),
+    Emit(Emit),
 }
 
 impl TaskKind {
@@ -86,6 +90,8 @@ impl TaskKind {
             Self::Raise(_) => "raise",
             Self::Try(_) => "try",
             Self::Wait(_) => "wait",
+            Self::Listen(_) => "listen",
+            Self::Emit(_) => "emit",
         }
     }
 }
@@ -198,9 +204,13 @@ impl TaskKind {
             Self::Do(list) => [Some(list), None],
             Self::For(each) => [Some(&each.do_), None],
             Self::Try(attempt) => [Some(&attempt.try_), attempt.catch.do_.as_ref()],
-            Self::Set(_) | Self::Switch(_) | Self::Call(_) | Self::Raise(_) | Self::Wait(_) => {
-                [None, None]
-            }
+            Self::Set(_)
+            | Self::Switch(_)
+            | Self::Call(_)
+            | Self::Raise(_)
+            | Self::Wait(_)
+            | Self::Listen(_)
+            | Self::Emit(_) => [None, None],
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod call;
 mod document;
+mod event;
 mod expression;
 mod fault;
 mod fields;

@@ -147,11 +147,9 @@ impl<'d> Reader<'d> {
             "for" => self.for_task(fields, scope).map(TaskKind::For),
             "call" => self.call(fields, scope).map(TaskKind::Call),
             "try" => self.try_task(fields, scope, siblings).map(TaskKind::Try),
-            "fork" | "listen" | "emit" | "run" => {
+            "listen" => self.listen(fields, scope).map(TaskKind::Listen),
+            "fork" | "run" => {
                 fields.refuse(self, kind, "");
-                if kind == "listen" {
-                    fields.take("foreach");
-                }
                 None
             }
             _ => {
@@ -161,6 +159,7 @@ impl<'d> Reader<'d> {
                     "set" => self.set(&place, scope).map(TaskKind::Set),
                     "switch" => self.switch(&place, scope, siblings).map(TaskKind::Switch),
                     "raise" => self.raise(&place, scope).map(TaskKind::Raise),
+                    "emit" => self.emit(&place, scope).map(TaskKind::Emit),
                     _ => {
                         let duration = self.duration(&place, scope)?;
                         Some(TaskKind::Wait(Wait { duration }))

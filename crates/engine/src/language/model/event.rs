@@ -1,0 +1,73 @@
+//! Events: what a task waits for, and what it publishes.
+
+use std::sync::Arc;
+
+use super::{Expression, Template};
+
+/// Waits for events. `one` is `any` of one filter.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    pub take: Take,
+    /// At least one.
+    pub filters: Arc<[EventFilter]>,
+    /// For `any` only: goes on taking events until then.
+    pub until: Option<Until>,
+    pub read: ReadAs,
+}
+
+/// How many of the filters want an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// One event that any of them likes.
+    Any,
+    /// One event for each of them.
+    All,
+}
+
+/// When a task that takes any number of events has enough.
+#[derive(Debug, Clone)]
+pub enum Until {
+    /// Evaluated after each event, on the array of what was read so far.
+    Condition(Expression),
+    /// An event that one of these likes; it is not read.
+    Event(Arc<[EventFilter]>),
+}
+
+/// Which events are meant. One without anything likes all.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Attributes by name, with what they have to equal; worked out when the
+    /// task begins.
+    pub attributes: Vec<(Arc<str>, Template)>,
+    /// Evaluated on the event's data.
+    pub data: Option<Expression>,
+    pub correlate: Vec<Correlation>,
+}
+
+/// Something of an event that has to equal something of the execution.
+#[derive(Debug, Clone)]
+pub struct Correlation {
+    /// Evaluated on the whole event.
+    pub from: Expression,
+    /// Worked out when the task begins.
+    pub expect: Template,
+}
+
+/// What is read of an event.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadAs {
+    #[default]
+    Data,
+    /// All of it.
+    Envelope,
+    /// Its data as text.
+    Raw,
+}
+
+/// Publishes an event.
+#[derive(Debug, Clone)]
+pub struct Emit {
+    /// Attributes in written order, without `data`.
+    pub attributes: Arc<[(Arc<str>, Template)]>,
+    pub data: Option<Template>,
+}

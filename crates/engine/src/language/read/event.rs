@@ -1,0 +1,305 @@
+//! `listen` and `emit`.
+
+use std::sync::Arc;
+
+use super::fields::Fields;
+use super::{Data, Place, Reader, Scope};
+use crate::language::model::{
+    Correlation, Emit, EventFilter, Expression, Listen, ReadAs, Take, Template, Until,
+};
+
+/// Filters in one task at most: each is looked up by itself when an event
+/// comes.
+const MAX_FILTERS: usize = 16;
+
+/// Attributes in one filter, or in one event, at most.
+const MAX_ATTRIBUTES: usize = 32;
+
+/// The ways to say which events are waited for.
+const STRATEGIES: [&str; 3] = ["one", "any", "all"];
+
+impl<'d> Reader<'d> {
+    pub(super) fn listen(&mut self, fields: &mut Fields<'d>, scope: &Scope) -> Option<Listen> {
+        fields.refuse(
+            self,
+            "foreach",
+            "listen to `one` event within a loop, or read all of them afterwards",
+        );
+        let place = fields.take("listen")?;
+        let mut fields = self.fields(&place)?;
+        let to = fields
+            .require(self, "to")
+            .and_then(|place| self.strategy(&place, scope, true));
+        let read = match fields.take("read") {
+            None => Some(ReadAs::default()),
+            Some(place) => self.read_as(&place),
+        };
+        fields.finish(self);
+        let (take, filters, until) = to?;
+        Some(Listen {
+            take,
+            filters: filters.into(),
+            until,
+            read: read?,
+        })
+    }
+
+    fn read_as(&mut self, place: &Place<'d>) -> Option<ReadAs> {
+        match self.text(place)?.text.as_str() {
+            "data" => Some(ReadAs::Data),
+            "envelope" => Some(ReadAs::Envelope),
+            "raw" => Some(ReadAs::Raw),
+            other => {
+                let hint = self.suggest(other, ["data", "envelope", "raw"]);
+                self.error(
+                    place,
+                    format!(
+                        "an event is read as `data`, `envelope` or `raw`, not as `{other}`{hint}"
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    /// `one`, `any` or `all`; what ends another one has no `until` of its own.
+    fn strategy(
+        &mut self,
+        place: &Place<'d>,
+        scope: &Scope,
+        is_outer: bool,
+    ) -> Option<(Take, Vec<EventFilter>, Option<Until>)> {
+        let mut fields = self.fields(place)?;
+        let given: Vec<&str> = STRATEGIES
+            .into_iter()
+            .filter(|key| fields.has(key))
+            .collect();
+        let kind = match *given.as_slice() {
+            [kind] => kind,
+            _ => {
+                self.error_at_key(place, "this needs one of `one`, `any` and `all`");
+                for key in STRATEGIES.into_iter().chain(["until"]) {
+                    fields.take(key);
+                }
+                fields.finish(self);
+                return None;
+            }
+        };
+        let read = match kind {
+            "one" => fields
+                .take("one")
+                .and_then(|place| self.event_filter(&place, scope))
+                .map(|filter| (Take::Any, vec![filter])),
+            "any" => fields
+                .take("any")
+                .and_then(|place| self.event_filters(&place, scope))
+                .map(|mut filters| {
+                    if filters.is_empty() {
+                        // None of them means every event.
+                        filters.push(EventFilter::default());
+                    }
+                    (Take::Any, filters)
+                }),
+            _ if !is_outer => {
+                fields.refuse(self, "all", "what ends a `listen` is `one` or `any`");
+                None
+            }
+            _ => {
+                let place = fields.take("all")?;
+                let filters = self.event_filters(&place, scope);
+                if filters.as_ref().is_some_and(Vec::is_empty) {
+                    self.error(&place, "`all` needs at least one filter");
+                }
+                filters.map(|filters| (Take::All, filters))
+            }
+        };
+        let mut complete = true;
+        let until = match fields.take("until") {
+            Some(place) if kind != "any" || !is_outer => {
+                self.error_at_key(&place, "`until` stands beside `any` only");
+                None
+            }
+            Some(place) => {
+                let until = self.until(&place, scope);
+                complete = until.is_some();
+                until
+            }
+            None => None,
+        };
+        fields.finish(self);
+        let (take, filters) = read?;
+        complete.then_some((take, filters, until))
+    }
+
+    fn until(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Until> {
+        if let Data::Mapping(_) = &place.node.data {
+            let (_, filters, _) = self.strategy(place, scope, false)?;
+            return Some(Until::Event(filters.into()));
+        }
+        self.expression(place, scope).map(Until::Condition)
+    }
+
+    fn event_filters(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Vec<EventFilter>> {
+        let items = self.items(place)?;
+        if items.len() > MAX_FILTERS {
+            self.error(place, format!("there are at most {MAX_FILTERS} filters"));
+            return None;
+        }
+        let count = items.len();
+        let filters: Vec<_> = items
+            .iter()
+            .filter_map(|place| self.event_filter(place, scope))
+            .collect();
+        (filters.len() == count).then_some(filters)
+    }
+
+    fn event_filter(&mut self, place: &Place<'d>, scope: &Scope) -> Option<EventFilter> {
+        let mut fields = self.fields(place)?;
+        let with = fields
+            .require(self, "with")
+            .and_then(|place| self.event_properties(&place, scope, true));
+        let correlate = match fields.take("correlate") {
+            None => Some(Vec::new()),
+            Some(place) => self.correlations(&place, scope),
+        };
+        fields.finish(self);
+        let (attributes, data) = with?;
+        Some(EventFilter {
+            attributes,
+            data: data.and_then(|data| match data {
+                Payload::Condition(condition) => Some(condition),
+                Payload::Content(_) => None,
+            }),
+            correlate: correlate?,
+        })
+    }
+
+    fn correlations(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Vec<Correlation>> {
+        let Data::Mapping(entries) = &place.node.data else {
+            self.wrong_type(place, "an object");
+            return None;
+        };
+        let mut found = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let place = place.child(entry);
+            let Some(mut fields) = self.fields(&place) else {
+                continue;
+            };
+            let from = fields
+                .require(self, "from")
+                .and_then(|place| self.expression(&place, scope));
+            let expect = match fields.take("expect") {
+                Some(place) => self.template(&place, scope),
+                None => {
+                    self.error_at_key(
+                        &place,
+                        "a correlation without `expect` is not supported yet; say what the \
+                         value has to equal",
+                    );
+                    None
+                }
+            };
+            fields.finish(self);
+            if let (Some(from), Some(expect)) = (from, expect) {
+                found.push(Correlation { from, expect });
+            }
+        }
+        (found.len() == entries.len()).then_some(found)
+    }
+
+    pub(super) fn emit(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Emit> {
+        let mut fields = self.fields(place)?;
+        let event = fields.require(self, "event");
+        fields.finish(self);
+        let event = event?;
+        let mut fields = self.fields(&event)?;
+        let with = fields.require(self, "with");
+        fields.finish(self);
+        let with = with?;
+        let (attributes, data) = self.event_properties(&with, scope, false)?;
+        if !attributes.iter().any(|(name, _)| &**name == "type") {
+            self.error_at_key(&with, "`type` is missing here");
+            return None;
+        }
+        Some(Emit {
+            attributes: attributes.into(),
+            data: data.and_then(|data| match data {
+                Payload::Content(content) => Some(content),
+                Payload::Condition(_) => None,
+            }),
+        })
+    }
+
+    /// The attributes of an event, and its data: a condition in a filter.
+    #[expect(clippy::type_complexity, reason = "two parts of one object")]
+    fn event_properties(
+        &mut self,
+        place: &Place<'d>,
+        scope: &Scope,
+        is_filter: bool,
+    ) -> Option<(Vec<(Arc<str>, Template)>, Option<Payload>)> {
+        let Data::Mapping(entries) = &place.node.data else {
+            self.wrong_type(place, "an object");
+            return None;
+        };
+        if entries.is_empty() {
+            self.error(place, "at least one property is needed here");
+            return None;
+        }
+        if entries.len() > MAX_ATTRIBUTES {
+            self.error(
+                place,
+                format!("there are at most {MAX_ATTRIBUTES} properties"),
+            );
+            return None;
+        }
+        let mut attributes = Vec::with_capacity(entries.len());
+        let mut data = None;
+        let mut complete = true;
+        for entry in entries {
+            let place = place.child(entry);
+            if entry.key == "data" {
+                data = if is_filter {
+                    self.expression(&place, scope).map(Payload::Condition)
+                } else {
+                    self.template(&place, scope).map(Payload::Content)
+                };
+                complete &= data.is_some();
+            } else if let Some(value) = self.attribute(&entry.key, &place, scope) {
+                attributes.push((entry.key.as_str().into(), value));
+            } else {
+                complete = false;
+            }
+        }
+        complete.then_some((attributes, data))
+    }
+
+    fn attribute(&mut self, name: &str, place: &Place<'d>, scope: &Scope) -> Option<Template> {
+        if name == "specversion" || name == "data_base64" {
+            self.error_at_key(place, format!("`{name}` cannot be given here"));
+            return None;
+        }
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if name.is_empty() || !name.bytes().all(fits) {
+            self.error_at_key(
+                place,
+                format!("`{name}` is not the name of an attribute: lower-case letters and digits"),
+            );
+            return None;
+        }
+        match &place.node.data {
+            Data::Text(_) | Data::Bool(_) | Data::Number(_) => self.template(place, scope),
+            _ => {
+                self.wrong_type(place, "a text, a number or a boolean");
+                None
+            }
+        }
+    }
+}
+
+enum Payload {
+    /// What a filter asks of the data.
+    Condition(Expression),
+    /// The data of an event.
+    Content(Template),
+}

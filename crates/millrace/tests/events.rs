@@ -1,0 +1,295 @@
+//! Events that wake executions, through the real binary, on both databases.
+
+mod support;
+
+use millrace_testkit::{TestDatabase, eventually};
+use serde_json::{Value, json};
+use support::{Millrace, PATIENCE, command};
+
+/// Waits for the payment of its own order.
+const WAITER: &str = "document: {dsl: 1.0.3, namespace: test, name: waiter, version: 1.0.0}
+do:
+- paid:
+    listen:
+      to:
+        one:
+          with: {type: paid, data: '.amount > 0'}
+          correlate:
+            order: {from: .data.order, expect: '${ .order }'}
+- done:
+    set: {amount: '${ .[0].amount }', events: '${ length }'}
+";
+
+/// Collects two events, whatever they are.
+const COLLECTOR: &str = "document: {dsl: 1.0.3, namespace: test, name: collector, version: 1.0.0}
+do:
+- collect:
+    listen: {to: {any: [{with: {type: tick}}], until: length >= 2}, read: envelope}
+- ids:
+    set: {ids: '${ map(.id) }'}
+";
+
+/// Tells what it was given to whoever listens, and ends with it.
+const TELLER: &str = "document: {dsl: 1.0.3, namespace: test, name: teller, version: 1.0.0}
+do:
+- tell:
+    emit:
+      event:
+        with: {type: paid, data: '${ . }'}
+";
+
+/// Started by an event.
+const STARTED: &str = "document: {dsl: 1.0.3, namespace: test, name: started, version: 1.0.0}
+do:
+- keep:
+    set: {source: '${ .source }'}
+";
+
+struct Place {
+    http: Millrace,
+    runtimes: Vec<Millrace>,
+    database: Option<TestDatabase>,
+    data: Option<tempfile::TempDir>,
+}
+
+async fn sqlite() -> Place {
+    let data = tempfile::tempdir().unwrap();
+    Place {
+        http: Millrace::dev(data.path()).await,
+        runtimes: Vec::new(),
+        database: None,
+        data: Some(data),
+    }
+}
+
+async fn runtime(database: &TestDatabase, listen: &str) -> Millrace {
+    let settings = [
+        ("DATABASE_URL", database.url.as_str()),
+        // Short, so that the takeover is part of the test and not its length.
+        ("MILLRACE_RUNTIME__LEASE_TTL", "2s"),
+    ];
+    let arguments = ["runtime", "--ready-json", "--listen", listen];
+    Millrace::start(&arguments, &settings).await
+}
+
+/// A gateway, two runtimes, PostgreSQL.
+async fn postgres() -> Place {
+    let database = TestDatabase::create().await;
+    let settings = [("DATABASE_URL", database.url.as_str())];
+    let migrated = command(&["migrate"], &settings).output().await.unwrap();
+    assert!(migrated.status.success(), "{migrated:?}");
+    let mut runtimes = Vec::new();
+    for _ in 0..2 {
+        runtimes.push(runtime(&database, "127.0.0.1:0").await);
+    }
+    let addresses: Vec<_> = runtimes.iter().map(|r| r.address("runtime")).collect();
+    let addresses = addresses.join(",");
+    let settings = [("MILLRACE_GATEWAY__RUNTIME", addresses.as_str())];
+    let arguments = ["gateway", "--ready-json", "--listen", "127.0.0.1:0"];
+    Place {
+        http: Millrace::start(&arguments, &settings).await,
+        runtimes,
+        database: Some(database),
+        data: None,
+    }
+}
+
+impl Place {
+    /// `kill -9` of all that owns executions, and others in its place.
+    async fn killed(mut self) -> Self {
+        if let Some(data) = &self.data {
+            self.http.kill().await;
+            self.http = Millrace::dev(data.path()).await;
+        }
+        if let Some(database) = &self.database {
+            let addresses: Vec<_> = self.runtimes.iter().map(|r| r.address("runtime")).collect();
+            for runtime in std::mem::take(&mut self.runtimes) {
+                runtime.kill().await;
+            }
+            for address in addresses {
+                self.runtimes.push(runtime(database, &address).await);
+            }
+        }
+        self
+    }
+
+    /// The executions that an event reaches; asked again while nobody answers.
+    async fn publish(&self, event: &Value) -> Vec<String> {
+        let published = eventually(PATIENCE, || async {
+            let kind = "application/cloudevents+json";
+            match self
+                .http
+                .post_text("/api/events", kind, event.to_string())
+                .await
+            {
+                (202, published) => Ok(published),
+                other => Err(other),
+            }
+        })
+        .await;
+        let ids = published["executionIds"].as_array().expect("ids");
+        ids.iter()
+            .map(|id| id.as_str().expect("an id").to_owned())
+            .collect()
+    }
+
+    async fn received(&self, id: &str) -> usize {
+        let history = self.http.history(id).await;
+        let received = history
+            .iter()
+            .filter(|item| item["kind"] == "eventReceived");
+        received.count()
+    }
+}
+
+fn event(id: &str, kind: &str, data: &Value) -> Value {
+    json!({"specversion": "1.0", "id": id, "source": "/shop", "type": kind, "data": data})
+}
+
+async fn an_event_wakes_what_waits_for_it_over_a_kill(place: Place) {
+    place.http.deploy(WAITER, "waiter").await;
+    let first = place.http.fire("waiter", &json!({"order": 1})).await;
+    let second = place.http.fire("waiter", &json!({"order": 2})).await;
+    for id in [&first, &second] {
+        place.http.until(id, &["WAITING"]).await;
+    }
+    // Not for anyone: another order, another type, an amount that is not liked.
+    for (id, kind, data) in [
+        ("a", "paid", json!({"order": 3, "amount": 1})),
+        ("b", "made", json!({"order": 1, "amount": 1})),
+        ("c", "paid", json!({"order": 1, "amount": 0})),
+    ] {
+        assert_eq!(place.publish(&event(id, kind, &data)).await, [""; 0]);
+    }
+    let of_second = event("d", "paid", &json!({"order": 2, "amount": 20}));
+    assert_eq!(place.publish(&of_second).await, [second.as_str()]);
+    let ended = place.http.until(&second, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"amount": 20, "events": 1}));
+
+    let place = place.killed().await;
+    let of_first = event("e", "paid", &json!({"order": 1, "amount": 10}));
+    assert_eq!(place.publish(&of_first).await, [first.as_str()]);
+    let ended = place.http.until(&first, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"amount": 10, "events": 1}));
+    assert_eq!(place.publish(&of_first).await, [""; 0], "it has ended");
+    let history = place.http.history(&first).await;
+    let kinds: Vec<_> = history.iter().map(|item| &item["kind"]).collect();
+    assert_eq!(kinds[2], "listening", "{history:#?}");
+    assert_eq!(kinds[3], "eventReceived", "{history:#?}");
+    assert_eq!(
+        history[3]["event"],
+        json!({"id": "e", "source": "/shop", "type": "paid"})
+    );
+}
+
+#[tokio::test]
+async fn an_event_wakes_what_waits_for_it_over_a_kill_on_sqlite() {
+    an_event_wakes_what_waits_for_it_over_a_kill(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_wakes_what_waits_for_it_over_a_kill_on_postgres() {
+    an_event_wakes_what_waits_for_it_over_a_kill(postgres().await).await;
+}
+
+async fn the_same_event_is_received_once(place: Place) {
+    place.http.deploy(COLLECTOR, "collector").await;
+    let id = place.http.fire("collector", &json!({})).await;
+    place.http.until(&id, &["WAITING"]).await;
+    let first = event("1", "tick", &json!(1));
+    for _ in 0..3 {
+        assert_eq!(place.publish(&first).await, [id.as_str()]);
+    }
+    eventually(PATIENCE, || async {
+        match place.received(&id).await {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    // What was consumed is known to whoever comes after a kill.
+    let place = place.killed().await;
+    assert_eq!(place.publish(&first).await, [id.as_str()]);
+    assert_eq!(
+        place.publish(&event("2", "tick", &json!(2))).await,
+        [id.as_str()]
+    );
+    let ended = place.http.until(&id, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"ids": ["1", "2"]}), "{ended:#}");
+    assert_eq!(place.received(&id).await, 2);
+}
+
+#[tokio::test]
+async fn the_same_event_is_received_once_on_sqlite() {
+    the_same_event_is_received_once(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_event_is_received_once_on_postgres() {
+    the_same_event_is_received_once(postgres().await).await;
+}
+
+async fn what_one_workflow_emits_wakes_and_starts_others(place: Place) {
+    place.http.deploy(WAITER, "waiter").await;
+    place.http.deploy(TELLER, "teller").await;
+    let trigger = json!({"type": "event", "filter": {"type": "paid"}});
+    let body = json!({"workflow": STARTED, "triggers": [trigger]});
+    let (status, started) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{started:#}");
+    let waiting = place.http.fire("waiter", &json!({"order": 7})).await;
+    place.http.until(&waiting, &["WAITING"]).await;
+
+    let told = json!({"order": 7, "amount": 70});
+    let teller = place.http.fire("teller", &told).await;
+    let teller = place.http.until(&teller, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(teller["output"]["data"], told, "{teller:#}");
+    assert_eq!(teller["output"]["source"], "/test/teller/1.0.0");
+    let ended = place.http.until(&waiting, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"amount": 70, "events": 1}));
+
+    let path = format!(
+        "/api/executions?deploymentId={}",
+        started["id"].as_str().unwrap()
+    );
+    let (_, page) = place.http.get(&path).await;
+    let of_started = page["items"].as_array().unwrap();
+    assert_eq!(of_started.len(), 1, "{page:#}");
+    let id = of_started[0]["id"].as_str().unwrap();
+    let ended = place.http.until(id, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"source": "/test/teller/1.0.0"}));
+}
+
+#[tokio::test]
+async fn what_one_workflow_emits_wakes_and_starts_others_on_sqlite() {
+    what_one_workflow_emits_wakes_and_starts_others(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_workflow_emits_wakes_and_starts_others_on_postgres() {
+    what_one_workflow_emits_wakes_and_starts_others(postgres().await).await;
+}
+
+/// One is cancelled, the other has a deployment's timeout.
+#[tokio::test]
+async fn a_wait_for_events_is_cancelled_and_times_out() {
+    let place = sqlite().await;
+    place.http.deploy(WAITER, "waiter").await;
+    let id = place.http.fire("waiter", &json!({"order": 1})).await;
+    place.http.until(&id, &["WAITING"]).await;
+    let (status, _) = place
+        .http
+        .post(&format!("/api/executions/{id}/cancel"), &json!({}))
+        .await;
+    assert_eq!(status, 200);
+    place.http.until(&id, &["CANCELLED"]).await;
+
+    let body = json!({
+        "workflow": COLLECTOR,
+        "triggers": [{"type": "webhook", "path": "collector"}],
+        "config": {"timeout": {"total": "PT1S"}},
+    });
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let id = place.http.fire("collector", &json!({})).await;
+    place.http.until(&id, &["TIMED_OUT"]).await;
+}
