@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \
-	bench-execute bench-history bench-start bench-schedule soak-schedules soak-workloads
+	bench-execute bench-history bench-start bench-schedule bench-workloads soak-schedules soak-workloads soak-replacements
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,10 +47,14 @@ soak-schedules: ## 100,000 fires over three runtimes with kills and skewed clock
 	  $(CARGO) test $(WORKSPACE) --test soak_schedules -- --nocapture
 
 soak-workloads: ## Services at full size: 100 under kill -9, 1,000 cycles and cuts, 500 starts on 100 ports
-	$(CARGO) test --locked -p millrace -p millrace-orchestrator --test workloads --no-run
+	$(CARGO) test $(WORKSPACE) --test workloads --test service_logs --no-run
 	MILLRACE_SOAK_WORKLOADS=100 MILLRACE_SOAK_CYCLES=1000 MILLRACE_SOAK_CUTS=1000 \
 	MILLRACE_SOAK_LINE=104857600 MILLRACE_SOAK_POOL=100 \
-	$(CARGO) test --locked -p millrace -p millrace-orchestrator --test workloads -- --nocapture --test-threads=1
+	$(CARGO) test $(WORKSPACE) --test workloads --test service_logs -- --nocapture --test-threads=1
+
+soak-replacements: ## 50 blue-green replacements under 500 requests a second
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	$(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace replacements
 
 bench-accept: ## Webhook accepts per second, as a ratio against pgbench
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
@@ -71,3 +75,7 @@ bench-history: ## Pages and scheduling over 5 million ended executions
 bench-start: ## Time from start to ready, and idle memory
 	$(CARGO) build --release --locked -p millrace -p millrace-bench
 	$(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace start
+
+bench-workloads: ## Services side by side with PM2 (npm) and supervisord (apt): starts, respawns, lines, memory
+	$(CARGO) build --release --locked -p millrace -p millrace-bench
+	$(TARGET_DIR)/release/millrace-bench --binary $(TARGET_DIR)/release/millrace workloads --pm2 "$$(scripts/tool pm2)"

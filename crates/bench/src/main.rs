@@ -10,6 +10,9 @@
 //!   tick, and how late those start that fall due within one minute.
 //! - `history`: what millions of ended executions cost pages and the scheduler.
 //! - `start`: time from start to ready, and memory when idle.
+//! - `replacements`: a service replaced again and again under load.
+//! - `workloads`: services side by side with PM2 and supervisord: starts,
+//!   respawns, captured lines, memory, and what idle ones cost.
 //!
 //! Run them through `make bench-accept` and the like, which build
 //! the release binary and bring a PostgreSQL along.
@@ -21,9 +24,11 @@ mod http;
 mod load;
 mod noop;
 mod pgbench;
+mod replacements;
 mod schedule;
 mod server;
 mod start;
+mod workloads;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +79,22 @@ enum Bench {
         #[arg(long, default_value_t = 5_000_000)]
         rows: u64,
     },
+    /// Services, side by side with PM2 and supervisord.
+    Workloads(workloads::Options),
+    /// A service is replaced under load, without a failed request.
+    Replacements {
+        #[arg(long, default_value_t = 50)]
+        count: u32,
+        /// Requests per second, at least.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// Connections that are kept.
+        #[arg(long, default_value_t = 16)]
+        clients: u32,
+    },
+    /// The service that is replaced: listens on `PORT`.
+    #[command(hide = true)]
+    Answer,
     /// Time to ready and idle memory of `millrace dev`.
     Start {
         #[arg(long, default_value_t = 10)]
@@ -105,6 +126,13 @@ fn main() -> ExitCode {
                 schedule::run(&arguments.binary, schedules, due).await
             }
             Bench::History { rows } => history::run(&arguments.binary, rows).await,
+            Bench::Workloads(options) => workloads::run(&arguments.binary, &options).await,
+            Bench::Replacements {
+                count,
+                rate,
+                clients,
+            } => replacements::run(&arguments.binary, count, rate, clients).await,
+            Bench::Answer => noop::answer().await,
             Bench::Start { runs } => start::run(&arguments.binary, runs).await,
         }
     });

@@ -2,6 +2,7 @@
 //! request with the same small JSON, over kept-alive connections.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,8 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::http::find;
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
-                        content-length: 11\r\n\r\n{\"ok\":true}";
+const ANSWER: &str = "{\"ok\":true}";
 
 /// A running service; ends when dropped.
 #[derive(Debug)]
@@ -25,14 +25,7 @@ impl Noop {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
         let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                // One that breaks is the client's to open again.
-                connections.spawn(async move { drop(serve(stream).await) });
-                while connections.try_join_next().is_some() {}
-            }
-        });
+        serving.spawn(async move { accept(listener, whole(ANSWER)).await });
         Ok(Self {
             url,
             _serving: serving,
@@ -40,7 +33,38 @@ impl Noop {
     }
 }
 
-async fn serve(mut stream: TcpStream) -> io::Result<()> {
+/// As a service of its own on `PORT`: answers with its process' number, until
+/// it is killed.
+pub async fn answer() -> io::Result<()> {
+    let port = std::env::var("PORT")
+        .ok()
+        .and_then(|port| port.parse::<u16>().ok());
+    let port = port.ok_or_else(|| io::Error::other("PORT has to say where to listen"))?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    accept(listener, whole(&std::process::id().to_string())).await;
+    Ok(())
+}
+
+fn whole(body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+async fn accept(listener: TcpListener, answer: Vec<u8>) {
+    let answer: Arc<[u8]> = answer.into();
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let answer = Arc::clone(&answer);
+        // One that breaks is the client's to open again.
+        connections.spawn(async move { drop(serve(stream, &answer).await) });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: &[u8]) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(4096);
     loop {
@@ -59,7 +83,7 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
             }
         }
         buffer.drain(..whole);
-        stream.write_all(ANSWER).await?;
+        stream.write_all(answer).await?;
     }
 }
 

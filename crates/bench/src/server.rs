@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -14,7 +15,7 @@ use crate::http::{self, Answer, Connection};
 /// How long a server may take to be ready, or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running server; killed when dropped.
+/// A running server; stopped when dropped.
 #[derive(Debug)]
 pub struct Server {
     /// `127.0.0.1:PORT` of the gateway.
@@ -22,7 +23,7 @@ pub struct Server {
     /// From the start of the process to its ready line.
     pub ready_after: Duration,
     child: Child,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Server {
@@ -47,8 +48,7 @@ impl Server {
             .env("MILLRACE_LOG", "warn")
             .env_remove("REDIS_URL")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
+            .stdout(Stdio::piped());
         if let Some(url) = database_url {
             command.args(["--database-url", url]);
         }
@@ -74,7 +74,7 @@ impl Server {
             address,
             ready_after,
             child,
-            _data: data,
+            data,
         })
     }
 
@@ -84,12 +84,37 @@ impl Server {
         Connection::open(&self.address).await?.send(&request).await
     }
 
+    /// One request with JSON, or none, and the JSON of its answer; any status
+    /// but 2xx is an error.
+    pub async fn call(&self, method: &str, path: &str, body: &Value) -> io::Result<Value> {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let answer = self.send(method, path, &body).await?;
+        if (200..300).contains(&answer.status) {
+            return Ok(serde_json::from_slice(&answer.body)?);
+        }
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let message = format!("{method} {path}: {} {text}", answer.status);
+        Err(io::Error::other(message))
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> io::Result<u32> {
+        let pid = self.child.id();
+        pid.ok_or_else(|| io::Error::other("the server has ended"))
+    }
+
+    /// Its folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Resident memory in KiB, as the kernel counts it (`VmRSS`).
     pub fn resident_kib(&self) -> io::Result<u64> {
-        let pid = self
-            .child
-            .id()
-            .ok_or_else(|| io::Error::other("the server has ended"))?;
+        let pid = self.pid()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         status
             .lines()
@@ -100,10 +125,7 @@ impl Server {
 
     /// Processor time that it has used so far.
     pub fn cpu(&self) -> io::Result<Duration> {
-        let pid = self
-            .child
-            .id()
-            .ok_or_else(|| io::Error::other("the server has ended"))?;
+        let pid = self.pid()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
         // Fields 14 and 15 of the whole, 12 and 13 after the name in brackets.
         let ticks: u64 = stat
@@ -130,5 +152,16 @@ impl Server {
             .await
             .map_err(|_| io::Error::other("the server did not stop in time"))??;
         Ok(())
+    }
+}
+
+impl Drop for Server {
+    /// Where it was not stopped in order: its services go with it.
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/webhooks-test/{*path}", any(webhooks::try_out))
         .route("/api/openapi.json", get(openapi))
         .route("/health", get(health::health))
-        .route("/metrics", get(async || metrics::page()))
+        .route("/metrics", get(async || metrics::page().await))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .fallback(unknown_route)

@@ -95,7 +95,7 @@ async fn a_stream_that_is_cut_and_resumed_is_what_is_stored() {
     let url = millrace.url(&format!("/api/workloads/{id}/logs/stream"));
     let http = client();
     // Reads nothing of what it asked for, and holds up nobody.
-    let _stalled = Reader::after(&http, &url, 0).await;
+    let stalled = Reader::after(&http, &url, 0).await;
 
     // Read while it is being written, and cut after uneven numbers of lines.
     let mut read: Vec<Value> = Vec::new();
@@ -140,5 +140,6 @@ async fn a_stream_that_is_cut_and_resumed_is_what_is_stored() {
         .collect();
     let gapless: Vec<u64> = (1..).take(read.len()).collect();
     assert_eq!(numbers, gapless);
+    drop(stalled);
     millrace.terminate().await;
 }

@@ -11,6 +11,7 @@ use millrace_proto::orchestrator::v1::workload_orchestrator_service_client::Work
 use millrace_service::Transport;
 use millrace_service::transport::remote;
 use millrace_testkit::eventually;
+use serde_json::json;
 use support::{Millrace, PATIENCE};
 
 type Client = WorkloadOrchestratorServiceClient<Transport>;
@@ -68,6 +69,12 @@ fn is_alive(pid: u32) -> bool {
         .is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
+/// Writes numbered lines, without a process for each, until there is a file;
+/// then exits with a code of its own.
+const WRITER: &str = r#"$| = 1; my ($end, $code) = @ARGV; my $n = 0;
+    until (-e $end) { print "line ", ++$n, "\n"; select undef, undef, undef, 0.02 }
+    exit $code"#;
+
 /// How many workloads; `make soak-workloads` raises it.
 fn count() -> usize {
     std::env::var("MILLRACE_SOAK_WORKLOADS").map_or(12, |text| text.parse().unwrap())
@@ -80,11 +87,10 @@ async fn services_survive_a_killed_orchestrator_with_every_line_and_exit_code() 
     let (data, home) = (folder.path().join("data"), folder.path().join("todo"));
     let many = count();
     for index in 0..many {
-        let spec = format!(
-            r#"{{"type": "process", "port": false, "restart": {{"policy": "never"}},
-                "command": "i=0; while [ ! -e ../../../end-{index} ]; do i=$((i+1)); echo line $i; sleep 0.02; done; exit {index}"}}"#
-        );
-        service(&home, &format!("writer-{index}"), &spec);
+        let end = home.join(format!("end-{index}"));
+        let spec = json!({"type": "process", "port": false, "restart": {"policy": "never"},
+            "command": ["perl", "-e", WRITER, end, index.to_string()]});
+        service(&home, &format!("writer-{index}"), &spec.to_string());
     }
     let millrace = Millrace::dev(&data).await;
     let mut rpc = client(&millrace);
@@ -232,6 +238,20 @@ async fn dev_stops_services_and_starts_them_again_unless_they_are_kept() {
     let started = rpc.start_project(request).await.unwrap().into_inner();
     let id = started.workloads[0].workload_id.clone();
     let first: u32 = started.workloads[0].container_id.parse().unwrap();
+    let (_, metrics) = millrace.get("/metrics").await;
+    let figure = |name: &str| {
+        let line = format!("millrace_workload_{name}{{project=\"TEST\",service=\"sleeper\"}} ");
+        let text = metrics.as_str().unwrap();
+        let found = text.lines().find_map(|text| text.strip_prefix(&line));
+        found
+            .unwrap_or_else(|| panic!("no {line} in {text}"))
+            .parse::<f64>()
+            .unwrap()
+    };
+    assert!((figure("up"), figure("restarts_total")) == (1.0, 0.0));
+    assert!((figure("instances"), figure("processes")) == (1.0, 1.0));
+    assert!(figure("memory_bytes") > 0.0 && figure("uptime_seconds") > 0.0);
+    assert!(figure("cpu_seconds_total") < 60.0);
     assert_eq!(millrace.terminate().await.code(), Some(0));
     assert!(!is_alive(first), "dev leaves nothing behind");
 

@@ -25,6 +25,7 @@ mod grpc;
 mod health;
 mod limits;
 mod logs;
+mod metrics;
 pub mod node;
 mod operation;
 mod orchestrator;

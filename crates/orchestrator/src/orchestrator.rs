@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use millrace_service::{OnFailure, TaskGroup};
+use millrace_service::{OnFailure, TaskGroup, metrics};
 use millrace_store::{
     InstanceRecord, PageRequest, StoreError, WorkloadFilter, WorkloadRecord, WorkloadStore,
 };
@@ -90,6 +90,8 @@ impl WorkloadOrchestrator {
         let shared = Arc::new(Shared::new(config, store, tasks, listeners)?);
         let hub = shared.hub.clone();
         tasks.spawn("log-hub", OnFailure::StopService, |stop| hub.run(stop));
+        let shown = Arc::downgrade(&shared);
+        metrics::add_section(move || Some(crate::metrics::text(&*shown.upgrade()?)));
         let orchestrator = Self { shared };
         orchestrator.take_up().await?;
         Ok(orchestrator)

@@ -60,7 +60,7 @@ pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -
             get(async move || {
                 let ready = shown.obstacle().is_none();
                 ::metrics::gauge!("millrace_ready").set(f64::from(u8::from(ready)));
-                metrics::page()
+                metrics::page().await
             }),
         )
         .with_state(readiness)

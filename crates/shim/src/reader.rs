@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::log::{segment_path, segments};
+use crate::log::{next_number, segment_path, segments};
 use crate::record::{self, Entry, HEADER, MAX_LINE};
 
 /// Read at once; at least one whole record.
@@ -25,6 +25,10 @@ struct Place {
     segment: u64,
     file: File,
     offset: u64,
+    /// The number of the record at the offset.
+    at: u64,
+    /// Records before this one are whole: the head said so.
+    whole: u64,
 }
 
 impl LogReader {
@@ -55,16 +59,19 @@ impl LogReader {
             if self.place.is_none() && !self.find_segment()? {
                 return Ok(found);
             }
-            // Before the look at what is in it: once there is a later
-            // segment, nothing is added to this one.
-            let later = self.later_segment()?;
             self.read_segment(&mut buffer, limit, &mut found)?;
             if !found.is_empty() {
                 return Ok(found);
             }
-            let Some(later) = later else {
+            let Some(later) = self.later_segment()? else {
                 return Ok(found);
             };
+            // Once there is a later segment, nothing is added to this one;
+            // something may have been just before.
+            self.read_segment(&mut buffer, limit, &mut found)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
             // What is missing before it was torn by a crash of the machine.
             self.next = self.next.max(later);
             self.place = None;
@@ -87,6 +94,8 @@ impl LogReader {
                     segment,
                     file,
                     offset: 0,
+                    at: segment,
+                    whole: next_number(&self.directory),
                 });
                 Ok(true)
             }
@@ -119,16 +128,25 @@ impl LogReader {
         loop {
             let length = place.file.read_at(buffer, place.offset)?;
             let mut rest = &buffer[..length];
+            let wanted = self.next.min(place.whole);
+            while place.at < wanted
+                && let Some((size, seq)) = record::measure(rest)
+                && seq == place.at
+            {
+                // One that was read before, and is not looked at again.
+                place.offset += size as u64;
+                place.at += 1;
+                rest = rest.get(size..).unwrap_or_default();
+            }
             while found.len() < limit
                 && let Some((size, seq)) = record::peek(rest)
             {
                 if seq >= self.next {
-                    if let Some((_, entry)) = record::decode(rest) {
-                        found.push(entry);
-                    }
+                    found.extend(record::entry(&rest[..size]));
                     self.next = seq + 1;
                 }
                 place.offset += size as u64;
+                place.at = seq + 1;
                 rest = &rest[size..];
             }
             let advanced = rest.len() < length;
@@ -136,5 +154,92 @@ impl LogReader {
                 return Ok(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::log::{Appender, Keep};
+    use crate::record::{Meta, Stage, Stream, encode};
+
+    const RECORDS: u64 = 3000;
+
+    /// A folder with some segments; the numbers of its records are their lines.
+    fn written(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let keep = Keep {
+            max_bytes: 1 << 30,
+            max_age: Duration::from_hours(1),
+            instances: 5,
+        };
+        let meta = Meta {
+            at: 1,
+            instance: 7,
+            stream: Stream::Stdout,
+            stage: Stage::Running,
+            flags: 0,
+        };
+        for batch in 0..3 {
+            // Each begins a segment of its own.
+            let mut appender = Appender::open(&folder, keep, true).unwrap();
+            let mut buffer = Vec::new();
+            for n in 1..=RECORDS / 3 {
+                let number = batch * (RECORDS / 3) + n;
+                let line = number
+                    .to_string()
+                    .repeat(1 + usize::try_from(number % 40).unwrap());
+                encode(&mut buffer, &meta, line.as_bytes());
+            }
+            appender.append(&mut buffer).unwrap();
+        }
+        folder
+    }
+
+    fn is_right(entry: &Entry) -> bool {
+        entry.line.starts_with(entry.seq.to_string().as_bytes())
+    }
+
+    #[test]
+    fn reading_can_begin_anywhere() {
+        let folder = written("begin-anywhere");
+        for after in 0..RECORDS {
+            let found = LogReader::after(&folder, after).read(2).unwrap();
+            assert_eq!(found[0].seq, after + 1);
+            assert!(found.iter().all(is_right), "{found:?}");
+        }
+        let mut at_the_end = LogReader::after(&folder, RECORDS);
+        assert_eq!(at_the_end.read(1).unwrap(), []);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_head_that_says_too_much_hides_nothing() {
+        let folder = written("bold-head");
+        // A machine that crashed: of the last segment, the end is missing, and
+        // something else is there instead.
+        let last = segments(&folder).unwrap().pop().unwrap();
+        let path = segment_path(&folder, last);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let mut reader = LogReader::after(&folder, 0);
+        let mut found = Vec::new();
+        loop {
+            let more = reader.read(100).unwrap();
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        assert!(found.len() as u64 > RECORDS / 3 * 2 && (found.len() as u64) < RECORDS);
+        assert!(found.iter().all(is_right));
+        // Whoever is past the hole gets nothing wrong.
+        assert_eq!(LogReader::after(&folder, RECORDS - 1).read(1).unwrap(), []);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

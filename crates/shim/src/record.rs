@@ -131,9 +131,23 @@ pub fn peek(bytes: &[u8]) -> Option<(usize, u64)> {
     Some((record.len(), seq))
 }
 
+/// What the record at the beginning of `bytes` says of its length and its
+/// number, true or not: for those that are known to be whole.
+pub fn measure(bytes: &[u8]) -> Option<(usize, u64)> {
+    let length = line_length(bytes.get(..HEADER)?);
+    let seq = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
+    (length <= MAX_LINE).then_some((HEADER + length, seq))
+}
+
 /// Reads the record at the beginning of `bytes`, and how long it is.
 pub fn decode(bytes: &[u8]) -> Option<(usize, Entry)> {
-    let (length, seq) = peek(bytes)?;
+    let (length, _) = peek(bytes)?;
+    Some((length, entry(&bytes[..length])?))
+}
+
+/// What is in one whole record.
+pub fn entry(bytes: &[u8]) -> Option<Entry> {
+    let (length, seq) = measure(bytes)?;
     let meta = Meta {
         at: i64::from_le_bytes(bytes[16..24].try_into().ok()?),
         instance: u128::from_be_bytes(bytes[24..40].try_into().ok()?),
@@ -141,8 +155,8 @@ pub fn decode(bytes: &[u8]) -> Option<(usize, Entry)> {
         stage: Stage::of(bytes[41])?,
         flags: bytes[42],
     };
-    let line = bytes[HEADER..length].to_vec();
-    Some((length, Entry { seq, meta, line }))
+    let line = bytes.get(HEADER..length)?.to_vec();
+    Some(Entry { seq, meta, line })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -5,6 +5,7 @@
 //! - [`PrivateRedis`]: an own `redis-server` to stop, freeze, restart and flush.
 //! - [`eventually`], [`eventually_eq`]: wait for a condition with a deadline,
 //!   and show the last value seen when it never came.
+//! - [`guard`]: what runs in a test's folder is killed when the test's process ends.
 //! - [`free_port`]: for programs that cannot bind port 0 themselves.
 //!
 //! Which tests run when is decided by where they stand:
@@ -19,11 +20,13 @@
 
 mod database;
 mod eventually;
+mod guard;
 mod port;
 mod redis_server;
 
 pub use database::TestDatabase;
 pub use eventually::{eventually, eventually_eq};
+pub use guard::guard;
 pub use port::free_port;
 pub use redis_server::PrivateRedis;
 /// For tests of the whole that look into the database behind its back.

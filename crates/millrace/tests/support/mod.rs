@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use millrace_testkit::eventually;
+use millrace_testkit::{eventually, guard};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -33,6 +33,8 @@ impl Millrace {
     }
 
     pub async fn dev_with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        // It runs services, which outlive it when it is killed.
+        guard(data);
         let data = data
             .to_str()
             .expect("temporary directories have plain names");

@@ -14,7 +14,7 @@ use millrace_proto::orchestrator::v1::workload_orchestrator_service_client::Work
 use millrace_service::transport::in_process;
 use millrace_service::{TaskGroup, Transport};
 use millrace_store::WorkloadStore;
-use millrace_testkit::eventually;
+use millrace_testkit::{eventually, guard};
 
 use super::memory::MemoryStore;
 
@@ -50,6 +50,7 @@ impl Harness {
 
     pub async fn with_ports(count: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        guard(folder.path());
         fs::create_dir(folder.path().join("home")).unwrap();
         let store = Arc::new(MemoryStore::default());
         let ports = ports(count);
@@ -101,6 +102,11 @@ impl Harness {
         self.tasks.stop();
         let left = self.tasks.drain(PATIENCE).await;
         assert!(left.is_empty(), "{left:?}");
+    }
+
+    pub fn log_dir(&self, id: &str) -> PathBuf {
+        let data = self.folder.path().join("data");
+        data.join("workloads").join(id).join("log")
     }
 
     pub fn service(&self, name: &str, spec: &str) -> PathBuf {
@@ -188,11 +194,31 @@ impl Harness {
     }
 
     pub async fn logs(&self, id: &str) -> Vec<pb::LogEntry> {
+        self.logs_after(id, 0).await
+    }
+
+    /// Its log once it has that many lines.
+    pub async fn until_logged(&self, id: &str, lines: usize, why: &str) -> Vec<pb::LogEntry> {
+        let directory = self.log_dir(id);
+        eventually(PATIENCE, || async {
+            let there = millrace_shim::log::next_number(&directory) - 1;
+            if there >= lines as u64 {
+                Ok(())
+            } else {
+                Err((why, there))
+            }
+        })
+        .await;
+        self.logs(id).await
+    }
+
+    /// All that comes after this one.
+    pub async fn logs_after(&self, id: &str, after: u64) -> Vec<pb::LogEntry> {
         let mut entries: Vec<pb::LogEntry> = Vec::new();
         loop {
             let request = pb::GetLogsRequest {
                 workload_id: id.into(),
-                after: entries.last().map_or(0, |entry| entry.seq),
+                after: entries.last().map_or(after, |entry| entry.seq),
                 limit: 1000,
                 stream: String::new(),
             };

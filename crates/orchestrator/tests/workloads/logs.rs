@@ -1,12 +1,32 @@
 //! Logs: nothing lost, nothing repeated, whoever reads and however often.
 
 use std::fs;
+use std::time::Instant;
 
 use millrace_proto::orchestrator::v1 as pb;
+use millrace_shim::log::next_number;
+use millrace_shim::record::MAX_LINE;
 use millrace_testkit::eventually;
 use tokio_stream::{Stream, StreamExt as _};
 
 use crate::harness::{Harness, PATIENCE};
+
+/// The process that looks after `pid`.
+fn shim_of(pid: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    number_of(&status, "PPid:").to_string()
+}
+
+fn private_kib(pid: &str) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    number_of(&rollup, "Private_Dirty:")
+}
+
+fn number_of(text: &str, name: &str) -> u64 {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = rest.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
 
 /// Follows the log of a workload; `request` names all but the workload.
 async fn follow(
@@ -57,19 +77,6 @@ async fn until_its_end(harness: &Harness, id: &str) -> Vec<pb::LogEntry> {
     .await
 }
 
-/// KiB of private memory of the shim of this instance.
-fn private_of_shim(pid: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", shim.unwrap().trim()));
-    let rollup = rollup.unwrap();
-    let private = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Private_Dirty:"));
-    let number = private.unwrap().split_whitespace().next().unwrap();
-    number.parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
     let harness = Harness::new().await;
@@ -80,19 +87,23 @@ async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
             "command": ["python3", "-u", "writer.py"]}"#,
     );
     let folder = harness.home().join("src/services/writer");
+    let cuts = std::env::var("MILLRACE_SOAK_CUTS").map_or(100, |text| text.parse().unwrap());
+    // More than are read, in each of its two lives.
+    let lines = cuts * 30;
     fs::write(
         folder.join("writer.py"),
-        "import sys, time\n\
-         for n in range(3000):\n\
+        format!(
+            "import sys, time\n\
+         for n in range({lines}):\n\
          \x20   print('line', n, 'x' * 100)\n\
          \x20   if n % 7 == 0: print('note', n, file=sys.stderr)\n\
          \x20   if n % 100 == 0: time.sleep(0.01)\n\
-         time.sleep(1000)\n",
+         time.sleep(1000)\n"
+        ),
     )
     .unwrap();
     let running = harness.run("writer").await;
     let id = running.workload_id;
-    let cuts = std::env::var("MILLRACE_SOAK_CUTS").map_or(100, |text| text.parse().unwrap());
     let mut read: Vec<pb::LogEntry> = Vec::new();
     let mut random: u64 = 42;
     for cutting in 0..cuts {
@@ -106,8 +117,10 @@ async fn a_stream_that_is_cut_again_and_again_is_what_is_stored() {
             harness.restart(&id, "").await;
         }
     }
-    let stored = harness.logs(&id).await;
-    assert!(stored.len() > read.len());
+    let stored = harness
+        .until_logged(&id, read.len() + 50, "the writer writes more than is read")
+        .await;
+    println!("{} lines over {cuts} cuts", read.len());
     assert_eq!(read[..], stored[..read.len()]);
     for (at, entry) in stored.iter().enumerate() {
         assert_eq!(entry.seq, at as u64 + 1);
@@ -165,23 +178,49 @@ async fn a_stalled_reader_delays_neither_the_service_nor_others() {
 #[tokio::test]
 async fn a_line_without_end_is_split_and_needs_little_memory() {
     let harness = Harness::new().await;
-    let size = std::env::var("MILLRACE_SOAK_LINE").map_or(8 << 20, |text| text.parse().unwrap());
+    let size: usize =
+        std::env::var("MILLRACE_SOAK_LINE").map_or(8 << 20, |text| text.parse().unwrap());
     let command = format!("head -c {size} /dev/zero | tr '\\\\0' x; echo; echo end; sleep 1000");
     let spec = format!(
         r#"{{"type": "process", "port": false, "logs": {{"maxBytes": "1GiB"}}, "command": "{command}"}}"#
     );
     harness.service("long", &spec);
+    let began = Instant::now();
     let running = harness.run("long").await;
     let id = running.workload_id;
-    let entries = until_its_end(&harness, &id).await;
+    let mut entries: Vec<pb::LogEntry> = Vec::new();
+    eventually(PATIENCE, || async {
+        let next = next_number(&harness.log_dir(&id));
+        let wanted = size.div_ceil(MAX_LINE) + 2;
+        if next >= wanted as u64 {
+            Ok(())
+        } else {
+            Err(next)
+        }
+    })
+    .await;
+    let captured = began.elapsed();
+    let began = Instant::now();
+    while !entries.iter().any(|entry| entry.line == "end") {
+        let after = entries.last().map_or(0, |entry| entry.seq);
+        entries.extend(harness.logs_after(&id, after).await);
+    }
+    println!(
+        "a line of {size} bytes was captured within {captured:?}, and read within {:?}",
+        began.elapsed()
+    );
     let lines: Vec<_> = entries.iter().filter(|e| e.stream == "stdout").collect();
     let parts = &lines[..lines.len() - 1];
     let total: usize = parts.iter().map(|entry| entry.line.len()).sum();
     assert_eq!(total, size);
     let (last, before) = parts.split_last().unwrap();
     assert!(!last.partial && before.iter().all(|e| e.partial && e.line.len() == 65_536));
-    let private = private_of_shim(&running.container_id);
-    println!("the shim has {private} KiB of private memory after a line of {size} bytes");
+    let shim = shim_of(&running.container_id);
+    let private = private_kib(&shim);
+    let status = fs::read_to_string(format!("/proc/{shim}/status")).unwrap();
+    let peak = number_of(&status, "VmHWM:");
+    println!("the shim has {private} KiB of private memory after it, and had {peak} KiB at most");
+    assert!(peak < 8192, "{peak} KiB");
     assert!(private < 4096, "{private} KiB");
     harness.end().await;
 }
@@ -194,7 +233,7 @@ async fn an_idle_shim_has_less_than_a_mebibyte_of_its_own() {
         r#"{"type": "process", "port": false, "command": ["sleep", "1000"]}"#,
     );
     let running = harness.run("idle").await;
-    let private = private_of_shim(&running.container_id);
+    let private = private_kib(&shim_of(&running.container_id));
     println!("an idle shim has {private} KiB of private memory");
     assert!(private < 1024, "{private} KiB");
     harness.end().await;

@@ -12,7 +12,7 @@ mod grpc;
 mod http;
 mod process;
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::response::IntoResponse;
@@ -30,6 +30,12 @@ struct Exporter {
 }
 
 static EXPORTER: OnceLock<Exporter> = OnceLock::new();
+
+/// Makes a part of the page.
+type Section = Box<dyn Fn() -> Option<String> + Send>;
+
+/// Figures of what comes and goes, which the recorder would show for ever.
+static SECTIONS: Mutex<Vec<Section>> = Mutex::new(Vec::new());
 
 /// Upper bounds of durations in seconds: from a commit in memory to a wait
 /// that a caller gives up on.
@@ -86,7 +92,15 @@ pub fn install(role: &'static str, version: &'static str) {
     });
 }
 
-/// Everything that this process has recorded; empty before [`install`].
+/// From now on the page has what `section` makes each time, in Prometheus'
+/// format, under names that nothing else has. `None` ends it.
+pub fn add_section(section: impl Fn() -> Option<String> + Send + 'static) {
+    let mut sections = SECTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    sections.push(Box::new(section));
+}
+
+/// Everything that this process has recorded; empty before [`install`]. May
+/// look at a good part of `/proc`.
 pub fn text() -> String {
     let Some(exporter) = EXPORTER.get() else {
         return String::new();
@@ -94,17 +108,27 @@ pub fn text() -> String {
     process::record(exporter.started.elapsed());
     let mut text = exporter.handle.render();
     text.extend(process::cpu_text());
+    let mut sections = SECTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    sections.retain(|section| match section() {
+        Some(more) => {
+            text += &more;
+            true
+        }
+        None => false,
+    });
     text
 }
 
 /// `GET /metrics`.
-pub fn page() -> impl IntoResponse {
+pub async fn page() -> impl IntoResponse {
+    // A panic of a section was said already.
+    let text = tokio::task::spawn_blocking(text).await.unwrap_or_default();
     (
         [(
             ::http::header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        text(),
+        text,
     )
 }
 

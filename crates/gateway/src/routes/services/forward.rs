@@ -70,7 +70,7 @@ pub async fn service(
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::set_forwarded(&mut parts.headers, &parts.uri, &address, peer);
     if let Some(asked) = &asked {
-        headers::set_upgrade(&mut parts.headers, asked.protocol.clone());
+        asked.ask(&mut parts.method, &mut parts.headers);
     }
     let outgoing = Outgoing {
         method: parts.method,

@@ -1,0 +1,114 @@
+//! The outcome, one figure a line: ours, theirs, and how many times theirs is.
+
+use std::time::Duration;
+
+use super::{Figures, Options};
+
+struct Row {
+    what: String,
+    ours: Option<f64>,
+    unit: &'static str,
+    /// The most that it may be, where that is promised in numbers.
+    aim: Option<f64>,
+    theirs: Vec<(&'static str, Option<f64>)>,
+}
+
+pub struct Table {
+    ours: &'static str,
+    rows: Vec<Row>,
+    skipped: Vec<String>,
+}
+
+/// All figures as numbers, in the order of the rows.
+fn values(figures: &Figures) -> [Option<f64>; 8] {
+    let ms = |time: Option<Duration>| time.map(|time| time.as_secs_f64() * 1000.0);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 KiB")]
+    let mib = |kib: u64| kib as f64 / 1024.0;
+    [
+        ms(figures.start),
+        ms(figures.respawn),
+        ms(figures.lines),
+        figures.daemon.map(|memory| mib(memory.private_dirty)),
+        figures.daemon.map(|memory| mib(memory.proportional)),
+        figures.each.map(|memory| mib(memory.private_dirty)),
+        figures.each.map(|memory| mib(memory.proportional)),
+        figures.idle,
+    ]
+}
+
+impl Table {
+    pub fn new(options: &Options, ours: &'static str, figures: &Figures) -> Self {
+        let what = [
+            (
+                format!("{} starts, until all run", options.starts),
+                "ms",
+                None,
+            ),
+            ("crash to respawn".to_owned(), "ms", None),
+            (
+                format!("{} lines, until all are in the log", options.lines),
+                "ms",
+                None,
+            ),
+            ("supervisor, Private_Dirty".to_owned(), "MiB", None),
+            ("supervisor, Pss".to_owned(), "MiB", None),
+            (
+                "per workload on top, Private_Dirty".to_owned(),
+                "MiB",
+                Some(1.0),
+            ),
+            ("per workload on top, Pss".to_owned(), "MiB", None),
+            (format!("{} idle, of a core", options.idle), "%", Some(2.0)),
+        ];
+        let rows = what.into_iter().zip(values(figures));
+        Self {
+            ours,
+            rows: rows
+                .map(|((what, unit, aim), ours)| Row {
+                    what,
+                    ours,
+                    unit,
+                    aim,
+                    theirs: Vec::new(),
+                })
+                .collect(),
+            skipped: Vec::new(),
+        }
+    }
+
+    pub fn compare(&mut self, name: &'static str, figures: &Figures) {
+        for (row, value) in self.rows.iter_mut().zip(values(figures)) {
+            row.theirs.push((name, value));
+        }
+    }
+
+    pub fn skip(&mut self, name: &str, why: &str) {
+        println!("SKIPPED: no comparison with {name}: {why}");
+        self.skipped
+            .push(format!("SKIPPED: no comparison with {name}: {why}"));
+    }
+
+    pub fn print(&self) {
+        println!();
+        for row in &self.rows {
+            let Some(ours) = row.ours else {
+                continue;
+            };
+            let mut line = format!("{:<42} {} {ours:.2} {}", row.what, self.ours, row.unit);
+            if let Some(aim) = row.aim {
+                let word = if ours <= aim { "met" } else { "MISSED" };
+                line += &format!(" (aim {aim} {}: {word})", row.unit);
+            }
+            for (name, value) in &row.theirs {
+                if let Some(value) = value {
+                    let ratio = value / ours;
+                    line += &format!("; {name} {value:.2} {}, ratio {ratio:.2}", row.unit);
+                }
+            }
+            println!("{line}");
+        }
+        for skipped in &self.skipped {
+            println!("{skipped}");
+        }
+    }
+}
