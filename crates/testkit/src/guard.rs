@@ -19,7 +19,8 @@ while read -r folder; do
 done
 [ -n "$folders" ] || exit 0
 for round in 1 2 3 4 5; do
-  found=$(printf '%s' "$folders" | grep -slaFf - /proc/[0-9]*/environ /proc/[0-9]*/cmdline) || exit 0
+  found=$(printf '%s' "$folders" | grep -slaFf - /proc/[0-9]*/environ /proc/[0-9]*/cmdline)
+  [ -n "$found" ] || exit 0
   for file in $found; do
     process=${file#/proc/}
     kill -9 "${process%%/*}" 2>/dev/null
