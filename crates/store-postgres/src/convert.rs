@@ -57,3 +57,9 @@ pub(crate) fn first_day(minted: Timestamp) -> i32 {
     let day = minted.day().min(Timestamp::now().day()) - 1;
     i32::try_from(day).unwrap_or(0)
 }
+
+/// A day, counted from 1970, as part of a statement's text: a plan that is
+/// kept then knows its partitions, instead of locking all of them each time.
+pub(crate) fn day(day: i32) -> String {
+    format!("date '1970-01-01' + {day}")
+}

@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use crate::convert::day;
 use crate::time::PgTime;
 
 /// Joins what was asked with what is stored, and says why not. It takes
@@ -200,14 +201,14 @@ pub(super) struct InsertRow {
     pub idle_timeout: Option<i64>,
 }
 
-/// $1 ids: those of them that ended between two days, counted from
-/// 1970-01-01. The days are part of the text: a plan that is kept then knows
-/// its partitions, instead of locking all of them each time.
+/// $1 ids: those of them that ended between two days, counted from 1970-01-01.
 pub(super) fn ended(first: i32, last: i32) -> String {
     format!(
         "SELECT id, workflow_id, version, status, created_at, NULL::text AS owner, epoch \
          FROM executions_ended WHERE id = ANY($1) \
-           AND ended_day BETWEEN date '1970-01-01' + {first} AND date '1970-01-01' + {last}"
+           AND ended_day BETWEEN {} AND {}",
+        day(first),
+        day(last)
     )
 }
 

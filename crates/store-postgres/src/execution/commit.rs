@@ -15,15 +15,6 @@ use super::{Outcome, admit, checkpoint, end, limited, listen, lock, slots};
 use crate::PostgresStore;
 use crate::error::Failure;
 
-/// Opens the transaction of a batch, in one round trip. Its statements are
-/// few and the same all the time, so that they are planned once for each
-/// connection: planning took a third of the server's time for a batch of
-/// admissions. A plan that is kept must be right for tables of any size, and
-/// there is one that is: for each row of the batch, a look into an index.
-const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
-     SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
-     SET LOCAL enable_mergejoin = off";
-
 /// The writes by kind, each with its place in the batch.
 struct Sorted<'a> {
     admissions: Vec<(usize, &'a Admission)>,
@@ -134,7 +125,7 @@ async fn transaction(
     sorted: &Sorted<'_>,
     writes: usize,
 ) -> Result<Vec<Outcome>, Failure> {
-    let mut transaction = store.pool.begin_with(BEGIN).await?;
+    let mut transaction = store.kept.begin().await?;
     let mut outcomes = Outcomes(vec![None; writes]);
     let left = all(&mut transaction, sorted, &mut outcomes).await?;
     transaction.commit().await?;

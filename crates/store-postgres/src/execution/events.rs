@@ -3,10 +3,11 @@
 use millrace_store::{EventRecord, Page, PageRequest, StoreError};
 use millrace_types::{ExecutionId, Timestamp};
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 
 use super::read;
 use crate::PostgresStore;
-use crate::convert::first_day;
+use crate::convert::{day, first_day};
 use crate::error::store_error;
 
 /// An event within a chunk. What is added later must be optional: chunks of
@@ -89,16 +90,21 @@ pub(super) async fn page(
     };
     // Each chunk holds one event at least, so that this many suffice.
     let wanted = i64::from(page.limit) + 1;
-    let chunks: Vec<Vec<u8>> = sqlx::query_scalar(
+    let (pool, since) = if pruned {
+        (&store.kept, first_day(id.minted_at()))
+    } else {
+        (&store.pool, 0)
+    };
+    let chunks: Vec<Vec<u8>> = sqlx::query_scalar(AssertSqlSafe(format!(
         "SELECT events FROM execution_events \
-         WHERE execution_id = $1 AND last_seq > $2 AND day >= date '1970-01-01' + $3 \
-         ORDER BY first_seq LIMIT $4",
-    )
+         WHERE execution_id = $1 AND last_seq > $2 AND day >= {} \
+         ORDER BY first_seq LIMIT $3",
+        day(since)
+    )))
     .bind(id.to_string())
     .bind(after)
-    .bind(if pruned { first_day(id.minted_at()) } else { 0 })
     .bind(wanted)
-    .fetch_all(&store.pool)
+    .fetch_all(pool)
     .await
     .map_err(store_error)?;
     let mut events = Vec::new();

@@ -2,10 +2,10 @@
 
 use millrace_store::{ExecutionRecord, StoreError};
 use millrace_types::ExecutionId;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
 use crate::PostgresStore;
-use crate::convert::{bytes, first_day, parsed, parsed_option, version};
+use crate::convert::{bytes, day, first_day, parsed, parsed_option, version};
 use crate::error::store_error;
 use crate::time::PgTime;
 
@@ -55,19 +55,22 @@ pub(super) async fn find(
     store: &PostgresStore,
     id: ExecutionId,
 ) -> Result<Option<(Row, bool)>, StoreError> {
-    let found = find_since(store, id, first_day(id.minted_at())).await?;
+    let found = find_since(&store.kept, id, first_day(id.minted_at())).await?;
     if let Some(row) = found {
         return Ok(Some((row, true)));
     }
-    Ok(find_since(store, id, 0).await?.map(|row| (row, false)))
+    // Over all partitions: such a plan is not worth being kept.
+    Ok(find_since(&store.pool, id, 0)
+        .await?
+        .map(|row| (row, false)))
 }
 
 async fn find_since(
-    store: &PostgresStore,
+    pool: &PgPool,
     id: ExecutionId,
     first_day: i32,
 ) -> Result<Option<Row>, StoreError> {
-    sqlx::query_as(
+    sqlx::query_as(AssertSqlSafe(format!(
         "SELECT id, deployment_id, workflow_id, version, status, trigger_kind, trigger_id, input, \
                 NULL::bytea AS output, NULL::bytea AS error, created_at, started_at, \
                 NULL::timestamptz AS ended_at, rerun_of \
@@ -75,12 +78,12 @@ async fn find_since(
          UNION ALL \
          SELECT id, deployment_id, workflow_id, version, status, trigger_kind, trigger_id, input, \
                 output, error, created_at, started_at, ended_at, rerun_of \
-         FROM executions_ended WHERE id = $1 AND ended_day >= date '1970-01-01' + $2 \
+         FROM executions_ended WHERE id = $1 AND ended_day >= {} \
          LIMIT 1",
-    )
+        day(first_day)
+    )))
     .bind(id.to_string())
-    .bind(first_day)
-    .fetch_optional(&store.pool)
+    .fetch_optional(pool)
     .await
     .map_err(store_error)
 }

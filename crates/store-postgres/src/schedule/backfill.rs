@@ -135,7 +135,7 @@ async fn advance(
     store: &PostgresStore,
     part: &BackfillPart,
 ) -> Result<Option<Vec<FireRecord>>, StoreError> {
-    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    let mut transaction = store.kept.begin().await.map_err(store_error)?;
     let connection = &mut *transaction;
     // The schedule first, as everyone locks them.
     let Some(mut standing) = decide::lock(connection, part.trigger_id, None).await? else {

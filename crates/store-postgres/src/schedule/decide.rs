@@ -15,7 +15,7 @@ pub(super) async fn decide(
     store: &PostgresStore,
     decision: &Decision,
 ) -> Result<Option<Vec<FireRecord>>, StoreError> {
-    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    let mut transaction = store.kept.begin().await.map_err(store_error)?;
     let connection = &mut *transaction;
     let (trigger, step) = (decision.trigger_id, Some(decision.step));
     let Some(mut standing) = lock(connection, trigger, step).await? else {

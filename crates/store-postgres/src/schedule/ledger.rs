@@ -20,9 +20,13 @@ pub(super) struct Entries<'a> {
 #[async_trait]
 impl Ledger for Entries<'_> {
     async fn a_run(&mut self, trigger: TriggerId) -> Result<Option<ExecutionId>, StoreError> {
+        // In two parts, lest the first one in the order of ids is looked for
+        // among all that live.
         let id: Option<String> = sqlx::query_scalar(
-            "SELECT min(id) FROM executions \
-             WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once')",
+            "WITH runs AS MATERIALIZED ( \
+                 SELECT id FROM executions \
+                 WHERE trigger_id = $1 AND trigger_kind IN ('cron', 'interval', 'once')) \
+             SELECT min(id) FROM runs",
         )
         .bind(trigger.to_string())
         .fetch_one(&mut *self.connection)
