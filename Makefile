@@ -11,10 +11,11 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test test-runtime test-integration-runtime test-openapi coverage bench-accept \
-	bench-execute bench-history bench-start bench-schedule bench-workloads soak-schedules soak-workloads soak-replacements
+	bench-execute bench-history bench-start bench-schedule bench-workloads soak-schedules soak-workloads \
+	soak-replacements docs test-docs test-k8s test-compose images base-images
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-26s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build the release binary and start it with the example workflow
 	$(CARGO) build --release --locked -p millrace -p millrace-example-pricing
@@ -37,6 +38,26 @@ test-integration-runtime: ## Integration tests only, on real PostgreSQL and Redi
 
 test-openapi: ## Every call of /api/openapi.json, with made-up and derived values: some minutes
 	MILLRACE_OPENAPI=thorough $(CARGO) test --locked -p millrace --test openapi -- --nocapture
+
+docs: ## Make the documents that are made from the code
+	MILLRACE_WRITE_DOCS=1 $(CARGO) test $(WORKSPACE) --test configuration_document
+
+test-docs: ## Execute the commands of README and docs, each document against a fresh `millrace dev`
+	$(CARGO) build --release --locked -p millrace -p millrace-example-pricing
+	scripts/test-docs
+
+test-k8s: ## Render the Kubernetes manifests; check them against schemas, Pod Security and our rules
+	@scripts/test-k8s
+
+test-compose: ## All of it in containers: from nothing, with a runtime killed under load
+	@scripts/test-compose
+
+images: ## Build both images
+	docker build --target server -t millrace:dev .
+	docker build --target orchestrator -t millrace-orchestrator:dev .
+
+base-images: ## Stand-ins for the base images, where none can be pulled (root, debootstrap)
+	@scripts/base-images
 
 coverage: ## Line coverage of all tests; fails under 85 %
 	@scripts/coverage

@@ -56,6 +56,12 @@ impl Gateway {
         self.retiring.store(true, Ordering::Relaxed);
     }
 
+    /// From now on `runtimes` are called, and no others: instances have come
+    /// or gone. Calls under way go on.
+    pub fn set_runtimes(&self, runtimes: Vec<Transport>) {
+        self.runtimes.replace(runtimes);
+    }
+
     pub(crate) fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Relaxed)
     }

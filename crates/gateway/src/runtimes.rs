@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use millrace_proto::Failure;
@@ -55,13 +56,16 @@ impl From<CallError> for Problem {
 
 /// All runtimes that this gateway knows.
 pub struct Runtimes {
-    members: Box<[Member]>,
+    /// Exchanged as a whole when runtimes come and go.
+    members: RwLock<Members>,
     config: GatewayConfig,
     /// Where the next call begins, so that calls spread.
     turn: AtomicUsize,
     /// What [`Member::shunned_until`] counts from.
     epoch: Instant,
 }
+
+type Members = Arc<[Member]>;
 
 struct Member {
     transport: Transport,
@@ -72,26 +76,29 @@ struct Member {
 impl fmt::Debug for Runtimes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtimes")
-            .field("members", &self.members.len())
+            .field("members", &self.members().len())
             .finish_non_exhaustive()
     }
 }
 
 impl Runtimes {
     pub fn new(transports: Vec<Transport>, config: GatewayConfig) -> Self {
-        let members = transports
-            .into_iter()
-            .map(|transport| Member {
-                transport,
-                shunned_until: AtomicU64::new(0),
-            })
-            .collect();
         Self {
-            members,
+            members: RwLock::new(members(transports)),
             config,
             turn: AtomicUsize::new(0),
             epoch: Instant::now(),
         }
+    }
+
+    /// From now on these are asked, and no others. Calls under way go on.
+    pub fn replace(&self, transports: Vec<Transport>) {
+        let members = members(transports);
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    fn members(&self) -> Members {
+        Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a request to one runtime after the other until one answers.
@@ -141,14 +148,23 @@ impl Runtimes {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut asked = Asked::default();
         let mut pause = BACK_OFF;
+        let mut members = self.members();
+        let mut round = members.len();
         for attempt in 0..self.config.call_attempts {
             let attempt = attempt as usize;
-            // Every runtime has been asked once: give them time.
-            if attempt >= self.members.len() && attempt > 0 {
+            // Every runtime has been asked once: give them time, after which
+            // there may be others.
+            if attempt >= round && attempt > 0 {
                 sleep(pause).await;
                 pause = (pause * 2).min(MAX_BACK_OFF);
+                let now = self.members();
+                if !Arc::ptr_eq(&now, &members) {
+                    asked = Asked::default();
+                    round = attempt + now.len();
+                    members = now;
+                }
             }
-            let Some(member) = self.pick(start, &mut asked) else {
+            let Some(member) = self.pick(&members, start, &mut asked) else {
                 break;
             };
             let spent = begun.elapsed();
@@ -180,19 +196,24 @@ impl Runtimes {
 
     /// The runtime to ask next: one that was not asked in this round, rather
     /// one that has answered of late, and else the next in turn.
-    fn pick(&self, start: usize, asked: &mut Asked) -> Option<&Member> {
-        let count = self.members.len();
+    fn pick<'a>(
+        &self,
+        members: &'a [Member],
+        start: usize,
+        asked: &mut Asked,
+    ) -> Option<&'a Member> {
+        let count = members.len();
         let now = self.now();
         let in_turn = || (0..count).map(|step| start.wrapping_add(step) % count);
         if in_turn().all(|index| asked.contains(index)) {
             *asked = Asked::default();
         }
         let index = in_turn().min_by_key(|index| {
-            let shunned = self.members[*index].shunned_until.load(Ordering::Relaxed) > now;
+            let shunned = members[*index].shunned_until.load(Ordering::Relaxed) > now;
             (asked.contains(*index), shunned)
         })?;
         asked.insert(index);
-        self.members.get(index)
+        members.get(index)
     }
 
     fn shun(&self, member: &Member) {
@@ -205,9 +226,21 @@ impl Runtimes {
     }
 
     /// The ways to all runtimes.
-    pub fn transports(&self) -> impl Iterator<Item = Transport> + '_ {
-        self.members.iter().map(|member| member.transport.clone())
+    pub fn transports(&self) -> Vec<Transport> {
+        let members = self.members();
+        members
+            .iter()
+            .map(|member| member.transport.clone())
+            .collect()
     }
+}
+
+fn members(transports: Vec<Transport>) -> Members {
+    let member = |transport| Member {
+        transport,
+        shunned_until: AtomicU64::new(0),
+    };
+    transports.into_iter().map(member).collect()
 }
 
 /// Which runtimes were asked in a round of attempts. Those that are 64 apart

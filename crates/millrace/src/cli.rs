@@ -286,6 +286,8 @@ pub enum ClientCommand {
     DeleteWorkload(WorkloadArgs),
     /// Print what a service has written
     Logs(LogsArgs),
+    /// Ask a role on this machine whether it is ready; fail when it is not
+    Health(HealthArgs),
 }
 
 /// What every verb takes.
@@ -356,6 +358,19 @@ pub struct ExecutionsArgs {
     pub page: PageArgs,
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// For health checks in containers that have no shell and no curl.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// What to ask, on the listener of `--admin-listen`
+    #[arg(
+        long,
+        env = "MILLRACE_HEALTH_URL",
+        default_value = "http://127.0.0.1:9090/readyz",
+        value_name = "URL"
+    )]
+    pub url: String,
 }
 
 /// Which part of a list.

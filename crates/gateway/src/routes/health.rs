@@ -162,7 +162,8 @@ where
     F: Fn(Transport) -> Fut,
     Fut: Future<Output = Result<T, Status>>,
 {
-    let mut asked: FuturesUnordered<_> = gateway.runtimes.transports().map(ask).collect();
+    let mut asked: FuturesUnordered<_> =
+        gateway.runtimes.transports().into_iter().map(ask).collect();
     let first = async {
         while let Some(answer) = asked.next().await {
             match answer {

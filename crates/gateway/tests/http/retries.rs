@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millrace_gateway::GatewayConfig;
+use millrace_gateway::{Gateway, GatewayConfig};
 use millrace_proto::Failure;
 use millrace_proto::runtime::v1 as pb;
 use millrace_types::ErrorKind;
@@ -187,4 +187,15 @@ async fn calls_take_turns() {
     }
     let (first, second) = (ids(&[&one]).len(), ids(&[&two]).len());
     assert!(first.abs_diff(second) <= 1, "{first} and {second}");
+}
+
+#[tokio::test]
+async fn runtimes_that_come_take_calls_and_those_that_have_left_get_none() {
+    let (old, new) = (healthy(), healthy());
+    let gateway = Gateway::new(quick(), vec![old.transport()], None);
+    let app = App(gateway.router());
+    assert_eq!(app.post("/webhooks/orders", "{}").await.status, 202);
+    gateway.set_runtimes(vec![new.transport()]);
+    assert_eq!(app.post("/webhooks/orders", "{}").await.status, 202);
+    assert_eq!((ids(&[&old]).len(), ids(&[&new]).len()), (1, 1));
 }

@@ -8,6 +8,7 @@ mod deployments;
 mod execution;
 mod executions;
 mod fires;
+mod health;
 mod logs;
 mod pause;
 mod plan;
@@ -62,6 +63,8 @@ pub enum ClientError {
     NotSucceeded,
     #[error("the stream of execution {0} broke off again and again")]
     BrokenOff(String),
+    #[error("not ready ({status}): {why}")]
+    NotReady { status: u16, why: String },
     #[error("cannot write: {0}")]
     Output(#[from] io::Error),
 }
@@ -121,6 +124,7 @@ async fn run(command: ClientCommand) -> Result<(), ClientError> {
         ClientCommand::Stop(args) => workload::stop(args).await,
         ClientCommand::Restart(args) => workload::restart(args).await,
         ClientCommand::DeleteWorkload(args) => workload::delete(args).await,
+        ClientCommand::Health(args) => health::run(args).await,
         ClientCommand::Logs(args) => logs::run(args).await,
     }
 }

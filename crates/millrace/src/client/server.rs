@@ -28,27 +28,33 @@ pub struct Answer {
 impl Server {
     /// `address` is that of `--server`.
     pub fn new(address: &str) -> Result<Self, ClientError> {
-        let usage = |reason: &str| ClientError::Usage(format!("--server {address}: {reason}"));
-        let mut base: Url = address
-            .parse()
-            .map_err(|error: url::ParseError| usage(&error.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") {
-            return Err(usage("only http and https are spoken"));
-        }
+        let (http, mut base) = Self::client("--server", address)?;
         // Paths are joined below it, also when it stands behind a prefix.
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
+        }
+        Ok(Self { base, http })
+    }
+
+    /// What asks `address`, the value of `flag`.
+    pub fn client(flag: &str, address: &str) -> Result<(reqwest::Client, Url), ClientError> {
+        let usage = |reason: &str| ClientError::Usage(format!("{flag} {address}: {reason}"));
+        let url: Url = address
+            .parse()
+            .map_err(|error: url::ParseError| usage(&error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(usage("only http and https are spoken"));
         }
         // Installed by nobody else in this process, which ends after one verb.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("millrace/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5));
-        if is_local(&base) {
+        if is_local(&url) {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| usage(&innermost(&error)))?;
-        Ok(Self { base, http })
+        Ok((http, url))
     }
 
     /// The address of `path` on this server.
@@ -367,7 +373,7 @@ fn is_local(url: &Url) -> bool {
 }
 
 /// The outer errors of HTTP libraries say only that something went wrong.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

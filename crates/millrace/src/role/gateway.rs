@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use super::process::{Process, bind};
 use super::ready::announce_one;
+use super::runtimes::Runtimes;
 use super::{RoleError, sealing};
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
@@ -37,6 +38,15 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
         .map(|peer| remote(peer.as_str()))
         .transpose()?;
     let gateway = Gateway::new(settings, runtimes, orchestrator);
+    let followed = Runtimes::new(&config.runtime)?;
+    if followed.have_names() {
+        let gateway = gateway.clone();
+        process
+            .workers
+            .spawn("runtimes", OnFailure::StopService, |stop| {
+                followed.follow(gateway, stop)
+            });
+    }
     serve(listener, &gateway, &process.listeners);
     tracing::info!(%at, "the gateway serves HTTP on {at}");
     announce_one("http", at, ready_json);

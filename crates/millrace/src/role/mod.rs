@@ -12,6 +12,7 @@ mod orchestrator;
 mod process;
 mod ready;
 mod runtime;
+mod runtimes;
 mod scheduler_admin;
 mod sealing;
 

@@ -47,10 +47,13 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     serve(listener, &orchestrator, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
     announce_one("orchestrator", at, ready_json);
-    // Services are left running: the next one takes them up.
-    process
-        .run(std::future::ready(()), std::future::ready(()))
-        .await?;
+    let keep_services = config.keep_services;
+    let hand_over = async {
+        if !keep_services {
+            orchestrator.suspend_all().await;
+        }
+    };
+    process.run(std::future::ready(()), hand_over).await?;
     database.close().await;
     Ok(())
 }

@@ -37,7 +37,7 @@ pub struct Config {
 pub struct DatabaseConfig {
     /// `DATABASE_URL`. `millrace dev` ignores it unless it is given as a flag.
     pub url: Option<SecretUrl>,
-    /// Per process.
+    /// Connections of one process.
     pub max_connections: u32,
 }
 
@@ -52,6 +52,7 @@ pub struct LogConfig {
     /// A level, or levels by target: `info,millrace_runtime=debug`.
     /// `MILLRACE_LOG`.
     pub level: String,
+    /// `json`, `pretty`, or `auto`: pretty on a terminal.
     pub format: LogFormat,
 }
 
@@ -61,8 +62,10 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// `/livez`, `/readyz`, `/metrics`; none without it.
     pub admin_listen: Option<SocketAddr>,
-    /// Runtimes to call, any of which will do.
+    /// Runtimes to call, any of which will do. A name may stand for several,
+    /// which are followed as they come and go.
     pub runtime: Vec<PeerAddress>,
+    /// Orchestrator to call.
     pub orchestrator: Option<PeerAddress>,
     /// Largest request body that is taken, in bytes.
     pub body_limit: u64,
@@ -72,7 +75,7 @@ pub struct GatewayConfig {
     /// Proxies that are believed about where a request comes from: addresses
     /// or CIDR blocks.
     pub trusted_proxies: Vec<String>,
-    /// Where they say so.
+    /// Where they say so: `x-forwarded-for` or `forwarded`.
     pub forwarded_header: ForwardedHeader,
 }
 
@@ -80,7 +83,10 @@ pub struct GatewayConfig {
 pub struct RuntimeConfig {
     /// gRPC.
     pub listen: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; none without it.
     pub admin_listen: Option<SocketAddr>,
+    /// `embedded`, or addresses of engines, with commas between them. A name
+    /// may stand for several.
     pub engine: RuntimeEngine,
     /// Executions that this process runs at once; what comes on top stays
     /// PENDING for any instance.
@@ -98,6 +104,7 @@ pub struct RuntimeConfig {
 pub struct EngineConfig {
     /// gRPC, when the engine is a process of its own.
     pub listen: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; none without it.
     pub admin_listen: Option<SocketAddr>,
     pub egress: EgressConfig,
     /// How long a stop waits for executions to end or wait, before the rest
@@ -107,8 +114,9 @@ pub struct EngineConfig {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct EgressConfig {
-    /// Private, loopback and link-local networks that workflows may call:
-    /// addresses or CIDR blocks, or `private`.
+    /// What workflows may call besides public addresses: `private`,
+    /// `loopback`, an address, a network such as `10.1.0.0/16`, a host, or
+    /// `*.internal` for all hosts below a domain.
     pub allow: Vec<String>,
 }
 
@@ -116,6 +124,7 @@ pub struct EgressConfig {
 pub struct OrchestratorConfig {
     /// gRPC.
     pub listen: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`; none without it.
     pub admin_listen: Option<SocketAddr>,
     /// Whose workloads it runs: the same after a restart, and nobody else's.
     /// The host's name without it.
@@ -135,6 +144,10 @@ pub struct OrchestratorConfig {
     pub node: Option<PathBuf>,
     /// What services reach each other below. `millrace dev` knows its own.
     pub gateway_url: Option<String>,
+    /// Whether services run on when the orchestrator stops, for the next one
+    /// to take them up. In a container they cannot: there, `false` stops them
+    /// in order. They start again with the orchestrator.
+    pub keep_services: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -242,6 +255,7 @@ impl Default for OrchestratorConfig {
             host: "127.0.0.1".to_owned(),
             node: None,
             gateway_url: None,
+            keep_services: true,
         }
     }
 }

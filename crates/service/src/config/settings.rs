@@ -62,6 +62,7 @@ settings! {
     "orchestrator.host" => orchestrator.host;
     "orchestrator.node" => orchestrator.node;
     "orchestrator.gateway_url" => orchestrator.gateway_url;
+    "orchestrator.keep_services" => orchestrator.keep_services;
     "retention.days" => retention.days;
     "webhooks.sealing_key" => webhooks.sealing_key;
     "webhooks.old_sealing_key" => webhooks.old_sealing_key;
