@@ -10,6 +10,8 @@
 ARG RUST_IMAGE=docker.io/library/rust:1.94-bookworm
 ARG SERVER_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 ARG NODE_IMAGE=docker.io/library/node:24-bookworm-slim
+# An image that has /out/usr/local/bin/millrace already, in place of compiling it (BuildKit only).
+ARG COMPILED=build
 
 # --- what decides about dependencies, and nothing else: the layers of `build` up to the sources stay
 #     cached for as long as this comes out the same
@@ -31,6 +33,8 @@ RUN find crates examples -name '*.rs' -exec touch {} + \
     && install -D target/release/millrace /out/usr/local/bin/millrace \
     && install -D -m 644 LICENSE /out/usr/share/licenses/millrace/LICENSE
 
+FROM ${COMPILED} AS compiled
+
 # --- the orchestrator, with what services are built and run with
 FROM ${NODE_IMAGE} AS orchestrator
 ARG VERSION=0.1.0
@@ -42,7 +46,7 @@ LABEL org.opencontainers.image.title="Millrace orchestrator" \
       org.opencontainers.image.revision="${REVISION}"
 RUN install -d -m 700 -o 65532 -g 65532 /data \
     && install -d -o 65532 -g 65532 /projects
-COPY --from=build /out/ /
+COPY --from=compiled /out/ /
 # npm and what services write for themselves.
 ENV HOME=/tmp \
     NPM_CONFIG_CACHE=/tmp/.npm \
@@ -67,7 +71,7 @@ LABEL org.opencontainers.image.title="Millrace" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-COPY --from=build /out/ /
+COPY --from=compiled /out/ /
 # Where `millrace health` asks, whatever the role.
 ENV MILLRACE_GATEWAY__ADMIN_LISTEN=127.0.0.1:9090 \
     MILLRACE_RUNTIME__ADMIN_LISTEN=127.0.0.1:9090 \
