@@ -89,13 +89,25 @@ fn listener() -> io::Result<UnixListener> {
 }
 
 fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
+    let place = |path: &Path, error: io::Error| {
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    };
     let mut cgroups = Vec::with_capacity(launch.cgroups.len());
+    let mut born_into = None;
     for path in &launch.cgroups {
-        let file = OpenOptions::new().write(true).open(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
-        cgroups.push(OwnedFd::from(file));
+        let file = OpenOptions::new().write(true).open(path);
+        let file = OwnedFd::from(file.map_err(|error| place(path, error))?);
+        // Only those of version 2 have controllers that are listed.
+        match path.parent() {
+            Some(folder) if folder.join("cgroup.controllers").exists() => {
+                let folder = File::open(folder).map_err(|error| place(folder, error))?;
+                born_into = Some(OwnedFd::from(folder));
+                cgroups.insert(0, file);
+            }
+            _ => cgroups.push(file),
+        }
     }
+    let (mut pid, pid_writer) = io::pipe()?;
     let mut command = Command::new(&launch.command[0]);
     command
         .args(&launch.command[1..])
@@ -111,7 +123,9 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
     sys::set_up(
         &mut command,
         ChildSetup {
+            born_into,
             cgroups,
+            pid: pid_writer,
             limits: launch.limits.clone(),
             user: launch.user,
             no_new_privs: launch.no_new_privs,
@@ -124,7 +138,11 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
         (Some(stdout), Some(stderr)) => {
             sys::set_nonblocking(stdout.as_fd())?;
             sys::set_nonblocking(stderr.as_fd())?;
-            Ok((child.id(), stdout, stderr))
+            // It has said so before it became the program; the one that was
+            // made first may have made another one in its place.
+            let mut number = [0; 4];
+            pid.read_exact(&mut number)?;
+            Ok((u32::from_le_bytes(number), stdout, stderr))
         }
         _ => Err(io::ErrorKind::BrokenPipe.into()),
     }

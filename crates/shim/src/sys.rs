@@ -67,6 +67,8 @@ unsafe extern "C" {
     fn setgroups(count: usize, groups: *const c_uint) -> c_int;
     fn setgid(gid: c_uint) -> c_int;
     fn setuid(uid: c_uint) -> c_int;
+    fn getpid() -> c_int;
+    fn _exit(code: c_int) -> !;
     fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
     fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
 }
@@ -152,10 +154,15 @@ pub fn reap() -> Option<(u32, Ended)> {
 
 /// What a child does before it becomes the program. All of it is safe to do
 /// between fork and exec: system calls, and nothing else.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ChildSetup {
-    /// Open `cgroup.procs` files to join.
+    /// The folder of a cgroup of version 2 to be born into.
+    pub born_into: Option<OwnedFd>,
+    /// Open `cgroup.procs` files to join where that does not work; of version
+    /// 2 first.
     pub cgroups: Vec<OwnedFd>,
+    /// Gets the number of the process that becomes the program.
+    pub pid: std::io::PipeWriter,
     /// Resource and its limit.
     pub limits: Vec<(i32, u64)>,
     /// User and group.
@@ -178,12 +185,17 @@ impl ChildSetup {
         const PR_SET_NO_NEW_PRIVS: c_int = 38;
         const SIG_SETMASK: c_int = 2;
         let none = SignalSet([0; 128 / size_of::<c_ulong>()]);
+        let is_born = self.born_into.as_ref().is_some_and(be_born_into);
         // SAFETY: numbers, and pointers to memory that lives long enough.
         unsafe {
+            let pid = getpid().to_le_bytes();
+            if write(self.pid.as_raw_fd(), pid.as_ptr().cast(), pid.len()) < 0 {
+                return Err(io::Error::last_os_error());
+            }
             // The signals that the shim reads are not blocked for others.
             pthread_sigmask(SIG_SETMASK, &raw const none, std::ptr::null_mut());
             check(setsid())?;
-            for procs in &self.cgroups {
+            for procs in self.cgroups.iter().skip(usize::from(is_born)) {
                 // 0 stands for the process that writes.
                 if write(procs.as_raw_fd(), b"0".as_ptr().cast(), 1) < 0 {
                     return Err(io::Error::last_os_error());
@@ -212,6 +224,52 @@ impl ChildSetup {
             }
         }
         Ok(())
+    }
+}
+
+/// As `struct clone_args` of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Goes on as another process of the same parent, which is in the cgroup from
+/// its first moment on. To move one there stops all forks of the machine
+/// until no processor is in the midst of one: tens of milliseconds, each time.
+/// `false` where the kernel cannot do it; this process then goes on as it is.
+fn be_born_into(cgroup: &OwnedFd) -> bool {
+    const CLONE3: c_long = 435;
+    const CLONE_PARENT: u64 = 0x8000;
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let arguments = CloneArguments {
+        flags: CLONE_PARENT | CLONE_INTO_CGROUP,
+        // It is the parent's child, which is told as it is told of this one.
+        exit_signal: 0,
+        cgroup: u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX),
+        ..CloneArguments::default()
+    };
+    // SAFETY: without shared memory it is a fork, of a process that has one
+    // thread, is itself between fork and exec, and keeps to what is allowed
+    // there; the arguments live for the length of the call.
+    unsafe {
+        let at = (&raw const arguments) as c_long;
+        let size = size_of::<CloneArguments>() as c_long;
+        match syscall(CLONE3, at, size, 0, 0) {
+            0 => true,
+            1.. => _exit(0),
+            _ => false,
+        }
     }
 }
 
