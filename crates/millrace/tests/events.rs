@@ -293,3 +293,141 @@ async fn a_wait_for_events_is_cancelled_and_times_out() {
     let id = place.http.fire("collector", &json!({})).await;
     place.http.until(&id, &["TIMED_OUT"]).await;
 }
+
+/// Emits and waits a moment, forty times.
+const STEPS: &str = "document: {dsl: 1.0.3, namespace: test, name: steps, version: 1.0.0}
+do:
+- each:
+    for: {each: n, in: '${ [range(40)] }'}
+    do:
+    - tell:
+        emit: {event: {with: {type: step, data: {n: '${ $n }'}}}}
+    - pause:
+        wait: {milliseconds: 20}
+";
+
+/// Reads forty of them.
+const READER: &str = "document: {dsl: 1.0.3, namespace: test, name: reader, version: 1.0.0}
+do:
+- read:
+    listen: {to: {any: [{with: {type: step}}], until: length >= 40}}
+- numbers:
+    set: {read: '${ map(.n) | sort }'}
+";
+
+/// Is started by each of them, once, though both filters like it.
+const STARTED_BY_STEPS: &str =
+    "document: {dsl: 1.0.3, namespace: test, name: started-by-steps, version: 1.0.0}
+schedule:
+  on: {any: [{with: {type: step}}, {with: {source: /test/steps/1.0.0}}]}
+do:
+- keep:
+    set: {n: '${ .[0].data.n }'}
+";
+
+async fn what_is_emitted_over_a_kill_is_published_once(place: Place) {
+    place.http.deploy(READER, "reader").await;
+    place.http.deploy(STEPS, "steps").await;
+    let body = json!({"workflow": STARTED_BY_STEPS, "triggers": []});
+    let (status, started) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{started:#}");
+    assert_eq!(started["triggers"][0]["name"], "schedule.on");
+    let reader = place.http.fire("reader", &json!({})).await;
+    place.http.until(&reader, &["WAITING"]).await;
+    let steps = place.http.fire("steps", &json!({})).await;
+    eventually(PATIENCE, || async {
+        match place.received(&reader).await {
+            0..5 => Err("five steps were not published"),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    let place = place.killed().await;
+    place.http.until(&steps, &["SUCCEEDED", "FAILED"]).await;
+    let read = place.http.until(&reader, &["SUCCEEDED", "FAILED"]).await;
+    let all: Vec<u32> = (0..40).collect();
+    assert_eq!(read["output"], json!({"read": all}), "{read:#}");
+    let path = format!(
+        "/api/executions?limit=1000&deploymentId={}",
+        started["id"].as_str().unwrap()
+    );
+    let executions = eventually(PATIENCE, || async {
+        let (_, page) = place.http.get(&path).await;
+        let items = page["items"].as_array().unwrap().clone();
+        let ended = items.iter().filter(|one| one["status"] == "SUCCEEDED");
+        if ended.count() == items.len() && items.len() >= 40 {
+            Ok(items)
+        } else {
+            Err(items.len())
+        }
+    })
+    .await;
+    assert_eq!(executions.len(), 40);
+    let id = executions[0]["id"].as_str().unwrap();
+    let (_, one) = place.http.get(&format!("/api/executions/{id}")).await;
+    assert_eq!(one["output"]["n"], one["input"][0]["data"]["n"], "{one:#}");
+}
+
+#[tokio::test]
+async fn what_is_emitted_over_a_kill_is_published_once_on_sqlite() {
+    what_is_emitted_over_a_kill_is_published_once(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_emitted_over_a_kill_is_published_once_on_postgres() {
+    what_is_emitted_over_a_kill_is_published_once(postgres().await).await;
+}
+
+/// Asks, and waits for the answer right after.
+const ASKER: &str = "document: {dsl: 1.0.3, namespace: test, name: asker, version: 1.0.0}
+do:
+- ask:
+    emit:
+      event:
+        with: {type: question, data: {n: '${ .n }', asker: '${ $workflow.id }'}}
+- hear:
+    listen:
+      to:
+        one:
+          with: {type: answer, subject: '${ $workflow.id }'}
+- keep:
+    set: {heard: '${ .[0] }'}
+";
+
+const ANSWERER: &str = "document: {dsl: 1.0.3, namespace: test, name: answerer, version: 1.0.0}
+schedule:
+  on: {one: {with: {type: question}}}
+do:
+- answer:
+    emit:
+      event:
+        with:
+          type: answer
+          subject: '${ .[0].data.asker }'
+          data: '${ .[0].data.n + 1 }'
+";
+
+async fn an_answer_finds_who_has_just_asked(place: Place) {
+    place.http.deploy(ASKER, "asker").await;
+    let body = json!({"workflow": ANSWERER, "triggers": []});
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let mut asked = Vec::new();
+    for n in 0..20 {
+        asked.push(place.http.fire("asker", &json!({"n": n})).await);
+    }
+    for (n, id) in asked.iter().enumerate() {
+        let ended = place.http.until(id, &["SUCCEEDED", "FAILED"]).await;
+        assert_eq!(ended["output"], json!({"heard": n + 1}), "{ended:#}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_finds_who_has_just_asked_on_sqlite() {
+    an_answer_finds_who_has_just_asked(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_finds_who_has_just_asked_on_postgres() {
+    an_answer_finds_who_has_just_asked(postgres().await).await;
+}

@@ -1,5 +1,5 @@
 //! The service's own periodic jobs, on tokio-cron-scheduler: taking over what
-//! dead processes owned, and retention. Schedules of workflows are not here:
+//! dead processes owned, publishing what they left, and retention. Schedules of workflows are not here:
 //! those are rows in the database that all instances share.
 
 use std::collections::HashSet;
@@ -11,6 +11,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::event::emit;
 use crate::execution::ExecutionCoordinator;
 use crate::metrics;
 
@@ -23,6 +24,9 @@ const MAINTENANCE: Duration = Duration::from_mins(10);
 /// How often free slots are looked for that nobody has handed on: an end does
 /// so by itself, unless its process dies at that moment; a new limit does not.
 const SLOTS: Duration = Duration::from_secs(2);
+
+/// How often events are looked for that their publisher has left.
+const EMITTED: Duration = Duration::from_secs(2);
 
 /// How often schedules that stray are looked for.
 const DRIFT: Duration = Duration::from_secs(30);
@@ -48,6 +52,17 @@ pub(crate) async fn run(
             Box::pin(async move {
                 if let Some(coordinator) = coordinator {
                     take_over(&coordinator).await;
+                }
+            })
+        })?)
+        .await?;
+    let at_emitted = Arc::downgrade(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(EMITTED, move |_, _| {
+            let coordinator = at_emitted.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    emit::publish_left(&coordinator).await;
                 }
             })
         })?)

@@ -1,8 +1,11 @@
 //! Who listens to events.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use millrace_store::{
-    EventListener, EventStore, NewTrigger, StoreError, Subscription, SubscriptionPlace,
+    EmittedEvent, EventListener, EventStore, NewTrigger, StoreError, Subscription,
+    SubscriptionPlace,
 };
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::PgConnection;
@@ -11,6 +14,7 @@ use crate::PostgresStore;
 use crate::convert::{counter, parsed};
 use crate::deployment::read::TriggerRow;
 use crate::error::store_error;
+use crate::incarnation::micros;
 
 #[async_trait]
 impl EventStore for PostgresStore {
@@ -31,6 +35,39 @@ impl EventStore for PostgresStore {
         self.bounded(subscriptions(self, event_type, after, limit))
             .await
     }
+
+    async fn unpublished(
+        &self,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<Vec<EmittedEvent>, StoreError> {
+        self.bounded(unpublished(self, older_than, limit)).await
+    }
+}
+
+async fn unpublished(
+    store: &PostgresStore,
+    older_than: Duration,
+    limit: u32,
+) -> Result<Vec<EmittedEvent>, StoreError> {
+    let rows: Vec<(String, Option<String>, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, traceparent, event FROM emitted_events \
+         WHERE emitted_at <= clock_timestamp() - $1 * interval '1 microsecond' \
+         ORDER BY emitted_at, id LIMIT $2",
+    )
+    .bind(micros(older_than))
+    .bind(i64::from(limit))
+    .fetch_all(&store.pool)
+    .await
+    .map_err(store_error)?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(id, traceparent, event)| EmittedEvent {
+            id,
+            traceparent,
+            event: event.into(),
+        })
+        .collect())
 }
 
 async fn subscriptions(

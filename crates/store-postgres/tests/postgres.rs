@@ -95,7 +95,7 @@ impl Bench {
             }],
             retention_days,
             keep_frames: Vec::new(),
-            deliveries: Vec::new(),
+            emits: Vec::new(),
         })
     }
 

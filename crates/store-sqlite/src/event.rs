@@ -1,15 +1,19 @@
 //! Who listens to events.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use millrace_store::{
-    EventListener, EventStore, NewTrigger, StoreError, Subscription, SubscriptionPlace,
+    EmittedEvent, EventListener, EventStore, NewTrigger, StoreError, Subscription,
+    SubscriptionPlace,
 };
-use millrace_types::{DeploymentId, TriggerId};
+use millrace_types::{DeploymentId, Timestamp, TriggerId};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::deployment::record::trigger;
 use crate::error::store_error;
+use crate::incarnation::micros;
 use crate::row::Columns;
 
 const LISTENERS: &str = "
@@ -26,6 +30,10 @@ const SUBSCRIPTIONS: &str = "
     CROSS JOIN execution_listeners l ON l.execution_id = s.execution_id AND l.id = s.listener_id
     WHERE s.event_type = ?1 AND (s.execution_id, s.listener_id, s.position) > (?2, ?3, ?4)
     ORDER BY s.execution_id, s.listener_id, s.position LIMIT ?5";
+
+const UNPUBLISHED: &str = "
+    SELECT id, traceparent, event FROM emitted_events WHERE emitted_at <= ?1
+    ORDER BY emitted_at, id LIMIT ?2";
 
 #[async_trait]
 impl EventStore for SqliteStore {
@@ -91,6 +99,32 @@ impl EventStore for SqliteStore {
             })
             .collect()
     }
+
+    async fn unpublished(
+        &self,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<Vec<EmittedEvent>, StoreError> {
+        let mut connection = self.read().await?;
+        let upto = Timestamp::now()
+            .as_micros()
+            .saturating_sub(micros(older_than));
+        let rows = sqlx::query(UNPUBLISHED)
+            .bind(upto)
+            .bind(limit)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        rows.iter()
+            .map(|row| {
+                Ok(EmittedEvent {
+                    id: row.raw("id")?,
+                    traceparent: row.raw("traceparent")?,
+                    event: row.bytes("event")?,
+                })
+            })
+            .collect()
+    }
 }
 
 /// Forgets what the deployment's triggers listen to.
@@ -134,6 +168,6 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_looked_up_by_their_type() {
-        assert_searches(&[LISTENERS, SUBSCRIPTIONS]).await;
+        assert_searches(&[LISTENERS, SUBSCRIPTIONS, UNPUBLISHED]).await;
     }
 }

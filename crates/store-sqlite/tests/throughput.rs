@@ -140,7 +140,7 @@ async fn grouped_writes_per_second() {
             set_listeners: Vec::new(),
             clear_listeners: Vec::new(),
             consumed: Vec::new(),
-            deliveries: Vec::new(),
+            emits: Vec::new(),
         })
     };
     measure("checkpoint", &group, ids.iter().map(checkpoint).collect()).await;
@@ -153,7 +153,7 @@ async fn grouped_writes_per_second() {
             events: vec![event(3)],
             retention_days: 30,
             keep_frames: Vec::new(),
-            deliveries: Vec::new(),
+            emits: Vec::new(),
         })
     };
     measure("end", &group, ids.iter().map(end).collect()).await;

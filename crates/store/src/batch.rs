@@ -184,7 +184,7 @@ fn parts_without_repeats(writes: &[Write]) -> Vec<Range<usize>> {
     let mut seen = HashSet::new();
     for (at, write) in writes.iter().enumerate() {
         let id = match write {
-            Write::Admit(_) | Write::Deliver(_) => continue,
+            Write::Admit(_) | Write::Deliver(_) | Write::Publish(_) => continue,
             Write::Checkpoint(checkpoint) => checkpoint.id,
             Write::End(ending) => ending.id,
         };

@@ -1,5 +1,7 @@
 //! Who listens to events.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use millrace_types::{DeploymentId, ExecutionId, Timestamp};
@@ -76,6 +78,27 @@ pub struct ReceivedEvent {
     pub event: Bytes,
 }
 
+/// An event that an execution publishes. It is stored with the step that made
+/// it, and stays until a [`Publication`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmittedEvent {
+    /// Chosen by the writer, unique over all executions.
+    pub id: String,
+    /// W3C `traceparent` of the execution.
+    pub traceparent: Option<String>,
+    /// JSON text.
+    pub event: Bytes,
+}
+
+/// Gives an emitted event to the listeners that it was found to be for, and
+/// takes it away: what was published before is not delivered again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Of the [`EmittedEvent`].
+    pub id: String,
+    pub deliveries: Vec<Delivery>,
+}
+
 /// Finds triggers and listeners by what they listen to. What an event starts are admissions
 /// like any other.
 #[async_trait]
@@ -99,4 +122,12 @@ pub trait EventStore: Send + Sync + 'static {
         after: Option<SubscriptionPlace>,
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
+
+    /// Emitted events that are older than this and were not published, the
+    /// oldest first; `limit` at most.
+    async fn unpublished(
+        &self,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<Vec<EmittedEvent>, StoreError>;
 }

@@ -9,7 +9,10 @@ use millrace_types::{
     Timestamp, TriggerId, TriggerKind, WorkflowId,
 };
 
-use crate::{Delivery, Limits, ListenerRecord, Page, PageRequest, ReceivedEvent, StoreError};
+use crate::{
+    Delivery, EmittedEvent, Limits, ListenerRecord, Page, PageRequest, Publication, ReceivedEvent,
+    StoreError,
+};
 
 /// What started an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,9 +168,9 @@ pub struct Checkpoint {
     pub clear_listeners: Vec<u64>,
     /// Numbers of [`ReceivedEvent`]s that a claim need not bring again.
     pub consumed: Vec<u64>,
-    /// Events that this execution publishes, for those that listen. They are
-    /// delivered if this write is done, and not for a repeat of it.
-    pub deliveries: Vec<Delivery>,
+    /// Events that this execution publishes; they are stored if this write is
+    /// done, and not for a repeat of it.
+    pub emits: Vec<EmittedEvent>,
 }
 
 /// How an execution ended.
@@ -208,7 +211,7 @@ pub struct Ending {
     /// Frames that are kept with the ended execution, for a rerun.
     pub keep_frames: Vec<FrameRecord>,
     /// As for a [`Checkpoint`].
-    pub deliveries: Vec<Delivery>,
+    pub emits: Vec<EmittedEvent>,
 }
 
 /// The writes that are grouped into shared commits.
@@ -218,6 +221,7 @@ pub enum Write {
     Checkpoint(Checkpoint),
     End(Ending),
     Deliver(Delivery),
+    Publish(Publication),
 }
 
 /// The answer to a [`Write`] of the same name.
@@ -228,6 +232,8 @@ pub enum WriteDone {
     Ended,
     /// Whether the listener has the event, by this write or a former one.
     Delivered(bool),
+    /// Whether it was not published before.
+    Published(bool),
 }
 
 /// Why one write was refused. Its neighbours are not affected.
@@ -422,6 +428,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
     ///   committed before with the same epoch is answered with success.
     /// - *Deliver* gives an event to a listener, and has its execution claimed
     ///   if it waits. See [`Delivery`].
+    /// - *Publish* does so with what an execution has emitted. See
+    ///   [`Publication`].
     async fn commit(
         &self,
         writes: &[Write],

@@ -49,8 +49,8 @@ pub use deployment::{
 };
 pub use error::StoreError;
 pub use event::{
-    Delivery, EventListener, EventStore, ListenerFilter, ListenerRecord, ReceivedEvent,
-    Subscription, SubscriptionPlace,
+    Delivery, EmittedEvent, EventListener, EventStore, ListenerFilter, ListenerRecord, Publication,
+    ReceivedEvent, Subscription, SubscriptionPlace,
 };
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,

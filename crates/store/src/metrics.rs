@@ -33,7 +33,7 @@ pub(crate) fn committed(writes: &[Write], took: Duration) {
             Write::Admit(_) => admissions += 1,
             Write::Checkpoint(_) => checkpoints += 1,
             Write::End(_) => ends += 1,
-            Write::Deliver(_) => deliveries += 1,
+            Write::Deliver(_) | Write::Publish(_) => deliveries += 1,
         }
     }
     for (kind, count) in [

@@ -596,3 +596,49 @@ async fn validating_says_what_a_document_is_or_what_is_wrong() {
             .any(|finding| finding.pointer.starts_with("/do/0/a"))
     );
 }
+
+#[tokio::test]
+async fn a_wait_for_events_suspends_and_goes_on_with_what_came() {
+    let document = "do: [ { tell: { emit: { event: { with: { type: asked } } } } }, \
+                     { hear: { listen: { to: { one: { with: { type: answered } } } } } } ]";
+    let mut kept = Kept::default();
+    let start = kept.start(document, &json!({}), 1);
+    let mut conversation = Conversation::begin(in_process(&service()), start).await;
+    let checkpoint = conversation.checkpoint().await;
+    assert!(checkpoint.suspended);
+    assert_eq!(checkpoint.emit_events_json.len(), 1);
+    let [listener] = checkpoint.set_listeners.as_slice() else {
+        panic!("one listener was expected: {checkpoint:?}");
+    };
+    let listener = listener.clone();
+    assert!(listener.once);
+    assert_eq!(listener.filters[0].event_type, "answered");
+    kept.commit(checkpoint);
+
+    let received = pb::ReceivedEvent {
+        number: 9,
+        listener_id: listener.id,
+        received_at: Timestamp::now().to_string(),
+        event_json: r#"{"id":"1","source":"/s","type":"answered","data":{"n":1.50}}"#.to_owned(),
+    };
+    // Nothing came yet: it goes on waiting.
+    let start = kept.start(document, &json!({}), 2);
+    let mut conversation = Conversation::begin(in_process(&service()), start).await;
+    let again = conversation.checkpoint().await;
+    assert!(again.suspended && again.set_listeners.is_empty());
+    kept.commit(again);
+
+    let start = pb::Start {
+        received: vec![received],
+        ..kept.start(document, &json!({}), 3)
+    };
+    let mut conversation = Conversation::begin(in_process(&service()), start).await;
+    let ended = conversation.finish(&mut kept).await;
+    assert_eq!(ended, Ok(json!([{"n": 1.5}])));
+    let kinds: Vec<_> = kept
+        .events
+        .iter()
+        .map(|event| event.kind.as_str())
+        .collect();
+    assert!(kinds.contains(&"eventEmitted") && kinds.contains(&"eventReceived"));
+}

@@ -1,8 +1,9 @@
 //! The `schedule` of a workflow document, as default triggers.
 //!
-//! They are named `schedule.cron` and `schedule.every`. A deployment that
-//! brings scheduled triggers of its own takes those instead, and one that
-//! names a trigger like one of these takes that one in its place.
+//! They are named `schedule.cron`, `schedule.every` and `schedule.on`. A
+//! deployment that brings scheduled triggers of its own takes those instead of
+//! the first two, one that brings event triggers instead of the last, and one
+//! that names a trigger like one of these takes that one in its place.
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use millrace_types::TriggerKind;
 use serde_json::{Map, Value};
 
 use super::settings::{escape, finding};
+use crate::trigger::spec;
 
 /// The units of a duration object, with their length in milliseconds.
 const UNITS: [(&str, u64); 5] = [
@@ -46,14 +48,18 @@ pub(crate) fn triggers(
             "every" => every(value)
                 .map_err(|why| vec![finding(&at, &why)])
                 .and_then(|text| scheduled("every", text.into(), TriggerKind::Interval, &at)),
-            "after" | "on" => Err(vec![finding(
+            "on" => on(value, &at),
+            "after" => Err(vec![finding(
                 &at,
-                &format!("`{key}` is not supported yet; write `cron` or `every`"),
+                "`after` is not supported yet; write `cron` or `every`",
             )]),
-            _ => Err(vec![finding(&at, "unknown key; known are cron and every")]),
+            _ => Err(vec![finding(
+                &at,
+                "unknown key; known are cron, every and on",
+            )]),
         };
         match read {
-            Ok(trigger) => found.push(trigger),
+            Ok(triggers) => found.extend(triggers),
             Err(faults) => findings.extend(faults),
         }
     }
@@ -66,12 +72,13 @@ pub(crate) fn triggers(
 
 /// The deployment's own triggers, and those of the document that they leave.
 pub(crate) fn merged(own: Vec<NewTrigger>, document: Vec<NewTrigger>) -> Vec<NewTrigger> {
+    let kinds: Vec<_> = own.iter().map(|trigger| trigger.kind).collect();
     let mut all = own;
-    if all.iter().any(|trigger| is_scheduled(trigger.kind)) {
-        return all;
-    }
     for trigger in document {
-        if !all.iter().any(|other| other.name == trigger.name) {
+        let replaced = kinds.iter().any(|kind| {
+            *kind == trigger.kind || (is_scheduled(*kind) && is_scheduled(trigger.kind))
+        });
+        if !replaced && !all.iter().any(|other| other.name == trigger.name) {
             all.push(trigger);
         }
     }
@@ -97,7 +104,7 @@ fn scheduled(
     value: Value,
     kind: TriggerKind,
     at: &str,
-) -> Result<NewTrigger, Vec<Finding>> {
+) -> Result<Vec<NewTrigger>, Vec<Finding>> {
     let mut spec = Map::new();
     spec.insert("type".into(), kind.as_str().into());
     spec.insert(key.into(), value);
@@ -108,7 +115,7 @@ fn scheduled(
             .map(|fault| finding(&fault.pointer, &fault.message))
             .collect::<Vec<_>>()
     })?;
-    Ok(NewTrigger {
+    Ok(vec![NewTrigger {
         kind,
         name: Some(format!("schedule.{key}")),
         enabled: true,
@@ -116,7 +123,62 @@ fn scheduled(
         route: None,
         secrets: None,
         event_type: None,
-    })
+    }])
+}
+
+/// Events that start the workflow, with an array of the one as its input.
+fn on(value: &Value, at: &str) -> Result<Vec<NewTrigger>, Vec<Finding>> {
+    let refuse = |at: &str, why: &str| Err(vec![finding(at, why)]);
+    let Value::Object(members) = value else {
+        return refuse(at, "has to be an object");
+    };
+    let mut spec = Map::new();
+    spec.insert("type".into(), TriggerKind::Event.as_str().into());
+    let with = |filter: &Value| filter.get("with").cloned().unwrap_or(Value::Null);
+    let written = match members.iter().next() {
+        Some((key, filter)) if key == "one" && members.len() == 1 => {
+            spec.insert("filter".into(), with(filter));
+            "/filter"
+        }
+        Some((key, Value::Array(filters))) if key == "any" && members.len() == 1 => {
+            if filters.is_empty() {
+                // None of them means every event.
+                spec.insert("filter".into(), Value::Object(Map::new()));
+            } else {
+                spec.insert("filters".into(), filters.iter().map(with).collect());
+            }
+            "/filters"
+        }
+        _ => return refuse(at, "needs one of `one` and `any`, and nothing else"),
+    };
+    spec.insert("input".into(), "events".into());
+    // Faults are told where the document has what the trigger is made of.
+    let spec = spec::read_single(&Value::Object(spec), "").map_err(|faults| {
+        let faults = faults.into_iter();
+        faults
+            .map(|fault| {
+                let rest = fault.pointer.strip_prefix(written).unwrap_or_default();
+                let place = if written == "/filter" {
+                    format!("{at}/one/with{rest}")
+                } else {
+                    let (index, inner) = rest[rest.len().min(1)..]
+                        .split_once('/')
+                        .unwrap_or((rest.trim_start_matches('/'), ""));
+                    format!("{at}/any/{index}/with/{inner}")
+                };
+                finding(&place, &fault.message)
+            })
+            .collect::<Vec<_>>()
+    })?;
+    Ok(vec![NewTrigger {
+        kind: TriggerKind::Event,
+        name: Some("schedule.on".into()),
+        enabled: true,
+        spec_json: spec.spec_json,
+        route: None,
+        secrets: None,
+        event_type: spec.event_type,
+    }])
 }
 
 /// A duration as documents write it, as triggers do.
@@ -168,6 +230,29 @@ mod tests {
         let iso = triggers(r#"{"schedule": {"every": "PT900S"}}"#, "").unwrap();
         assert_eq!(specs(&iso)[0].1["every"], "PT900S");
         assert!(triggers(r#"{"do": []}"#, "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn on_becomes_a_trigger_of_events() {
+        let one = r#"{"schedule": {"on": {"one": {"with": {"type": "a", "data": ".n > 1"}}}}}"#;
+        let found = triggers(one, "").unwrap();
+        assert_eq!(found[0].name.as_deref(), Some("schedule.on"));
+        assert_eq!(found[0].event_type.as_deref(), Some("a"));
+        assert_eq!(
+            found[0].spec_json,
+            r#"{"type":"event","filter":{"type":"a","data":".n > 1"},"input":"events"}"#
+        );
+        let any =
+            r#"{"schedule": {"on": {"any": [{"with": {"type": "a"}}, {"with": {"type": "b"}}]}}}"#;
+        let found = triggers(any, "").unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].event_type.as_deref(), Some(""));
+        let wrong =
+            r#"{"schedule": {"on": {"any": [{"with": {"type": "a"}}, {"with": {"Type": "b"}}]}}}"#;
+        let faults = triggers(wrong, "/workflow").unwrap_err();
+        assert_eq!(faults[0].pointer, "/workflow/schedule/on/any/1/with/Type");
+        let all = r#"{"schedule": {"on": {"all": []}}}"#;
+        assert_eq!(triggers(all, "").unwrap_err()[0].pointer, "/schedule/on");
     }
 
     #[test]

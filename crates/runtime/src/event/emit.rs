@@ -1,31 +1,40 @@
 //! What executions publish themselves.
 //!
-//! The step that brings an event is one transaction with its deliveries to
-//! executions that listen. What it starts is admitted before: should the step
-//! not come about after all, the execution comes by again, with the same id of
-//! the event, and that admission is known.
+//! A step stores the events that it brings; only then are they published: what
+//! they start is admitted, known again by (trigger, source, id), and then one
+//! transaction takes an event away and gives it to the executions that listen.
+//! Cut off in between, any instance goes on with what is left.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_store::{Delivery, WriteRefused};
+use millrace_store::{EmittedEvent, Publication, Write, WriteRefused};
+use tracing::{error, warn};
 
 use super::cloud_event::CloudEvent;
 use super::matching::{MatchError, matching};
 use super::publish::{PublishError, admissions, admitted};
 use crate::execution::ExecutionCoordinator;
 
-/// How often triggers are looked for again when some changed meanwhile.
+/// How often an event is tried again at once: triggers may have changed while
+/// it was matched.
 const ATTEMPTS: u32 = 5;
 
-/// Why what an execution publishes cannot be.
+/// What is older was left by an instance that died, or could not reach the
+/// database.
+const LEFT_AFTER: Duration = Duration::from_secs(3);
+
+/// Events that are taken up at once.
+const LEFT: u32 = 100;
+
+/// Why an event was not published.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EmitError {
-    /// Never: the execution cannot go on.
-    #[error("an event cannot be published: {0}")]
+    /// It never can be.
+    #[error("{0}")]
     Refused(String),
     /// Not now.
-    #[error("events cannot be published now: {0}")]
+    #[error("{0}")]
     Unavailable(String),
 }
 
@@ -42,30 +51,62 @@ impl From<PublishError> for EmitError {
     }
 }
 
-/// Starts what listens to these events, and answers what is to be delivered
-/// with the step that brings them.
-pub(crate) async fn publish(
-    coordinator: &ExecutionCoordinator,
-    events: Vec<String>,
-    traceparent: Option<&str>,
-) -> Result<Vec<Delivery>, EmitError> {
-    if events.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut read = Vec::with_capacity(events.len());
-    for text in events {
-        let event = CloudEvent::read(text, "").map_err(|faults| {
+/// Checks an event that an engine wants published.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    match CloudEvent::read(text.to_owned(), "") {
+        Ok(_) => Ok(()),
+        Err(faults) => {
             let faults = faults.iter();
             let faults = faults.map(|fault| format!("{}: {}", fault.pointer, fault.message));
-            EmitError::Refused(faults.collect::<Vec<_>>().join("; "))
-        })?;
-        read.push(Arc::new(event));
+            Err(faults.collect::<Vec<_>>().join("; "))
+        }
     }
+}
+
+/// Publishes events that are stored, in their order. What cannot be published
+/// now stays for [`publish_left`].
+pub(crate) async fn publish(coordinator: &ExecutionCoordinator, events: Vec<EmittedEvent>) {
+    for event in events {
+        let id = event.id.clone();
+        match with_attempts(coordinator, event).await {
+            Ok(()) => {}
+            Err(EmitError::Unavailable(why)) => {
+                warn!("event {id} is published later: {why}");
+                return;
+            }
+            Err(EmitError::Refused(why)) => {
+                error!("event {id} cannot be published, and is dropped: {why}");
+                let deliveries = Vec::new();
+                let drop = Write::Publish(Publication { id, deliveries });
+                // Else it is tried again, and dropped then.
+                let _ = coordinator.store.commit(&[drop]).await;
+            }
+        }
+    }
+}
+
+/// Publishes what others have left.
+pub(crate) async fn publish_left(coordinator: &ExecutionCoordinator) {
+    match coordinator.store.unpublished(LEFT_AFTER, LEFT).await {
+        Ok(left) => publish(coordinator, left).await,
+        Err(error) => warn!(%error, "events that are left cannot be looked up"),
+    }
+}
+
+async fn with_attempts(
+    coordinator: &ExecutionCoordinator,
+    event: EmittedEvent,
+) -> Result<(), EmitError> {
+    let text = String::from_utf8(event.event.to_vec())
+        .map_err(|_| EmitError::Refused("it is not UTF-8".into()))?;
+    let read = CloudEvent::read(text, "")
+        .map_err(|faults| EmitError::Refused(format!("it has {} fault(s)", faults.len())))?;
+    let read = [Arc::new(read)];
     let mut left = ATTEMPTS;
     let mut pause = Duration::from_millis(10);
     loop {
         left -= 1;
-        match attempt(coordinator, &read, traceparent).await {
+        match attempt(coordinator, &event, &read).await {
             Err(EmitError::Unavailable(_)) if left > 0 => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
@@ -77,17 +118,25 @@ pub(crate) async fn publish(
 
 async fn attempt(
     coordinator: &ExecutionCoordinator,
-    events: &[Arc<CloudEvent>],
-    traceparent: Option<&str>,
-) -> Result<Vec<Delivery>, EmitError> {
-    let matches = matching(coordinator, events)
+    event: &EmittedEvent,
+    read: &[Arc<CloudEvent>],
+) -> Result<(), EmitError> {
+    let matches = matching(coordinator, read)
         .await
         .map_err(PublishError::from)?;
-    let writes = admissions(coordinator, matches.starts, traceparent);
-    if !writes.is_empty() {
-        let outcomes = coordinator.store.commit(&writes).await;
+    let starts = admissions(coordinator, matches.starts, event.traceparent.as_deref());
+    if !starts.is_empty() {
+        let outcomes = coordinator.store.commit(&starts).await;
         admitted(outcomes.map_err(PublishError::from)?)?;
-        coordinator.due.notify_one();
     }
-    Ok(matches.deliveries)
+    let publication = Write::Publish(Publication {
+        id: event.id.clone(),
+        deliveries: matches.deliveries,
+    });
+    let outcomes = coordinator.store.commit(&[publication]).await;
+    for outcome in outcomes.map_err(PublishError::from)? {
+        outcome.map_err(PublishError::Refused)?;
+    }
+    coordinator.due.notify_one();
+    Ok(())
 }

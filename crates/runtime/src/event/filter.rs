@@ -71,13 +71,6 @@ impl Filter {
         }
     }
 
-    /// Of a stored trigger. What cannot be read, of a newer release,
-    /// matches nothing.
-    fn of_spec(spec_json: &str) -> Option<Self> {
-        let spec: Json = serde_json::from_str(spec_json).ok()?;
-        Self::read(spec.get("filter")?.as_object()?).ok()
-    }
-
     /// An expression that fails does not like the event.
     pub fn matches(&self, event: &CloudEvent) -> bool {
         let equal = self.attributes.iter().all(|(name, wanted)| {
@@ -99,6 +92,38 @@ impl Filter {
                 false
             }
         }
+    }
+}
+
+/// What a trigger listens to.
+#[derive(Debug)]
+pub(crate) struct TriggerFilter {
+    /// An event has to fit one of them.
+    any: Vec<Filter>,
+    /// Whether the input is an array of the event, instead of the event.
+    pub as_array: bool,
+}
+
+impl TriggerFilter {
+    /// Of a stored trigger. What cannot be read, of a newer release,
+    /// matches nothing.
+    fn of_spec(spec_json: &str) -> Option<Self> {
+        let spec: Json = serde_json::from_str(spec_json).ok()?;
+        let filters = match spec.get("filters") {
+            Some(filters) => filters.as_array()?.iter().collect(),
+            None => vec![spec.get("filter")?],
+        };
+        let any = filters
+            .into_iter()
+            .map(|filter| Filter::read(filter.as_object()?).ok());
+        Some(Self {
+            any: any.collect::<Option<_>>()?,
+            as_array: spec.get("input").and_then(Json::as_str) == Some("events"),
+        })
+    }
+
+    pub fn matches(&self, event: &CloudEvent) -> bool {
+        self.any.iter().any(|filter| filter.matches(event))
     }
 }
 
@@ -124,12 +149,12 @@ fn compile(source: &str) -> Result<Expression, String> {
 
 /// Filters that were needed before, by trigger.
 #[derive(Debug, Default)]
-pub(crate) struct FilterCache(Mutex<HashMap<TriggerId, (u64, Arc<Filter>)>>);
+pub(crate) struct FilterCache(Mutex<HashMap<TriggerId, (u64, Arc<TriggerFilter>)>>);
 
 impl FilterCache {
     /// The filter of a trigger of this revision; `None` when its
     /// specification cannot be read.
-    pub fn get(&self, id: TriggerId, revision: u64, spec_json: &str) -> Option<Arc<Filter>> {
+    pub fn get(&self, id: TriggerId, revision: u64, spec_json: &str) -> Option<Arc<TriggerFilter>> {
         {
             let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some((of, filter)) = kept.get(&id)
@@ -138,7 +163,7 @@ impl FilterCache {
                 return Some(Arc::clone(filter));
             }
         }
-        let filter = Arc::new(Filter::of_spec(spec_json)?);
+        let filter = Arc::new(TriggerFilter::of_spec(spec_json)?);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT && !kept.contains_key(&id) {
             kept.clear();

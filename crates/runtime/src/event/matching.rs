@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use tokio::task::spawn_blocking;
 
 use super::cloud_event::CloudEvent;
-use super::filter::Filter;
+use super::filter::TriggerFilter;
 use crate::deployment::digest;
 use crate::execution::ExecutionCoordinator;
 
@@ -28,6 +28,8 @@ const PAGE: u32 = 500;
 pub(super) struct Match {
     pub event: Arc<CloudEvent>,
     pub listener: EventListener,
+    /// Whether it wants an array of the event.
+    pub as_array: bool,
 }
 
 /// Who listens to some events, in the order of the events.
@@ -80,7 +82,7 @@ async fn triggers(
     if listeners.len() > MOST {
         return Err(MatchError::TooMany);
     }
-    let asked: Vec<(EventListener, Option<Arc<Filter>>)> = listeners
+    let asked: Vec<(EventListener, Option<Arc<TriggerFilter>>)> = listeners
         .into_iter()
         .map(|listener| {
             let trigger = &listener.trigger;
@@ -95,10 +97,13 @@ async fn triggers(
     let found = spawn_blocking(move || {
         asked
             .into_iter()
-            .filter(|(_, filter)| filter.as_ref().is_some_and(|f| f.matches(&event)))
-            .map(|(listener, _)| Match {
-                event: Arc::clone(&event),
-                listener,
+            .filter_map(|(listener, filter)| {
+                let filter = filter.filter(|filter| filter.matches(&event))?;
+                Some(Match {
+                    event: Arc::clone(&event),
+                    listener,
+                    as_array: filter.as_array,
+                })
             })
             .collect::<Vec<_>>()
     });

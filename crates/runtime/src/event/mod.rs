@@ -8,8 +8,8 @@
 //!    ▼                                     ▼
 //!  publish: one transaction of an admission for each trigger, known again by
 //!           (trigger, source, id), and a delivery to each listener
-//!  emit:    admissions first, then the deliveries in the transaction of the
-//!           checkpoint that brings the events
+//!  emit:    stored with the checkpoint that brings it; then the admissions, then
+//!           one transaction that takes it away and delivers it
 //! ```
 
 pub(crate) mod cloud_event;

@@ -197,7 +197,16 @@ fn read(events: Vec<(String, String)>) -> Result<Vec<Arc<CloudEvent>>, PublishEr
 }
 
 fn admission(found: Match, keep: Duration, traceparent: Option<&str>) -> Admission {
-    let Match { event, listener } = found;
+    let Match {
+        event,
+        listener,
+        as_array,
+    } = found;
+    let input = if as_array {
+        format!("[{}]", event.text)
+    } else {
+        event.text.clone()
+    };
     let trigger = listener.trigger;
     Admission {
         id: ExecutionId::new(),
@@ -206,7 +215,7 @@ fn admission(found: Match, keep: Duration, traceparent: Option<&str>) -> Admissi
             kind: TriggerKind::Event,
             id: Some((trigger.id, trigger.revision)),
         },
-        input: Bytes::from(event.text.clone()),
+        input: Bytes::from(input),
         dedupe: Some(Dedupe {
             key: dedupe::of_event(&trigger.id, &event.source, &event.id),
             keep,

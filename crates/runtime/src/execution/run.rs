@@ -7,8 +7,8 @@ use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::trace_context::TraceContext;
 use millrace_store::{
-    Checkpoint, Ending, EventRecord, FrameRecord, ListenerFilter, ListenerRecord, Outcome,
-    TimerRecord, Write, WriteDone, WriteRefused,
+    Checkpoint, EmittedEvent, Ending, EventRecord, FrameRecord, ListenerFilter, ListenerRecord,
+    Outcome, TimerRecord, Write, WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use tokio::sync::{mpsc, watch};
@@ -21,7 +21,7 @@ use super::definitions::Definition;
 use super::engine_client::EngineError;
 use super::job::Job;
 use super::limits::{self, Clock};
-use crate::event::emit::{self, EmitError};
+use crate::event::emit;
 use crate::metrics;
 
 /// Why a run stopped without an end or a wait.
@@ -64,16 +64,6 @@ impl From<WriteRefused> for Stopped {
             WriteRefused::Fenced(_) => Self::Fenced,
             WriteRefused::Rejected(why) => Self::Broken(format!("the database refused: {why}")),
             other => Self::Store(other),
-        }
-    }
-}
-
-impl From<EmitError> for Stopped {
-    fn from(error: EmitError) -> Self {
-        let why = error.to_string();
-        match error {
-            EmitError::Refused(_) => Self::Broken(why),
-            EmitError::Unavailable(_) => Self::Store(WriteRefused::Unavailable(why)),
         }
     }
 }
@@ -176,7 +166,21 @@ async fn converse(
         .ok_or_else(|| Stopped::Broken(format!("version {} is missing", job.version)))?;
     let (id, epoch) = (job.id, job.epoch);
     let traceparent = job.traceparent.clone();
-    let publish = async |events| emit::publish(coordinator, events, traceparent.as_deref()).await;
+    let mut emitted = 0_u64;
+    let mut emits = |events: Vec<String>| -> Result<Vec<EmittedEvent>, Stopped> {
+        let events = events.into_iter().map(|event| {
+            emit::check(&event)
+                .map_err(|why| Stopped::Broken(format!("the engine sent a bad event: {why}")))?;
+            emitted += 1;
+            Ok(EmittedEvent {
+                // The same when this very write has to be repeated.
+                id: format!("{id}-{epoch}-{emitted}"),
+                traceparent: traceparent.clone(),
+                event: Bytes::from(event),
+            })
+        });
+        events.collect()
+    };
     // Two: the start, and one acknowledgement; the engine waits for each.
     let (to_engine, requests) = mpsc::channel(2);
     let start = pb::execute_request::Message::Start(start(job, &definition)?);
@@ -216,10 +220,9 @@ async fn converse(
         match message {
             pb::execute_response::Message::Checkpoint(mut checkpoint) => {
                 let (seq, park) = (checkpoint.seq, checkpoint.suspended);
-                let emits = std::mem::take(&mut checkpoint.emit_events_json);
+                let emits = emits(std::mem::take(&mut checkpoint.emit_events_json))?;
                 let mut checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
-                checkpoint.deliveries = publish(emits).await?;
-                let wakes = !checkpoint.deliveries.is_empty();
+                checkpoint.emits.clone_from(&emits);
                 let last_event = checkpoint.events.last().map(|e| e.seq);
                 let bytes = checkpoint.upsert_frames.iter().map(|f| f.data.len()).sum();
                 let began = Instant::now();
@@ -229,9 +232,7 @@ async fn converse(
                 if let Some(seq) = last_event {
                     *next_event_seq = seq + 1;
                 }
-                if wakes {
-                    coordinator.due.notify_one();
-                }
+                emit::publish(coordinator, emits).await;
                 if park {
                     debug!("execution {id} waits");
                     coordinator.due.notify_one();
@@ -245,12 +246,10 @@ async fn converse(
                 let events = decode_events(done.events)?;
                 let output = Outcome::Succeeded(Bytes::from(done.output_json));
                 let mut ending = ending(coordinator, id, owner, epoch, output, events);
-                ending.deliveries = publish(done.emit_events_json).await?;
-                let wakes = !ending.deliveries.is_empty();
+                let emits = emits(done.emit_events_json)?;
+                ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
-                if wakes {
-                    coordinator.due.notify_one();
-                }
+                emit::publish(coordinator, emits).await;
                 coordinator.waiters.ended(id);
                 return Ok(());
             }
@@ -259,12 +258,10 @@ async fn converse(
                 let error = Outcome::Failed(Bytes::from(failed.error_json));
                 let mut ending = ending(coordinator, id, owner, epoch, error, events);
                 ending.keep_frames = decode_frames(failed.frames);
-                ending.deliveries = publish(failed.emit_events_json).await?;
-                let wakes = !ending.deliveries.is_empty();
+                let emits = emits(failed.emit_events_json)?;
+                ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
-                if wakes {
-                    coordinator.due.notify_one();
-                }
+                emit::publish(coordinator, emits).await;
                 coordinator.waiters.ended(id);
                 return Ok(());
             }
@@ -420,7 +417,7 @@ fn decode_checkpoint(
             .collect::<Result<_, Stopped>>()?,
         clear_listeners: checkpoint.clear_listeners,
         consumed: checkpoint.consumed_events,
-        deliveries: Vec::new(),
+        emits: Vec::new(),
     })
 }
 
@@ -488,7 +485,7 @@ pub(super) fn ending(
         events,
         retention_days: coordinator.config.retention_days,
         keep_frames: Vec::new(),
-        deliveries: Vec::new(),
+        emits: Vec::new(),
     }
 }
 

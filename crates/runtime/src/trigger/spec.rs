@@ -16,6 +16,9 @@ use crate::event::filter::Filter;
 /// Triggers of one deployment at most.
 pub(crate) const MAX_TRIGGERS: usize = 100;
 
+/// Filters of one trigger at most.
+const MAX_FILTERS: usize = 16;
+
 /// A trigger that has been checked, in its canonical form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TriggerSpec {
@@ -162,25 +165,71 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
 }
 
 fn event(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option<TriggerSpec> {
-    fields.only(&["type", "name", "enabled", "filter"]);
-    if !fields.members.contains_key("filter") {
-        let message = "an event trigger needs a filter, such as {\"type\": \"com.example.made\"}";
-        fields.fault("filter", message);
+    fields.only(&["type", "name", "enabled", "filter", "filters", "input"]);
+    let input = fields.one_of("input", &["event", "events"]);
+    let mut spec = json!({"type": "event"});
+    let event_type = if let Some(filters) = fields.members.get("filters") {
+        let filters = filters.clone();
+        let event_type = any_of(fields, &filters);
+        spec["filters"] = filters;
+        event_type
+    } else {
+        if !fields.members.contains_key("filter") {
+            let message =
+                "an event trigger needs a filter, such as {\"type\": \"com.example.made\"}";
+            fields.fault("filter", message);
+        }
+        let filter = fields.object("filter")?.members.clone();
+        for (pointer, why) in Filter::read(&filter).err().into_iter().flatten() {
+            fields.fault_at(&format!("/filter{pointer}"), &why);
+        }
+        let event_type = filter.get("type").and_then(Value::as_str);
+        let event_type = event_type.unwrap_or_default().to_owned();
+        spec["filter"] = filter.into();
+        event_type
+    };
+    if input == "events" {
+        spec["input"] = input.into();
     }
-    let filter = fields.object("filter")?.members.clone();
-    for (pointer, why) in Filter::read(&filter).err().into_iter().flatten() {
-        fields.fault_at(&format!("/filter{pointer}"), &why);
-    }
-    let event_type = filter.get("type").and_then(Value::as_str);
     Some(TriggerSpec {
         kind: TriggerKind::Event,
         name,
         enabled,
-        spec_json: json!({"type": "event", "filter": filter}).to_string(),
+        spec_json: spec.to_string(),
         route: None,
         secrets: Vec::new(),
-        event_type: Some(event_type.unwrap_or_default().to_owned()),
+        event_type: Some(event_type),
     })
+}
+
+/// Filters of which an event has to fit one; the type of the events, where
+/// all of them name the same.
+fn any_of(fields: &mut Fields<'_>, filters: &Value) -> String {
+    if fields.members.contains_key("filter") {
+        fields.fault("filters", "stands beside `filter`; write one of them");
+    }
+    let Some(items) = filters.as_array().filter(|items| !items.is_empty()) else {
+        fields.fault("filters", "is a list of at least one filter");
+        return String::new();
+    };
+    if items.len() > MAX_FILTERS {
+        fields.fault("filters", &format!("has at most {MAX_FILTERS} filters"));
+    }
+    for (index, item) in items.iter().enumerate() {
+        match item.as_object() {
+            Some(members) => {
+                for (pointer, why) in Filter::read(members).err().into_iter().flatten() {
+                    fields.fault_at(&format!("/filters/{index}{pointer}"), &why);
+                }
+            }
+            None => fields.fault_at(&format!("/filters/{index}"), "a filter is an object"),
+        }
+    }
+    let mut types = items.iter().map(|item| item.get("type"));
+    let first = types.next().flatten();
+    let same = types.all(|other| other == first);
+    let first = first.and_then(Value::as_str).filter(|_| same);
+    first.unwrap_or_default().to_owned()
 }
 
 fn scheduled(
@@ -295,6 +344,22 @@ mod tests {
             faults(&json!([{"type": "event"}]))[0].0,
             "/triggers/0/filter"
         );
+        let several = json!([
+            {"type": "event", "filters": [{"type": "a"}, {"type": "b"}], "input": "events"},
+            {"type": "event", "filters": [{"type": "a", "n": 1}, {"type": "a"}]},
+        ]);
+        let triggers = read_all(&several, "").unwrap();
+        assert_eq!(triggers[0].event_type.as_deref(), Some(""));
+        assert_eq!(triggers[1].event_type.as_deref(), Some("a"));
+        assert_eq!(triggers[0].spec_json, several[0].to_string());
+        for (filters, place) in [
+            (json!([]), "/triggers/0/filters"),
+            (json!([{}, 1]), "/triggers/0/filters/1"),
+            (json!([{"data": "$input"}]), "/triggers/0/filters/0/data"),
+        ] {
+            let value = json!([{"type": "event", "filters": filters}]);
+            assert_eq!(faults(&value)[0].0, place);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use millrace_store::{
-    Admission, Checkpoint, Delivery, Ending, SlotRules, StoreError, Write, WriteDone,
+    Admission, Checkpoint, Delivery, Ending, Publication, SlotRules, StoreError, Write, WriteDone,
 };
 use millrace_types::ExecutionId;
 use sqlx::PgConnection;
@@ -21,6 +21,7 @@ struct Sorted<'a> {
     checkpoints: Vec<(usize, &'a Checkpoint)>,
     endings: Vec<(usize, &'a Ending)>,
     deliveries: Vec<(usize, &'a Delivery)>,
+    publications: Vec<(usize, &'a Publication)>,
 }
 
 impl<'a> Sorted<'a> {
@@ -30,6 +31,7 @@ impl<'a> Sorted<'a> {
             checkpoints: Vec::new(),
             endings: Vec::new(),
             deliveries: Vec::new(),
+            publications: Vec::new(),
         };
         for (at, write) in writes.iter().enumerate() {
             match write {
@@ -37,6 +39,7 @@ impl<'a> Sorted<'a> {
                 Write::Checkpoint(checkpoint) => sorted.checkpoints.push((at, checkpoint)),
                 Write::End(ending) => sorted.endings.push((at, ending)),
                 Write::Deliver(delivery) => sorted.deliveries.push((at, delivery)),
+                Write::Publish(publication) => sorted.publications.push((at, publication)),
             }
         }
         sorted
@@ -181,14 +184,13 @@ async fn all<'a>(
     if !sorted.admissions.is_empty() {
         left.limited = admit::admit(connection, &sorted.admissions, outcomes).await?;
     }
-    let published = (sorted.checkpoints.iter().flat_map(|(_, c)| &c.deliveries))
-        .chain(sorted.endings.iter().flat_map(|(_, e)| &e.deliveries));
+    let published = sorted.publications.iter().flat_map(|(_, p)| &p.deliveries);
     let deliveries = published.chain(sorted.deliveries.iter().map(|(_, d)| *d));
     let ids: Vec<_> = (sorted.checkpoints.iter().map(|(_, c)| c.id))
         .chain(sorted.endings.iter().map(|(_, e)| e.id))
         .chain(deliveries.map(|d| d.execution_id))
         .collect();
-    if ids.is_empty() {
+    if ids.is_empty() && sorted.publications.is_empty() {
         return Ok(left);
     }
     let held = lock::lock(connection, &ids).await?;
@@ -198,8 +200,9 @@ async fn all<'a>(
     Ok(left)
 }
 
-/// What is published by itself, and by the checkpoints and ends of this batch
-/// that were applied now: a repeat of one has published before.
+/// What was emitted by the checkpoints and ends of this batch that were applied
+/// now, what is published of that and of what was before, and what comes from
+/// outside.
 async fn deliver(
     connection: &mut PgConnection,
     sorted: &Sorted<'_>,
@@ -211,17 +214,28 @@ async fn deliver(
         matches!(outcomes.get(at), Some(Ok(_)))
             && before.is_some_and(|held| seq.is_none_or(|seq| held.checkpoint_seq + 1 == seq))
     };
-    let mut deliveries = Vec::new();
+    let mut emits = Vec::new();
     for (at, checkpoint) in &sorted.checkpoints {
-        if !checkpoint.deliveries.is_empty() && is_applied(*at, checkpoint.id, Some(checkpoint.seq))
-        {
-            deliveries.extend(&checkpoint.deliveries);
+        if !checkpoint.emits.is_empty() && is_applied(*at, checkpoint.id, Some(checkpoint.seq)) {
+            emits.extend(&checkpoint.emits);
         }
     }
     for (at, ending) in &sorted.endings {
-        if !ending.deliveries.is_empty() && is_applied(*at, ending.id, None) {
-            deliveries.extend(&ending.deliveries);
+        if !ending.emits.is_empty() && is_applied(*at, ending.id, None) {
+            emits.extend(&ending.emits);
         }
+    }
+    listen::emit(connection, &emits).await?;
+    let publications: Vec<_> = sorted.publications.iter().map(|(_, p)| *p).collect();
+    let mut fresh = listen::take(connection, &publications).await?;
+    let mut deliveries = Vec::new();
+    for (at, publication) in &sorted.publications {
+        // Once, should it stand twice in the batch.
+        let is_fresh = fresh.remove(&publication.id);
+        if is_fresh {
+            deliveries.extend(&publication.deliveries);
+        }
+        outcomes.set(*at, Ok(WriteDone::Published(is_fresh)));
     }
     let published = deliveries.len();
     deliveries.extend(sorted.deliveries.iter().map(|(_, delivery)| *delivery));

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_store::{Checkpoint, Delivery, ReceivedEvent, StoreError};
+use millrace_store::{Checkpoint, Delivery, EmittedEvent, Publication, ReceivedEvent, StoreError};
 use sqlx::PgConnection;
 
 use crate::convert::counter;
@@ -101,6 +101,54 @@ pub(super) async fn write(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Keeps what executions emit until it is published.
+pub(super) async fn emit(
+    connection: &mut PgConnection,
+    emits: &[&EmittedEvent],
+) -> Result<(), Failure> {
+    if emits.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO emitted_events (id, emitted_at, traceparent, event) \
+         SELECT x.id, clock_timestamp(), x.traceparent, x.event \
+         FROM unnest($1::text[], $2::text[], $3::bytea[]) WITH ORDINALITY \
+              AS x(id, traceparent, event, place) ORDER BY x.place",
+    )
+    .bind(emits.iter().map(|e| &*e.id).collect::<Vec<_>>())
+    .bind(
+        emits
+            .iter()
+            .map(|e| e.traceparent.as_deref())
+            .collect::<Vec<_>>(),
+    )
+    .bind(emits.iter().map(|e| &e.event[..]).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes emitted events away; answers those that were there.
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    publications: &[&Publication],
+) -> Result<HashSet<String>, Failure> {
+    if publications.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut ids: Vec<&str> = publications.iter().map(|p| &*p.id).collect();
+    ids.sort_unstable();
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "DELETE FROM emitted_events WHERE id IN ( \
+             SELECT id FROM emitted_events WHERE id = ANY($1) ORDER BY id FOR UPDATE) \
+         RETURNING id",
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 /// Gives events to listeners; the rows of their executions are locked. Answers

@@ -89,7 +89,7 @@ pub(super) async fn checkpoint(
                 if write.park && listen::is_left(write, of_write.1) {
                     parked.push(write.id);
                 }
-                batch.published.extend(&write.deliveries);
+                batch.emits.extend(&write.emits);
                 changes.take(write, next_event_seq, wake_at);
                 events.push(write.id, &write.events);
             }

@@ -67,7 +67,7 @@ pub(super) async fn end(
                 let kept = kept.map(|kept| rows.payload(&Bytes::from(kept)));
                 rows.push((write.id, status, write.retention_days, payload, kept));
                 ids.push(write.id);
-                batch.published.extend(&write.deliveries);
+                batch.emits.extend(&write.emits);
                 freed.extend(owned.get(write.id).and_then(|live| live.slot.clone()));
                 events.push(write.id, &write.events);
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_store::{Checkpoint, Delivery, StoreError};
+use millrace_store::{Checkpoint, Delivery, StoreError, WriteDone};
 use millrace_types::ExecutionId;
 use sqlx::SqliteConnection;
 
@@ -50,6 +50,11 @@ pub(super) const HAS: &str = "
 pub(super) const WAKE: &str = "
     UPDATE executions SET wake_at = ?2
     WHERE id = ?1 AND owner IS NULL AND status = 'WAITING' AND wake_at > ?2";
+
+pub(super) const EMIT: &str = "
+    INSERT INTO emitted_events (id, emitted_at, traceparent, event) VALUES (?1, ?2, ?3, ?4)";
+
+pub(super) const PUBLISH: &str = "DELETE FROM emitted_events WHERE id = ?1";
 
 /// The listeners of each execution that is to be parked.
 pub(super) type Listeners = HashMap<ExecutionId, HashSet<u64>>;
@@ -146,19 +151,41 @@ pub(super) async fn wake_unread(
         .map_err(store_error)
 }
 
-/// What is published by itself, and by the checkpoints and ends of this batch
-/// that were applied now: a repeat of one has published before.
+/// What was emitted by the checkpoints and ends of this batch that were applied
+/// now, what is published of that and of what was before, and what comes from
+/// outside.
 pub(super) async fn deliver(
     connection: &mut SqliteConnection,
     batch: &mut Batch<'_>,
     now: i64,
 ) -> Result<(), StoreError> {
-    for delivery in std::mem::take(&mut batch.published) {
-        deliver_one(connection, delivery, now).await?;
+    for emitted in std::mem::take(&mut batch.emits) {
+        sqlx::query(EMIT)
+            .bind(&emitted.id)
+            .bind(now)
+            .bind(&emitted.traceparent)
+            .bind(&emitted.event[..])
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+    }
+    for (at, publication) in std::mem::take(&mut batch.publications) {
+        let taken = sqlx::query(PUBLISH)
+            .bind(&publication.id)
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        let is_fresh = taken.rows_affected() > 0;
+        if is_fresh {
+            for delivery in &publication.deliveries {
+                deliver_one(connection, delivery, now).await?;
+            }
+        }
+        batch.answer(at, Ok(WriteDone::Published(is_fresh)));
     }
     for (at, delivery) in std::mem::take(&mut batch.deliveries) {
         let has = deliver_one(connection, delivery, now).await?;
-        batch.answer(at, Ok(millrace_store::WriteDone::Delivered(has)));
+        batch.answer(at, Ok(WriteDone::Delivered(has)));
     }
     Ok(())
 }

@@ -20,7 +20,10 @@ mod plans;
 
 use std::collections::HashSet;
 
-use millrace_store::{Admission, Delivery, SlotRules, StoreError, Write, WriteDone, WriteRefused};
+use millrace_store::{
+    Admission, Delivery, EmittedEvent, Publication, SlotRules, StoreError, Write, WriteDone,
+    WriteRefused,
+};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -63,7 +66,8 @@ pub async fn admit_one(
         checkpoints: Vec::new(),
         endings: Vec::new(),
         deliveries: Vec::new(),
-        published: Vec::new(),
+        publications: Vec::new(),
+        emits: Vec::new(),
         outcomes: vec![None],
     };
     admit::admit(connection, &mut batch, rules, now).await?;
@@ -79,8 +83,9 @@ struct Batch<'a> {
     checkpoints: Vec<(usize, &'a millrace_store::Checkpoint)>,
     endings: Vec<(usize, &'a millrace_store::Ending)>,
     deliveries: Vec<(usize, &'a Delivery)>,
+    publications: Vec<(usize, &'a Publication)>,
     /// Those of the checkpoints and ends that were applied.
-    published: Vec<&'a Delivery>,
+    emits: Vec<&'a EmittedEvent>,
     outcomes: Vec<Option<Outcome>>,
 }
 
@@ -91,7 +96,8 @@ impl<'a> Batch<'a> {
             checkpoints: Vec::new(),
             endings: Vec::new(),
             deliveries: Vec::new(),
-            published: Vec::new(),
+            publications: Vec::new(),
+            emits: Vec::new(),
             outcomes: writes.iter().map(|_| None).collect(),
         };
         let mut owned = HashSet::new();
@@ -103,6 +109,10 @@ impl<'a> Batch<'a> {
                 }
                 Write::Deliver(delivery) => {
                     batch.deliveries.push((at, delivery));
+                    continue;
+                }
+                Write::Publish(publication) => {
+                    batch.publications.push((at, publication));
                     continue;
                 }
                 Write::Checkpoint(checkpoint) => {

@@ -46,6 +46,8 @@ async fn checkpoints_search() {
         listen::DELIVER,
         listen::HAS,
         listen::WAKE,
+        listen::EMIT,
+        listen::PUBLISH,
     ])
     .await;
 }

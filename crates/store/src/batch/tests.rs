@@ -39,6 +39,7 @@ fn id_of(write: &Write) -> ExecutionId {
         Write::Checkpoint(checkpoint) => checkpoint.id,
         Write::End(ending) => ending.id,
         Write::Deliver(delivery) => delivery.execution_id,
+        Write::Publish(_) => unreachable!("no case publishes"),
     }
 }
 
@@ -76,6 +77,7 @@ impl Told {
             Write::Checkpoint(_) => WriteDone::Checkpointed,
             Write::End(_) => WriteDone::Ended,
             Write::Deliver(_) => WriteDone::Delivered(true),
+            Write::Publish(_) => WriteDone::Published(true),
         })
     }
 }
@@ -192,7 +194,7 @@ fn checkpoint(id: ExecutionId, seq: u64) -> Write {
         set_listeners: Vec::new(),
         clear_listeners: Vec::new(),
         consumed: Vec::new(),
-        deliveries: Vec::new(),
+        emits: Vec::new(),
     })
 }
 

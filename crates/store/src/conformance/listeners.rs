@@ -11,8 +11,8 @@ use super::support::{
     one_running, reclaim, running,
 };
 use crate::{
-    Checkpoint, Claimed, Delivery, ListenerFilter, ListenerRecord, Subscription, Write, WriteDone,
-    WriteRefused,
+    Checkpoint, Claimed, Delivery, EmittedEvent, ListenerFilter, ListenerRecord, Publication,
+    Subscription, Write, WriteDone, WriteRefused,
 };
 
 fn filter(event_type: &str) -> ListenerFilter {
@@ -211,7 +211,28 @@ pub async fn a_number_that_comes_again_is_another_listener(store: Shared, _: &dy
     assert_eq!(claimed.received.len(), 1, "{claimed:?}");
 }
 
-pub async fn a_step_publishes_in_its_own_transaction(store: Shared, _: &dyn Fixture) {
+fn emitted(id: &str) -> EmittedEvent {
+    EmittedEvent {
+        id: id.into(),
+        traceparent: Some(format!("trace of {id}")),
+        event: Bytes::from(format!(r#"{{"id":"{id}"}}"#)),
+    }
+}
+
+async fn unpublished(store: &Shared) -> Vec<EmittedEvent> {
+    store.unpublished(Duration::ZERO, 100).await.unwrap()
+}
+
+async fn publish(store: &Shared, id: &str, deliveries: Vec<Delivery>) -> bool {
+    let id = id.to_owned();
+    let write = Write::Publish(Publication { id, deliveries });
+    match commit_one(store, write).await.unwrap() {
+        WriteDone::Published(fresh) => fresh,
+        other => panic!("a publication was answered with {other:?}"),
+    }
+}
+
+pub async fn what_a_step_emits_stays_until_it_is_published(store: Shared, _: &dyn Fixture) {
     let deployment = live(&store, "work").await;
     let owner = alive(&store).await;
     let sender = running(&store, deployment.id, owner).await;
@@ -221,33 +242,42 @@ pub async fn a_step_publishes_in_its_own_transaction(store: Shared, _: &dyn Fixt
     let found = subscriptions(&store, "t").await.remove(0);
     let stale = Checkpoint {
         epoch: sender.epoch + 1,
-        deliveries: vec![delivery(&found, "stale")],
+        emits: vec![emitted("stale")],
         ..sender.checkpoint(1)
     };
     let refused = checkpoint(&store, stale).await.unwrap_err();
     assert_eq!(refused, WriteRefused::Fenced(sender.id));
-    assert_eq!(store.claim(owner, 10).await.unwrap(), vec![]);
+    assert_eq!(unpublished(&store).await, vec![]);
 
     let step = Checkpoint {
-        deliveries: vec![delivery(&found, "a"), delivery(&found, "b")],
+        emits: vec![emitted("1-a"), emitted("1-b")],
         ..sender.checkpoint(1)
     };
     checkpoint(&store, step.clone()).await.unwrap();
+    let left = unpublished(&store).await;
+    assert_eq!(left, [emitted("1-a"), emitted("1-b")]);
+    assert_eq!(store.unpublished(HOUR, 100).await.unwrap(), vec![]);
+    assert_eq!(store.unpublished(Duration::ZERO, 1).await.unwrap().len(), 1);
+    assert!(publish(&store, "1-a", vec![delivery(&found, "a")]).await);
+    assert!(
+        !publish(&store, "1-a", vec![delivery(&found, "never")]).await,
+        "it was published"
+    );
     let claimed = claim_one(&store, owner).await;
-    assert_eq!(received(&claimed).0, [r#"{"id":"a"}"#, r#"{"id":"b"}"#]);
-    // A repeat of the step publishes nothing that the first did not.
-    let repeat = Checkpoint {
-        deliveries: vec![delivery(&found, "c")],
-        ..step
-    };
-    checkpoint(&store, repeat).await.unwrap();
+    assert_eq!(received(&claimed).0, [r#"{"id":"a"}"#]);
+    // A repeat of the step brings nothing back.
+    checkpoint(&store, step).await.unwrap();
+    assert_eq!(unpublished(&store).await, [emitted("1-b")]);
+
     let mut ending = sender.success();
-    ending.deliveries = vec![delivery(&found, "d")];
+    ending.emits = vec![emitted("2-c")];
     end(&store, ending.clone()).await.unwrap();
+    assert!(publish(&store, "2-c", vec![delivery(&found, "c")]).await);
     end(&store, ending).await.unwrap();
+    assert_eq!(unpublished(&store).await, [emitted("1-b")]);
+    assert!(publish(&store, "1-b", vec![]).await);
     let (_, claimed) = reclaim(&store, Held::of(&claimed, owner)).await;
-    let keys = [r#"{"id":"a"}"#, r#"{"id":"b"}"#, r#"{"id":"d"}"#];
-    assert_eq!(received(&claimed).0, keys);
+    assert_eq!(received(&claimed).0, [r#"{"id":"a"}"#, r#"{"id":"c"}"#]);
 }
 
 pub async fn a_park_and_its_event_may_share_a_batch(store: Shared, _: &dyn Fixture) {
@@ -262,16 +292,22 @@ pub async fn a_park_and_its_event_may_share_a_batch(store: Shared, _: &dyn Fixtu
     checkpoint(&store, registered).await.unwrap();
     let found = subscriptions(&store, "t").await.remove(0);
     let step = Checkpoint {
-        deliveries: vec![delivery(&found, "a")],
+        emits: vec![emitted("a")],
         ..sender.checkpoint(1)
+    };
+    let publication = Publication {
+        id: "a".into(),
+        deliveries: vec![delivery(&found, "a")],
     };
     let writes = [
         Write::Checkpoint(step),
+        Write::Publish(publication),
         Write::Deliver(delivery(&found, "b")),
         Write::Checkpoint(waiting(hearer, 2, vec![])),
     ];
     let outcomes = commit(&store, &writes).await.unwrap();
-    assert_eq!(outcomes[1], Ok(WriteDone::Delivered(false)));
+    assert_eq!(outcomes[1], Ok(WriteDone::Published(true)));
+    assert_eq!(outcomes[2], Ok(WriteDone::Delivered(false)));
     let claimed = claim_one(&store, owner).await;
     assert_eq!(received(&claimed).0, [r#"{"id":"a"}"#]);
 }

@@ -205,7 +205,7 @@ macro_rules! conformance_tests {
                 a_takeover_brings_what_was_not_consumed
                 listeners_end_with_their_execution
                 a_number_that_comes_again_is_another_listener
-                a_step_publishes_in_its_own_transaction
+                what_a_step_emits_stays_until_it_is_published
                 a_park_and_its_event_may_share_a_batch
                 what_came_is_brought_in_parts
                 subscriptions_come_page_by_page

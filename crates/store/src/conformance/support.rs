@@ -236,7 +236,7 @@ impl Held {
             set_listeners: Vec::new(),
             clear_listeners: Vec::new(),
             consumed: Vec::new(),
-            deliveries: Vec::new(),
+            emits: Vec::new(),
         }
     }
 
@@ -258,7 +258,7 @@ impl Held {
             events: Vec::new(),
             retention_days: 30,
             keep_frames: Vec::new(),
-            deliveries: Vec::new(),
+            emits: Vec::new(),
         }
     }
 

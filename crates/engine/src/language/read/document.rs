@@ -56,7 +56,7 @@ impl<'d> Reader<'d> {
             return;
         };
         if fields.is_empty() {
-            self.error(place, "`schedule` needs `cron` or `every`".to_owned());
+            self.error(place, "`schedule` needs `cron`, `every` or `on`".to_owned());
         }
         if let Some(place) = fields.take("cron")
             && let Some(text) = self.text(&place)
@@ -80,7 +80,9 @@ impl<'d> Reader<'d> {
             }
         }
         fields.refuse(self, "after", "write `cron` or `every`");
-        fields.refuse(self, "on", "write `cron` or `every`");
+        if let Some(place) = fields.take("on") {
+            self.schedule_on(&place);
+        }
         fields.finish(self);
     }
 

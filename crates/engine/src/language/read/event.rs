@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fields::Fields;
 use super::{Data, Place, Reader, Scope};
+use crate::expression::Variables;
 use crate::language::model::{
     Correlation, Emit, EventFilter, Expression, Listen, ReadAs, Take, Template, Until,
 };
@@ -42,6 +43,59 @@ impl<'d> Reader<'d> {
             until,
             read: read?,
         })
+    }
+
+    /// Which events start the workflow. Whoever deploys it makes a trigger of
+    /// this; here it is checked, and nothing else.
+    pub(super) fn schedule_on(&mut self, place: &Place<'d>) {
+        let Some(mut fields) = self.fields(place) else {
+            return;
+        };
+        let refused = fields.refuse(self, "all", "write `one` or `any`");
+        for key in ["until", "read"] {
+            fields.refuse(self, key, "");
+        }
+        let one = fields.take("one");
+        let any = fields.take("any");
+        if one.is_some() == any.is_some() && !refused {
+            self.error_at_key(place, "this needs one of `one` and `any`");
+        }
+        if let Some(any) = any {
+            for place in self.items(&any).unwrap_or_default() {
+                self.start_filter(&place);
+            }
+        }
+        if let Some(one) = one {
+            self.start_filter(&one);
+        }
+        fields.finish(self);
+    }
+
+    /// A filter that is asked when nothing of an execution is known.
+    fn start_filter(&mut self, place: &Place<'d>) {
+        let Some(mut fields) = self.fields(place) else {
+            return;
+        };
+        fields.refuse(self, "correlate", "");
+        let with = fields.require(self, "with");
+        fields.finish(self);
+        let Some(with) = with else { return };
+        let Some((attributes, data)) = self.event_properties(&with, &Scope::default(), true) else {
+            return;
+        };
+        let unknown = "this has to be known before the workflow starts";
+        for (name, value) in attributes {
+            if value.literal().is_none() {
+                let at = with.descend(&format!("/{name}"));
+                self.error(&at, unknown);
+            }
+        }
+        if let Some(Payload::Condition(condition)) = data
+            && Variables::GLOBAL.iter().any(|name| condition.uses(name))
+        {
+            let at = with.descend("/data");
+            self.error(&at, unknown);
+        }
     }
 
     fn read_as(&mut self, place: &Place<'d>) -> Option<ReadAs> {

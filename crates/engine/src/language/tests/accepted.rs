@@ -314,6 +314,8 @@ fn small_variants_are_accepted() {
         "do:\n  - a:\n      listen:\n        to:\n          all:\n            - with: {type: x}\n              correlate: {o: {from: .data.o, expect: '${ .o }'}}\n",
         "do:\n  - a:\n      listen: {to: {any: [{with: {type: x}}], until: {one: {with: {type: y}}}}}\n",
         "do:\n  - a:\n      emit: {event: {with: {type: x, data: {a: ['${ .a }']}}}}\n",
+        "schedule: {on: {one: {with: {type: x, data: .a > 1}}}}\ndo: []\n",
+        "schedule: {on: {any: [{with: {type: x}}, {with: {type: y}}]}}\ndo: []\n",
         "do: []\nevaluate: {language: jq, mode: strict}\n",
         "do: []\nuse: {secrets: [a], retries: {}, errors: {}}\n",
         "do: []\ninput: {schema: {document: true}}\n",
