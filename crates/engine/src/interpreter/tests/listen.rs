@@ -235,3 +235,23 @@ fn what_is_no_attribute_fails_the_task() {
     let tasks = "do: [ { it: { listen: { to: { one: { with: { type: '${ {} }' } } } } } } ]";
     assert_eq!(listening(tasks, &[]).fault().status, 400);
 }
+
+#[test]
+fn a_rerun_listens_anew() {
+    let tasks = "
+do:
+  - before: { set: { kept: true }, export: { as: . } }
+  - it:
+      listen: { to: { one: { with: { type: t } } } }
+      timeout: { after: PT2S }
+  - after: { set: { event: '${ .[0] }', kept: '${ $context.kept }' } }
+";
+    let failed = World::new(tasks, &json!({})).run();
+    assert_eq!(failed.fault().status, 408);
+    let mut world = World::new(tasks, &json!({})).going_on_from(&failed);
+    world.restarts = true;
+    world.posts = [(1_000, event(1, "t", &json!(5)))].into();
+    let ran = world.run();
+    assert_eq!(ran.output(), &json!({"event": 5, "kept": true}));
+    assert_eq!(ran.of_kind("taskStarted"), ["it", "after"]);
+}
