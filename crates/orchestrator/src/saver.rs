@@ -27,12 +27,20 @@ impl Saver {
         (Self { saves }, receiver)
     }
 
+    /// Enters it to be written; the answer is what came of it. Saves are
+    /// written in the order in which they were entered, so that one may build
+    /// on another that has no answer yet. `None` when this process is at its
+    /// end.
+    pub(crate) async fn begin(&self, save: WorkloadSave) -> Option<oneshot::Receiver<Saved>> {
+        let (answer, saved) = oneshot::channel();
+        self.saves.send((save, answer)).await.ok()?;
+        Some(saved)
+    }
+
     /// Resolves once it is written, or was refused; waits for a database that
     /// is away. `None` when this process is at its end.
     pub(crate) async fn save(&self, save: WorkloadSave) -> Option<Saved> {
-        let (answer, saved) = oneshot::channel();
-        self.saves.send((save, answer)).await.ok()?;
-        saved.await.ok()
+        self.begin(save).await?.await.ok()
     }
 }
 

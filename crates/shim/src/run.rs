@@ -241,6 +241,11 @@ impl<'a> Shim<'a> {
             }
             self.hear(&ready[4..]);
             while let Some((pid, ended)) = sys::reap() {
+                // The last that it wrote may have come after the look at the
+                // pipes: they are looked at once more.
+                for pipe in &mut self.pipes {
+                    pipe.is_empty = false;
+                }
                 if Some(pid) == self.program {
                     self.ended = Some((ended, log::now()));
                 }

@@ -5,6 +5,7 @@ mod calls;
 mod ends;
 mod store;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use millrace_types::{DesiredState, WorkloadStage};
 use tokio::sync::{mpsc, watch};
 
 pub(super) use self::ends::describe;
+use self::store::UnderWay;
 use super::instance::{Event, Live};
 use super::launch::Halted;
 use super::restart::Restarts;
@@ -49,6 +51,8 @@ pub(crate) struct Actor {
     leaving: Option<Wish>,
     /// The row is gone.
     gone: bool,
+    /// Transitions that are being stored, oldest first.
+    under_way: VecDeque<UnderWay>,
 }
 
 impl Actor {
@@ -78,6 +82,7 @@ impl Actor {
             wishes: 0,
             leaving: None,
             gone: false,
+            under_way: VecDeque::new(),
         }
     }
 
@@ -195,7 +200,7 @@ impl Actor {
         self.retry_at = None;
         self.record.state.next_retry_at = None;
         if self.record.state.stage != WorkloadStage::Pending {
-            self.enter(WorkloadStage::Pending).await;
+            self.pass(WorkloadStage::Pending).await;
         }
         let started = match self.plan(false).await {
             Ok(plan) => self.start_instance(&plan, false).await,

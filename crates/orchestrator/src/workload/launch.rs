@@ -68,7 +68,7 @@ impl Actor {
     /// is for a `candidate` beside an instance that runs.
     pub(super) async fn plan(&mut self, candidate: bool) -> Result<Plan, Halted> {
         if !candidate {
-            self.enter(WorkloadStage::Validate).await;
+            self.pass(WorkloadStage::Validate).await;
         }
         let (project_dir, found) = self.find().await?;
         let spec = found.spec.map_err(|findings| {
@@ -111,7 +111,7 @@ impl Actor {
         };
         self.attend(work).await??;
         if !candidate {
-            self.enter(WorkloadStage::Build).await;
+            self.pass(WorkloadStage::Build).await;
         }
         let cancel = shared.tasks.child_token();
         // An interruption drops it, which cancels.

@@ -25,7 +25,7 @@ impl Actor {
             Ok(instances) => self.instances = instances,
             Err(error) => tracing::error!(%error, "instances of a workload cannot be read"),
         }
-        self.publish();
+        self.publish(self.record.clone());
         if let Some(at) = self.record.state.next_retry_at {
             let left = at.saturating_since(Timestamp::now());
             self.retry_at = Some(Instant::now() + left);

@@ -4,6 +4,7 @@ use millrace_types::{DesiredState, WorkloadStage};
 use tokio::sync::oneshot;
 
 use super::super::{Call, Wish};
+use super::store::first_stored;
 use super::{Actor, Interrupted};
 
 impl Actor {
@@ -20,6 +21,7 @@ impl Actor {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
+                saved = first_stored(&mut self.under_way) => self.passed(saved),
                 Some(call) = self.calls.recv() => self.accept(call).await,
             }
         }

@@ -1,14 +1,33 @@
 //! What is stored of a workload, and seen of it after that.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use millrace_shim::record::Stage;
 use millrace_store::workload::KEPT_INSTANCES;
-use millrace_store::{InstanceRecord, Saved, WorkloadSave};
+use millrace_store::{InstanceRecord, Saved, WorkloadRecord, WorkloadSave};
 use millrace_types::WorkloadStage;
+use tokio::sync::oneshot;
 
 use super::Actor;
 use crate::logs;
+
+/// A transition that is being stored, and what is shown once it is.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    record: WorkloadRecord,
+    answer: oneshot::Receiver<Saved>,
+}
+
+/// Resolves when the first of them has been stored or refused; `None` when
+/// that will not be known, since this process is at its end. Can be dropped at
+/// any time, and loses nothing.
+pub(super) async fn first_stored(under_way: &mut VecDeque<UnderWay>) -> Option<Saved> {
+    match under_way.front_mut() {
+        Some(first) => (&mut first.answer).await.ok(),
+        None => std::future::pending().await,
+    }
+}
 
 impl Actor {
     pub(in crate::workload) fn set_stage(&mut self, stage: WorkloadStage) {
@@ -24,8 +43,47 @@ impl Actor {
         self.save(Vec::new()).await;
     }
 
+    /// Goes on to this stage while that is being stored; only then can it be
+    /// seen. What is done before the next [`Actor::save`], which waits for it,
+    /// must be of no consequence should this process die.
+    pub(in crate::workload) async fn pass(&mut self, stage: WorkloadStage) {
+        self.set_stage(stage);
+        let save = WorkloadSave {
+            id: self.record.id,
+            revision: self.record.revision,
+            state: self.record.state.clone(),
+            instances: Vec::new(),
+        };
+        let Some(answer) = self.shared.saver.begin(save).await else {
+            // This process is at its end, and so is this task.
+            return std::future::pending().await;
+        };
+        // As it will be. Where somebody else has written, this one is refused,
+        // and all that build on it; the next save then finds out.
+        self.record.revision += 1;
+        let record = self.record.clone();
+        self.under_way.push_back(UnderWay { record, answer });
+    }
+
+    /// What came of the first transition that is under way.
+    pub(super) fn passed(&mut self, saved: Option<Saved>) {
+        if let Some(first) = self.under_way.pop_front()
+            && let Some(Saved::Done { at, .. }) = saved
+        {
+            self.record.updated_at = at;
+            self.publish(WorkloadRecord {
+                updated_at: at,
+                ..first.record
+            });
+        }
+    }
+
     /// Stores what has changed; only then can it be seen.
     pub(in crate::workload) async fn save(&mut self, instances: Vec<InstanceRecord>) -> Saved {
+        while !self.under_way.is_empty() {
+            let saved = first_stored(&mut self.under_way).await;
+            self.passed(saved);
+        }
         for _ in 0..3 {
             let save = WorkloadSave {
                 id: self.record.id,
@@ -40,7 +98,7 @@ impl Actor {
                     self.record.revision = revision;
                     self.record.updated_at = at;
                     self.remember(instances);
-                    self.publish();
+                    self.publish(self.record.clone());
                     return saved;
                 }
                 Some(Saved::PortTaken) => return Saved::PortTaken,
@@ -82,9 +140,10 @@ impl Actor {
         });
     }
 
-    pub(super) fn publish(&self) {
+    /// Shows what is stored.
+    pub(super) fn publish(&self, record: WorkloadRecord) {
         self.view.send_modify(|view| {
-            view.record = self.record.clone();
+            view.record = record;
             view.instances.clone_from(&self.instances);
             view.deleted = self.gone;
         });
