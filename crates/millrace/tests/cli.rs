@@ -648,3 +648,25 @@ async fn the_last_lines_of_a_log_are_shown_and_followed() {
     let output = millrace(&server, &["logs", "TODO/tasks", "--tail", "2", "-f"]).await;
     assert_eq!(stdout(&output), shown, "{}", stderr(&output));
 }
+
+#[tokio::test]
+async fn health_says_whether_a_role_is_ready() {
+    let (stub, server) = stub().await;
+    let url = format!("{server}/readyz");
+    stub.answer("GET /readyz", 503, &"stopping");
+    let output = millrace(&server, &["health", "--url", &url]).await;
+    assert_eq!(code(&output), 1);
+    assert_eq!(stderr(&output), "millrace: not ready (503): stopping\n");
+    stub.answer("GET /readyz", 200, &"ok");
+    let output = millrace(&server, &["health", "--url", &url]).await;
+    assert_eq!((code(&output), stdout(&output)), (0, "ok\n"));
+    // Where it asks, an image says by a variable.
+    let output = command(&server, &["health"])
+        .env("MILLRACE_HEALTH_URL", &url)
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let output = millrace(&server, &["health", "--url", "readyz"]).await;
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+}
