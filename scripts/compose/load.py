@@ -22,6 +22,7 @@ def main():
     turn, acknowledged, repeats, lock = iter(range(count)), {}, [0], threading.Lock()
     begun = time.monotonic()
     slowest = [0.0]
+    by_second = collections.Counter()
 
     def connect():
         return http.client.HTTPConnection(at.hostname, at.port, timeout=20)
@@ -47,6 +48,7 @@ def main():
                         with lock:
                             acknowledged[number] = json.loads(body)["executionId"]
                             slowest[0] = max(slowest[0], time.monotonic() - sent)
+                            by_second[int(time.monotonic() - begun)] += 1
                         break
                 except (OSError, http.client.HTTPException):
                     connection.close()
@@ -63,6 +65,7 @@ def main():
     took = time.monotonic() - begun
     print(f"load: {len(acknowledged)} of {count} acknowledged in {took:.1f} s ({len(acknowledged) / took:.0f}/s), "
           f"{repeats[0]} posted again, slowest {slowest[0]:.2f} s", flush=True)
+    print("load: acknowledged in each second: " + " ".join(str(by_second[n]) for n in range(int(took) + 1)), flush=True)
     if len(acknowledged) != count:
         sys.exit("load: not all were acknowledged")
 
