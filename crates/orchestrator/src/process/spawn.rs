@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use millrace_shim::launch::Launch;
 
@@ -14,6 +15,10 @@ use super::ShimLink;
 
 /// The executable that this program carries with it.
 const PROGRAM: &[u8] = include_bytes!(env!("MILLRACE_SHIM"));
+
+/// How often an executable that is still being written is tried again.
+const BUSY: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The socket's name in the folder of its instance.
 pub(super) const SOCKET: &str = "s";
@@ -94,7 +99,8 @@ pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<Shi
     let link = ShimLink::connect(start.run_dir)
         .await
         .map_err(failed("connecting to it"))?;
-    let child = tokio::process::Command::new(&program.path)
+    let mut command = tokio::process::Command::new(&program.path);
+    command
         .arg(start.run_dir)
         .current_dir("/")
         .env_clear()
@@ -104,9 +110,19 @@ pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<Shi
         .stderr(errors)
         // A Ctrl-C in the terminal is not meant for it.
         .process_group(0)
-        .kill_on_drop(false)
-        .spawn()
-        .map_err(failed("running it"))?;
+        .kill_on_drop(false);
+    let mut tries = 0;
+    let child = loop {
+        match command.spawn() {
+            // Somebody whom this process was just starting has the executable
+            // open for writing, as this process had when it put it there.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY => {
+                tries += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => break done.map_err(failed("running it"))?,
+        }
+    };
     // Its exit is reaped by the runtime, whenever it comes.
     drop(child);
     Ok(link)
