@@ -86,6 +86,9 @@ pub struct DevArgs {
     /// The orchestrator's gRPC [default: 127.0.0.1:50052]
     #[arg(long, value_name = "ADDRESS")]
     pub orchestrator_listen: Option<String>,
+    /// Where to serve /livez, /readyz, /metrics and /admin
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
     /// A database instead of the file in the data directory
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
@@ -144,7 +147,7 @@ pub struct PlainArgs {
     /// Where to serve; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where to serve /livez, /readyz and /metrics
+    /// Where to serve /livez, /readyz, /metrics and /admin
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
     /// When ready, print one line of JSON with the address
@@ -188,6 +191,7 @@ impl RoleCommand {
                     "orchestrator.listen",
                     &args.orchestrator_listen,
                 );
+                flag("--admin-listen", "gateway.admin_listen", &args.admin_listen);
                 flag("--database-url", "database.url", &args.database_url);
                 let keep = args.keep_services.then(|| "true".to_owned());
                 flag("--keep-services", "dev.keep_services", &keep);

@@ -44,11 +44,12 @@ fn role_main(command: cli::RoleCommand) -> ExitCode {
         print!("{}", loaded.to_toml());
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = telemetry::init(&loaded.config.log) {
+    let (log, otlp) = (&loaded.config.log, &loaded.config.otlp);
+    if let Err(error) = telemetry::init(log, otlp, command.name()) {
         return usage(&error);
     }
     metrics::install(command.name(), env!("CARGO_PKG_VERSION"));
-    match run(command, loaded) {
+    let code = match run(command, loaded) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(
@@ -57,7 +58,9 @@ fn role_main(command: cli::RoleCommand) -> ExitCode {
             );
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry::flush();
+    code
 }
 
 fn run(command: cli::RoleCommand, loaded: Loaded) -> Result<(), role::RoleError> {

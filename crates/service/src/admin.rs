@@ -3,13 +3,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::metrics;
+use crate::telemetry::LevelError;
+use crate::{metrics, telemetry};
 
 /// Whether the process wants traffic; clones stand for the same process.
 /// It starts out not ready.
@@ -47,7 +51,8 @@ impl Readiness {
     }
 }
 
-/// `/livez`, `/readyz` and `/metrics` of a process that has `role`; for
+/// `/livez`, `/readyz`, `/metrics` and `/admin/log-level` of a process that
+/// has `role`; for
 /// [`http::serve`](crate::http::serve).
 pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -> Router {
     metrics::install(role, version);
@@ -63,6 +68,7 @@ pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -
                 metrics::page().await
             }),
         )
+        .route("/admin/log-level", get(level).put(set_level))
         .with_state(readiness)
 }
 
@@ -71,4 +77,45 @@ async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
+}
+
+/// `{level}`: what is logged, as `log.level` has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Level {
+    level: String,
+}
+
+async fn level() -> Response {
+    match telemetry::level() {
+        Some(level) => Json(Level { level }).into_response(),
+        None => refused(&LevelError::NoLogs),
+    }
+}
+
+/// Changes what is logged until the process ends.
+async fn set_level(body: Bytes) -> Response {
+    let asked: Level = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match telemetry::set_level(&asked.level) {
+        Ok(()) => level().await,
+        Err(error) => refused(&error),
+    }
+}
+
+fn refused(error: &LevelError) -> Response {
+    let status = match error {
+        LevelError::NoLogs => StatusCode::SERVICE_UNAVAILABLE,
+        LevelError::Length | LevelError::Directive(_) => StatusCode::BAD_REQUEST,
+    };
+    refuse(status, &error.to_string())
+}
+
+/// With the members of problem details.
+fn refuse(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let problem = json!({"title": title, "status": status.as_u16(), "detail": detail});
+    (status, Json(problem)).into_response()
 }

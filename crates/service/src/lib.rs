@@ -13,14 +13,15 @@
 //! - [`secret`]: values that print as `***`.
 //! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
 //!   and says what its failure means.
-//! - [`telemetry`]: logs on standard error, as JSON or for people.
+//! - [`telemetry`]: logs on standard error, as JSON or for people, and in files;
+//!   traces to a collector.
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
 //!   the other side is a server in this process or one behind a network.
 //! - [`peer`]: servers behind one name, where instances come and go.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
 //! - [`http`]: serves plain HTTP.
 //! - [`metrics`]: what the process counts of itself, as Prometheus reads it.
-//! - [`admin`]: `/livez`, `/readyz` and `/metrics` in plain HTTP.
+//! - [`admin`]: `/livez`, `/readyz`, `/metrics` and the level of logs in plain HTTP.
 //! - [`trace_context`]: the `trace_id` that a request keeps from HTTP through
 //!   gRPC into every log line.
 //! - [`signal`]: when the operating system asks us to stop.

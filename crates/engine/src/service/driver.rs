@@ -9,13 +9,14 @@ use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use millrace_proto::engine::v1 as pb;
-use millrace_service::trace_context::{self, TraceContext};
+use millrace_service::trace_context::TraceContext;
 use millrace_types::Timestamp;
 use tokio::sync::mpsc;
 use tonic::Status as RpcStatus;
 use tracing::debug;
 
 use super::Shared;
+use super::call::Call;
 use super::convert::{self, Beginning};
 use super::http;
 use crate::interpreter::{
@@ -265,12 +266,15 @@ where
     }
 
     fn carry_out(&mut self, frame: u64, mut request: HttpRequest) {
-        if let Some(trace) = self.trace {
-            let header = trace.child().to_header();
-            request.headers.insert(trace_context::TRACEPARENT, header);
-        }
+        let part = self.trace.map(|trace| Call::begin(trace, &mut request));
         let shared = Arc::clone(&self.shared);
-        let work = async move { (frame, http::call(&shared.http, request).await) };
+        let work = async move {
+            let done = http::call(&shared.http, request).await;
+            if let Some(part) = part {
+                part.end(&done);
+            }
+            (frame, done)
+        };
         let (abort, registration) = AbortHandle::new_pair();
         self.aborts.insert(frame, abort);
         let work = Abortable::new(work, registration);

@@ -7,6 +7,7 @@
 //! and carries out effects only once the checkpoint that asks for them is
 //! acknowledged.
 
+mod call;
 mod convert;
 mod drain;
 mod driver;

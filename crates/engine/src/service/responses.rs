@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
 use millrace_proto::engine::v1 as pb;
-use millrace_service::trace_context::TraceContext;
+use millrace_service::trace_context::{Kind, Part, TraceContext};
 use tokio::sync::mpsc;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
@@ -46,9 +46,13 @@ impl Responses {
     ) -> Self {
         // One: the driver goes on only when its answer is on its way.
         let (sender, answers) = mpsc::channel(1);
+        // A server's part ends when its answer begins; this is the rest.
+        let part = trace
+            .map(|trace| Part::begin(Some(trace), Kind::Internal, || "conversation".to_owned()));
+        let trace = part.as_ref().map(Part::place);
         let work = converse(shared, requests, sender, trace);
-        let work = match trace {
-            Some(trace) => trace.scope(work).boxed(),
+        let work = match part {
+            Some(part) => part.place().scope(work.map(move |()| drop(part))).boxed(),
             None => work.boxed(),
         };
         Self {

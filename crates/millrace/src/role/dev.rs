@@ -11,7 +11,7 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::{Addresses, announce};
-use super::{RoleError, gateway, orchestrator, runtime, sealing};
+use super::{RoleError, gateway, orchestrator, runtime, scheduler_admin, sealing};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let mut config = settings(loaded);
@@ -21,6 +21,15 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     if config.webhooks.sealing_key.is_none() {
         config.webhooks.sealing_key = Some(sealing::of_directory(data_dir.path())?);
     }
+    let scheduler = scheduler_admin::Switch::default();
+    process
+        .serve_admin_with(
+            "dev",
+            "gateway.admin_listen",
+            config.gateway.admin_listen,
+            scheduler_admin::router(scheduler.clone()),
+        )
+        .await?;
     let (http, http_at) = bind("gateway.listen", config.gateway.listen).await?;
     let (runtime_grpc, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
     let (orchestrator_grpc, orchestrator_at) =
@@ -29,6 +38,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = database(loaded, data_dir.path()).await?;
     process.keep_metrics(database.sampler());
     let runtime = runtime::start(&config, &database, &process).await?;
+    scheduler.connect(runtime.scheduler());
     runtime::serve(runtime_grpc, &runtime, &process.listeners);
     // The folder is its own, whatever the host is called.
     config

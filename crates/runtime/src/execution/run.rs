@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
-use millrace_service::trace_context::TraceContext;
+use millrace_service::trace_context::{Kind, Part};
 use millrace_store::{
     Checkpoint, EmittedEvent, Ending, EventRecord, FrameRecord, ListenerFilter, ListenerRecord,
     Outcome, TimerRecord, Write, WriteDone, WriteRefused,
@@ -90,11 +90,12 @@ pub(crate) async fn run(
     owner: IncarnationId,
     cancelled: watch::Receiver<Option<String>>,
 ) {
-    let trace: TraceContext = job
-        .traceparent
-        .as_deref()
-        .and_then(|t| t.parse().ok())
-        .unwrap_or_else(TraceContext::new);
+    let started_by = job.traceparent.as_deref().and_then(|t| t.parse().ok());
+    let mut part = Part::begin(started_by, Kind::Internal, || "execution".to_owned());
+    part.text("millrace.execution.id", || job.id.to_string());
+    part.text("millrace.workflow.id", || job.workflow_id.to_string());
+    part.number("millrace.workflow.version", job.version);
+    let trace = part.place();
     let span = info_span!("execution", execution.id = %job.id);
     let work = async {
         let (id, epoch) = (job.id, job.epoch);
@@ -102,7 +103,10 @@ pub(crate) async fn run(
         let mut next_event_seq = job.next_event_seq;
         match converse(coordinator, job, owner, cancelled, &mut next_event_seq).await {
             Ok(()) => {}
-            Err(Stopped::Fenced) => metrics::fenced(),
+            Err(Stopped::Fenced) => {
+                part.failed(|| Stopped::Fenced.to_string());
+                metrics::fenced();
+            }
             Err(Stopped::Cancelled(reason)) => {
                 info!("execution {id} is cancelled: {reason}");
                 let (outcome, events) = cancel::outcome(next_event_seq, &reason);
@@ -111,12 +115,14 @@ pub(crate) async fn run(
             }
             Err(Stopped::TimedOut(why)) => {
                 info!("execution {id} is stopped: {why}");
+                part.failed(|| why.to_owned());
                 let (outcome, events) = limits::outcome(next_event_seq, why);
                 let ending = ending(coordinator, id, owner, epoch, outcome, events);
                 end(coordinator, ending).await;
             }
             Err(Stopped::Broken(why)) => {
                 error!("execution {id} cannot go on: {why}");
+                part.failed(|| "it cannot go on".to_owned());
                 let (outcome, events) = broken(next_event_seq, &why);
                 let ending = ending(coordinator, id, owner, epoch, outcome, events);
                 end(coordinator, ending).await;
@@ -124,6 +130,7 @@ pub(crate) async fn run(
             Err(stopped @ (Stopped::Engine { .. } | Stopped::Store(_))) => {
                 metrics::given_back();
                 warn!("execution {id} is given back: {stopped}");
+                part.failed(|| "it was given back".to_owned());
                 // With another engine it goes on at once; otherwise later, and
                 // later still when that fails too.
                 let given_back = if stopped.goes_on_elsewhere() {

@@ -24,6 +24,7 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub redis: RedisConfig,
     pub log: LogConfig,
+    pub otlp: OtlpConfig,
     pub gateway: GatewayConfig,
     pub runtime: RuntimeConfig,
     pub engine: EngineConfig,
@@ -54,6 +55,24 @@ pub struct LogConfig {
     pub level: String,
     /// `json`, `pretty`, or `auto`: pretty on a terminal.
     pub format: LogFormat,
+    /// Where lines are also written, as JSON; nowhere without it.
+    pub file: Option<PathBuf>,
+    /// Size in bytes at which the file is archived.
+    pub file_max_size: u64,
+    /// Age at which it is.
+    pub file_max_age: Duration,
+    /// Archives that are kept.
+    pub file_keep: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtlpConfig {
+    /// A collector of traces, such as `http://collector:4318`; none without
+    /// it. `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// Of the traces that begin here, how many are kept; callers decide about
+    /// those that they began.
+    pub sample_percent: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -195,6 +214,19 @@ impl Default for LogConfig {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Auto,
+            file: None,
+            file_max_size: 64 * 1024 * 1024,
+            file_max_age: Duration::from_hours(24),
+            file_keep: 10,
+        }
+    }
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample_percent: 100,
         }
     }
 }

@@ -33,6 +33,12 @@ settings! {
     "redis.url" => redis.url;
     "log.level" => log.level;
     "log.format" => log.format;
+    "log.file" => log.file;
+    "log.file_max_size" => log.file_max_size;
+    "log.file_max_age" => log.file_max_age;
+    "log.file_keep" => log.file_keep;
+    "otlp.endpoint" => otlp.endpoint;
+    "otlp.sample_percent" => otlp.sample_percent;
     "gateway.listen" => gateway.listen;
     "gateway.admin_listen" => gateway.admin_listen;
     "gateway.runtime" => gateway.runtime;
@@ -76,6 +82,7 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("DATABASE_URL", "database.url"),
     ("REDIS_URL", "redis.url"),
     ("MILLRACE_LOG", "log.level"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp.endpoint"),
 ];
 
 /// The key that a mistyped one most likely stands for.

@@ -11,6 +11,7 @@
 mod grpc;
 mod http;
 mod process;
+mod telemetry;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use grpc::{CalledService, CallsLayer, Side};
 pub use http::record_request;
+pub(crate) use telemetry::{exported, log_file_failed};
 
 /// What the process is, and where its figures are.
 struct Exporter {
@@ -85,6 +87,7 @@ pub fn install(role: &'static str, version: &'static str) {
         process::describe();
         http::describe();
         grpc::describe();
+        telemetry::describe();
         Exporter {
             handle,
             started: Instant::now(),

@@ -13,6 +13,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::fields::Fields;
+use super::file::LogFile;
 use super::{json, pretty};
 use crate::trace_context;
 
@@ -28,6 +29,7 @@ pub enum Style {
 pub struct LogLayer<W> {
     style: Style,
     writer: W,
+    file: Option<LogFile>,
 }
 
 /// What a line is made of.
@@ -42,7 +44,18 @@ pub(super) struct Line<'a> {
 
 impl<W> LogLayer<W> {
     pub const fn new(style: Style, writer: W) -> Self {
-        Self { style, writer }
+        Self {
+            style,
+            writer,
+            file: None,
+        }
+    }
+
+    /// Also writes each line to a file, as JSON.
+    #[must_use]
+    pub fn with_file(mut self, file: Option<LogFile>) -> Self {
+        self.file = file;
+        self
     }
 }
 
@@ -63,6 +76,13 @@ impl<W: for<'a> MakeWriter<'a> + 'static> LogLayer<W> {
             }
             // There is nowhere to report to when standard error is gone.
             let _ = self.writer.make_writer().write_all(text.as_bytes());
+            if let Some(file) = &self.file {
+                if self.style != Style::Json {
+                    text.clear();
+                    json::format(text, line);
+                }
+                file.write(text.as_bytes());
+            }
             text.clear();
             text.shrink_to(KEPT);
         };

@@ -3,17 +3,23 @@
 //!
 //! The context of what runs now is a task-local, so that reading it costs
 //! nothing to speak of; [`TraceLayer`] sets it per request, [`inherit`] carries
-//! it into a task, [`inject`] puts it on an outgoing request.
+//! it into a task, [`inject`] puts it on an outgoing request. A [`Part`] is what
+//! a collector of traces gets to see, where there is one.
+
+mod layer;
+mod part;
 
 use std::fmt;
 use std::str::FromStr;
-use std::task::{Context, Poll};
 
 use futures::future::Either;
 use http::{HeaderMap, HeaderValue};
 use tokio::task::futures::TaskLocalFuture;
 use tracing::Instrument as _;
 use tracing::instrument::Instrumented;
+
+pub use layer::{TraceLayer, Traced};
+pub use part::{Kind, Part};
 
 /// The header's name.
 pub const TRACEPARENT: &str = "traceparent";
@@ -70,15 +76,16 @@ impl TraceContext {
     /// Continues the trace of `headers`, or begins one when they carry none
     /// that is valid.
     pub fn from_headers(headers: &HeaderMap) -> Self {
+        Self::sent_with(headers).map_or_else(Self::new, Self::child)
+    }
+
+    /// The sender's place, when `headers` carry one that is valid.
+    fn sent_with(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         match (values.next(), values.next()) {
             // More than one is as good as none, says the recommendation.
-            (Some(value), None) => value
-                .to_str()
-                .ok()
-                .and_then(|text| text.parse::<Self>().ok())
-                .map_or_else(Self::new, Self::child),
-            _ => Self::new(),
+            (Some(value), None) => value.to_str().ok()?.parse().ok(),
+            _ => None,
         }
     }
 
@@ -191,45 +198,6 @@ fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the operating system gives random bytes");
 }
 
-/// Runs every request within its trace: that of its `traceparent`, or a new
-/// one. For axum and tonic servers alike; one span and no other allocation.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TraceLayer;
-
-impl<S> tower::Layer<S> for TraceLayer {
-    type Service = Traced<S>;
-
-    fn layer(&self, inner: S) -> Traced<S> {
-        Traced { inner }
-    }
-}
-
-/// A service behind a [`TraceLayer`].
-#[derive(Debug, Clone)]
-pub struct Traced<S> {
-    inner: S,
-}
-
-impl<S, B> tower::Service<http::Request<B>> for Traced<S>
-where
-    S: tower::Service<http::Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = TaskLocalFuture<TraceContext, Instrumented<S::Future>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let context = TraceContext::from_headers(request.headers());
-        // Services may do work, or spawn, before their future is polled.
-        let inner = CURRENT.sync_scope(context, || self.inner.call(request));
-        context.scope(inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,13 +264,16 @@ mod tests {
         let service = TraceLayer.layer(tower::service_fn(|_: http::Request<()>| async {
             let mut onward = HeaderMap::new();
             inject(&mut onward);
-            Ok::<_, std::convert::Infallible>(onward)
+            let mut answer = http::Response::new(());
+            *answer.headers_mut() = onward;
+            Ok::<_, std::convert::Infallible>(answer)
         }));
         let request = http::Request::builder()
             .header(TRACEPARENT, GIVEN)
             .body(())
             .unwrap();
-        let onward = service.oneshot(request).await.unwrap();
+        let answer = service.oneshot(request).await.unwrap();
+        let onward = answer.headers();
         let passed_on: TraceContext = onward[TRACEPARENT].to_str().unwrap().parse().unwrap();
         assert_eq!(
             passed_on.trace_id().to_string(),
