@@ -52,6 +52,8 @@ impl Asked {
 struct Cluster {
     gateway: Millrace,
     _runtime: Millrace,
+    /// The runtime's admin listener.
+    admin: String,
     asked: Asked,
     engines: Vec<Option<Millrace>>,
     addresses: Vec<String>,
@@ -76,7 +78,12 @@ impl Cluster {
             .map(|_| format!("127.0.0.1:{}", millrace_testkit::free_port()))
             .collect();
         let with_engines = addresses.join(",");
-        let settings = [settings[0], ("MILLRACE_RUNTIME__ENGINE", &with_engines)];
+        let admin = format!("127.0.0.1:{}", millrace_testkit::free_port());
+        let settings = [
+            settings[0],
+            ("MILLRACE_RUNTIME__ENGINE", &with_engines),
+            ("MILLRACE_RUNTIME__ADMIN_LISTEN", &admin),
+        ];
         let listen = ["--ready-json", "--listen", "127.0.0.1:0"];
         let runtime = Millrace::start(&[&["runtime"], &listen[..]].concat(), &settings).await;
         let runtimes = format!("http://{}", runtime.address("runtime"));
@@ -88,6 +95,7 @@ impl Cluster {
         let mut cluster = Self {
             gateway,
             _runtime: runtime,
+            admin,
             asked: Asked::start().await,
             engines: (0..engines).map(|_| None).collect(),
             addresses,
@@ -225,6 +233,50 @@ async fn without_any_engine_work_stays_queued_and_health_says_so() {
         cluster.until_succeeded(id).await;
     }
     cluster.until_engine_is("healthy").await;
+}
+
+#[tokio::test]
+async fn what_backs_off_is_counted_until_an_engine_takes_it_up() {
+    let mut cluster = Cluster::start(1).await;
+    cluster.deploy().await;
+    let id = cluster.fire().await;
+    let (_, _unanswered) = cluster.asked.next().await;
+    let watch = async |cluster: &Cluster, backing_off: u64, engine_ready: bool| {
+        eventually(PATIENCE, || async {
+            let (status, load) = cluster.gateway.get("/api/monitoring/load?hours=1").await;
+            let now = &load["now"];
+            let counted = now["backingOff"] == json!({"value": backing_off, "atLeast": false});
+            if status == 200 && counted && now["engineReady"] == engine_ready {
+                Ok(())
+            } else {
+                Err(load)
+            }
+        })
+        .await;
+        let url = format!("http://{}/metrics", cluster.admin);
+        let lines = [
+            format!("millrace_executions_backing_off {backing_off}\n"),
+            format!("millrace_engine_ready {}\n", u8::from(engine_ready)),
+        ];
+        eventually(PATIENCE, || async {
+            let (_, metrics) = support::answer(support::client().get(&url)).await;
+            let metrics = metrics.as_str().unwrap_or_default().to_owned();
+            if lines.iter().all(|line| metrics.contains(line)) {
+                Ok(())
+            } else {
+                Err(metrics)
+            }
+        })
+        .await;
+    };
+    cluster.take_engine(0).kill().await;
+    watch(&cluster, 1, false).await;
+    cluster.gateway.until(&id, &["PENDING"]).await;
+    cluster.start_engine(0).await;
+    let (_, answer) = cluster.asked.next().await;
+    answer.send(()).unwrap();
+    cluster.until_succeeded(&id).await;
+    watch(&cluster, 0, true).await;
 }
 
 #[tokio::test]

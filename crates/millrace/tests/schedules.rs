@@ -589,6 +589,23 @@ async fn a_stopped_scheduler_stays_stopped_on_all_instances_until_it_is_started(
     })
     .await;
     let so_far = ledger(&gateway, &trigger).await;
+    let (_, figures) = gateway.get("/api/monitoring/scheduling").await;
+    assert_eq!(figures["scheduler"]["state"], "stopped", "{figures:#}");
+    assert_eq!(figures["scheduler"]["reason"], "upkeep");
+    assert_eq!(figures["scheduler"]["since"], stopped["since"]);
+    let metrics = async || {
+        let url = format!("http://{}/metrics", admins[1]);
+        let (_, metrics) = support::answer(client.get(url)).await;
+        metrics.as_str().unwrap().to_owned()
+    };
+    let shown = metrics().await;
+    assert!(shown.contains("millrace_scheduler_running 0\n"), "{shown}");
+    // That is a decision, not a fault.
+    let (_, health) = gateway.get("/health").await;
+    let mut members: Vec<_> = health.as_object().unwrap().keys().collect();
+    members.sort_unstable();
+    assert_eq!(members, ["dependencies", "status", "timestamp", "version"]);
+    assert_ne!(health["status"], "unhealthy", "{health:#}");
     // A restart of the process does not forget it.
     assert!(first.terminate().await.success());
     let first = start(&admins[0]).await;
@@ -611,6 +628,8 @@ async fn a_stopped_scheduler_stays_stopped_on_all_instances_until_it_is_started(
     let fired = so_far.iter().filter(|f| f["outcome"] == "fired").count();
     let fires = until_fired(&gateway, &trigger, fired + 3).await;
     assert_gapless(&fires);
+    let shown = metrics().await;
+    assert!(shown.contains("millrace_scheduler_running 1\n"), "{shown}");
     let (status, restarted) = tell(&admins[1], "/restart").await;
     assert_eq!(status, 200, "{restarted:#}");
     assert!(restarted["generation"].as_u64() > started["generation"].as_u64());

@@ -192,6 +192,47 @@ async fn timeouts_end_what_waits_queues_and_stands_still() {
 }
 
 #[tokio::test]
+async fn deadlines_count_while_nobody_has_room() {
+    let gate = Gate::start().await;
+    let data = tempfile::tempdir().unwrap();
+    let one = [("MILLRACE_RUNTIME__MAX_RUNNING", "1")];
+    let millrace = Millrace::dev_with(data.path(), &one).await;
+    deploy(&millrace, "busy", &gate.task(), &json!({})).await;
+    let busy = millrace.fire("busy", &json!({"shop": "a"})).await;
+    gate.has("a", 1).await;
+    let wait = "{wait: {hours: 1}}";
+    let config = json!({"timeout": {"start": "PT1S"}});
+    deploy(&millrace, "start", wait, &config).await;
+    deploy(&millrace, "total", wait, &json!({"timeout": "PT1S"})).await;
+    // It was due before the others, and has no deadline.
+    let behind = millrace.fire("busy", &json!({"shop": "b"})).await;
+    for (name, says) in [
+        ("start", "start timeout"),
+        ("total", "deployment's timeout"),
+    ] {
+        let id = millrace.fire(name, &json!({})).await;
+        let execution = millrace.until(&id, &["TIMED_OUT", "FAILED"]).await;
+        assert_eq!(execution["status"], "TIMED_OUT", "{execution:#}");
+        assert_eq!(execution["startedAt"], Value::Null, "{execution:#}");
+        let detail = execution["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains(says), "{detail}");
+        let history = millrace.history(&id).await;
+        assert_eq!(history.len(), 1, "{history:#?}");
+        assert_eq!(history[0]["kind"], "executionTimedOut");
+    }
+    millrace.until(&busy, &["RUNNING"]).await;
+    millrace.until(&behind, &["PENDING"]).await;
+    let (_, metrics) = millrace.get("/metrics").await;
+    let metrics = metrics.as_str().unwrap();
+    let counted = "millrace_executions_overdue_total 2";
+    assert!(metrics.contains(counted), "{metrics}");
+    gate.let_go.add_permits(2);
+    for id in [busy, behind] {
+        millrace.until(&id, &["SUCCEEDED"]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_deadline_survives_a_kill() {
     let data = tempfile::tempdir().unwrap();
     let millrace = Millrace::dev(data.path()).await;

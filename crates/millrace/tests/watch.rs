@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_testkit::eventually;
 use serde_json::{Value, json};
-use support::{Millrace, PATIENCE, client, command};
+use support::{Millrace, PATIENCE, Service, answer, client, command};
+use tokio::sync::Semaphore;
 
 fn waits(name: &str, first: &str) -> String {
     format!(
@@ -188,6 +191,7 @@ async fn figures_say_what_happened() {
     .await;
     assert_eq!(runs["items"][0]["trigger"]["id"], interval);
     let scheduling = get("/api/monitoring/scheduling".into()).await;
+    assert_eq!(scheduling["scheduler"]["state"], "running");
     assert_eq!(
         scheduling["schedules"]["active"],
         json!({"value": 2, "atLeast": false})
@@ -221,4 +225,73 @@ async fn figures_say_what_happened() {
     ] {
         assert_eq!(millrace.get(wrong).await.0, 400, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_schedule_that_strays_is_told_of_by_figures_metrics_and_the_scheduler() {
+    let asked = Arc::new(Semaphore::new(0));
+    let let_go = Arc::clone(&asked);
+    let held = move || async move {
+        let_go.acquire().await.expect("open").forget();
+        axum::Json(json!({}))
+    };
+    let service = Service::start(axum::Router::new().route("/", axum::routing::get(held))).await;
+    let data = tempfile::tempdir().unwrap();
+    let admin = format!("127.0.0.1:{}", millrace_testkit::free_port());
+    let settings = [("MILLRACE_GATEWAY__ADMIN_LISTEN", admin.as_str())];
+    let millrace = Millrace::dev_with(data.path(), &settings).await;
+    let task = format!(
+        "{{call: http, with: {{method: get, endpoint: '{}'}}}}",
+        service.url
+    );
+    let every = json!({
+        "type": "interval", "every": "PT1S", "jitterWindow": "PT0S", "overlap": "queue",
+    });
+    let body = json!({"workflow": waits("strays", &task), "triggers": [every]});
+    let (status, deployed) = millrace.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployed:#}");
+    let trigger = deployed["triggers"][0]["id"].as_str().unwrap();
+    let figures = async || millrace.get("/api/monitoring/scheduling").await.1;
+    // One waits for the first run, and the next four are passed over: it will
+    // be late by four seconds.
+    eventually(PATIENCE, || async {
+        let figures = figures().await;
+        let skipped = figures["lastHour"]["outcomes"]["skipped"].as_u64();
+        if skipped >= Some(4) {
+            Ok(())
+        } else {
+            Err(figures)
+        }
+    })
+    .await;
+    assert_eq!(figures().await["drift"]["schedules"]["value"], 0);
+    asked.add_permits(1);
+    let figures = eventually(PATIENCE, || async {
+        let figures = figures().await;
+        let straying = figures["drift"]["schedules"]["value"] == 1;
+        if straying { Ok(figures) } else { Err(figures) }
+    })
+    .await;
+    let drift = &figures["drifting"][0];
+    assert_eq!(drift["triggerId"], trigger, "{figures:#}");
+    let off = drift["driftMs"].as_f64().unwrap();
+    assert!(off > 2000.0, "{figures:#}");
+    assert_eq!(figures["drift"]["worstMs"].as_f64(), Some(off));
+    let (_, scheduler) = answer(client().get(format!("http://{admin}/admin/scheduler"))).await;
+    assert_eq!(scheduler["drifting"], 1, "{scheduler:#}");
+    assert!(scheduler["worstDriftMs"].as_f64().unwrap() > 2000.0);
+    let metrics = eventually(PATIENCE, || async {
+        let (_, metrics) = answer(client().get(format!("http://{admin}/metrics"))).await;
+        let metrics = metrics.as_str().unwrap_or_default().to_owned();
+        let told = metrics.contains("millrace_schedules_drifting 1\n");
+        if told { Ok(metrics) } else { Err(metrics) }
+    })
+    .await;
+    let worst = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("millrace_schedule_drift_max_seconds "))
+        .unwrap();
+    assert!(worst.parse::<f64>().unwrap() > 2.0, "{worst}");
+    assert!(!metrics.contains("trg_"), "{metrics}");
+    asked.add_permits(100);
 }

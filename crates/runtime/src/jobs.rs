@@ -4,16 +4,19 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millrace_types::ExecutionId;
+use millrace_types::{ExecutionId, Timestamp};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::event::emit;
-use crate::execution::ExecutionCoordinator;
+use crate::execution::{ExecutionCoordinator, overdue};
 use crate::metrics;
+use crate::monitoring::CAP;
+use crate::schedule::DRIFTING;
 
 /// Executions taken over in one transaction.
 const TAKEOVER_BATCH: u32 = 500;
@@ -29,9 +32,13 @@ const SLOTS: Duration = Duration::from_secs(2);
 const EMITTED: Duration = Duration::from_secs(2);
 
 /// How often schedules that stray are looked for.
-const DRIFT: Duration = Duration::from_secs(30);
-/// How many of them are.
-const DRIFTING: u32 = 1000;
+const DRIFT: Duration = Duration::from_secs(10);
+
+/// How often what is past a deadline is ended, whoever has room.
+const OVERDUE: Duration = Duration::from_secs(1);
+
+/// How often what waits is counted.
+const LOAD: Duration = Duration::from_secs(10);
 
 /// Bounded steps of one maintenance run; what is left waits for the next.
 const MAINTENANCE_STEPS: usize = 100;
@@ -90,12 +97,36 @@ pub(crate) async fn run(
         })?)
         .await?;
     let at_drift = Arc::downgrade(&coordinator);
+    let strayed = Arc::new(AtomicUsize::new(0));
     scheduler
         .add(Job::new_repeated_async(DRIFT, move |_, _| {
             let coordinator = at_drift.upgrade();
+            let strayed = Arc::clone(&strayed);
             Box::pin(async move {
                 if let Some(coordinator) = coordinator {
-                    drift(&coordinator).await;
+                    drift(&coordinator, &strayed).await;
+                }
+            })
+        })?)
+        .await?;
+    let at_overdue = Arc::downgrade(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(OVERDUE, move |_, _| {
+            let coordinator = at_overdue.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    overdue::sweep(&coordinator).await;
+                }
+            })
+        })?)
+        .await?;
+    let at_load = Arc::downgrade(&coordinator);
+    scheduler
+        .add(Job::new_repeated_async(LOAD, move |_, _| {
+            let coordinator = at_load.upgrade();
+            Box::pin(async move {
+                if let Some(coordinator) = coordinator {
+                    load(&coordinator).await;
                 }
             })
         })?)
@@ -172,13 +203,35 @@ async fn reconcile(coordinator: &ExecutionCoordinator, suspects: &mut HashSet<(E
     }
 }
 
-async fn drift(coordinator: &ExecutionCoordinator) {
+/// `strayed` is how many did so the last time: it is said when there are more.
+async fn drift(coordinator: &ExecutionCoordinator, strayed: &AtomicUsize) {
     match coordinator.store.drifting(DRIFTING).await {
         Ok(straying) => {
-            let worst = straying.iter().map(|s| s.drift).max_by_key(|d| d.abs());
-            metrics::drifting(straying.len(), worst.unwrap_or(0));
+            let worst = straying.iter().max_by_key(|s| s.drift.unsigned_abs());
+            metrics::drifting(straying.len(), worst.map_or(0, |s| s.drift));
+            let before = strayed.swap(straying.len(), Ordering::Relaxed);
+            if let Some(worst) = worst
+                && straying.len() > before
+            {
+                let (id, off) = (worst.trigger_id, worst.drift / 1000);
+                warn!(
+                    trigger.id = %id,
+                    drifting = straying.len(),
+                    "{} schedules stray from their intervals, {id} most, by {off} ms",
+                    straying.len()
+                );
+            }
         }
         Err(error) => warn!(%error, "schedules that stray could not be looked for"),
+    }
+}
+
+async fn load(coordinator: &ExecutionCoordinator) {
+    match coordinator.store.load_figures(CAP).await {
+        Ok(figures) => {
+            metrics::load(&figures, Timestamp::now(), coordinator.engine.is_ready());
+        }
+        Err(error) => warn!(%error, "what waits could not be counted"),
     }
 }
 

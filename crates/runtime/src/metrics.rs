@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use millrace_store::{AdmissionRefused, FireRecord, WriteRefused};
+use millrace_store::{AdmissionRefused, Count, FireRecord, LoadFigures, WriteRefused};
 use millrace_types::{ExecutionStatus, Timestamp, TriggerKind};
 
 const ADMITTED: &str = "millrace_executions_admitted_total";
@@ -28,6 +28,13 @@ const FIRES: &str = "millrace_schedule_fires_total";
 const START_LAG: &str = "millrace_schedule_start_lag_seconds";
 const DRIFTING: &str = "millrace_schedules_drifting";
 const MAX_DRIFT: &str = "millrace_schedule_drift_max_seconds";
+const SCHEDULER_RUNNING: &str = "millrace_scheduler_running";
+const SCHEDULER_CHANGED: &str = "millrace_scheduler_changed_timestamp_seconds";
+const DUE: &str = "millrace_executions_due";
+const OLDEST_DUE: &str = "millrace_executions_oldest_due_seconds";
+const BACKING_OFF: &str = "millrace_executions_backing_off";
+const OVERDUE: &str = "millrace_executions_overdue_total";
+const ENGINE_READY: &str = "millrace_engine_ready";
 const TICK_DURATION: &str = "millrace_schedule_tick_duration_seconds";
 const LAST_TICK: &str = "millrace_schedule_last_tick_timestamp_seconds";
 
@@ -95,6 +102,36 @@ pub(crate) fn describe() {
         MAX_DRIFT,
         Unit::Seconds,
         "By how much the last interval of the one that strays most did, either way."
+    );
+    describe_gauge!(
+        SCHEDULER_RUNNING,
+        "Whether the scheduler's switch, which is one for all instances, is on."
+    );
+    describe_gauge!(
+        SCHEDULER_CHANGED,
+        Unit::Seconds,
+        "When the scheduler's switch was changed last, in seconds since the Unix epoch."
+    );
+    describe_gauge!(
+        DUE,
+        "Executions that nobody has taken and that are due, on whichever instance; 10000 at most."
+    );
+    describe_gauge!(
+        OLDEST_DUE,
+        Unit::Seconds,
+        "For how long the one that is due longest has been."
+    );
+    describe_gauge!(
+        BACKING_OFF,
+        "Executions that could not be started or gone on with and are tried again, of the 10000 that are due first."
+    );
+    describe_counter!(
+        OVERDUE,
+        "Executions that this process ended because they were past a deadline and nobody had room for them."
+    );
+    describe_gauge!(
+        ENGINE_READY,
+        "Whether this process knows an engine that takes work."
     );
     describe_histogram!(
         TICK_DURATION,
@@ -203,6 +240,26 @@ pub(crate) fn drifting(count: usize, worst: i64) {
     gauge!(DRIFTING).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     let worst = Duration::from_micros(worst.unsigned_abs());
     gauge!(MAX_DRIFT).set(worst.as_secs_f64());
+}
+
+pub(crate) fn scheduler(running: bool, changed_at: Timestamp) {
+    gauge!(SCHEDULER_RUNNING).set(f64::from(u8::from(running)));
+    let since = u64::try_from(changed_at.as_micros()).unwrap_or(0);
+    gauge!(SCHEDULER_CHANGED).set(Duration::from_micros(since).as_secs_f64());
+}
+
+/// What waits on all instances, as this one sees it at `now`.
+pub(crate) fn load(figures: &LoadFigures, now: Timestamp, engine_ready: bool) {
+    let count = |count: Count| f64::from(u32::try_from(count.value).unwrap_or(u32::MAX));
+    gauge!(DUE).set(count(figures.due));
+    gauge!(BACKING_OFF).set(count(figures.backing_off));
+    let oldest = figures.due_since.map(|since| now.saturating_since(since));
+    gauge!(OLDEST_DUE).set(oldest.unwrap_or_default().as_secs_f64());
+    gauge!(ENGINE_READY).set(f64::from(u8::from(engine_ready)));
+}
+
+pub(crate) fn overdue(count: usize) {
+    counter!(OVERDUE).increment(count as u64);
 }
 
 pub(crate) fn ticked(took: Duration) {

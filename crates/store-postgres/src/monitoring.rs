@@ -207,10 +207,11 @@ async fn load(store: &PostgresStore, cap: u32) -> Result<LoadFigures, StoreError
     .fetch_all(&store.pool)
     .await
     .map_err(store_error)?;
-    let (due, due_since, unowned): (i64, Option<PgTime>, i64) = sqlx::query_as(
+    let (due, due_since, unowned, backing_off): (i64, Option<PgTime>, i64, i64) = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE wake_at <= statement_timestamp()), \
-                min(wake_at) FILTER (WHERE wake_at <= statement_timestamp()), count(*) \
-         FROM (SELECT wake_at FROM executions WHERE owner IS NULL \
+                min(wake_at) FILTER (WHERE wake_at <= statement_timestamp()), count(*), \
+                count(*) FILTER (WHERE failed_starts > 0) \
+         FROM (SELECT wake_at, failed_starts FROM executions WHERE owner IS NULL \
                ORDER BY wake_at, id LIMIT $1) e",
     )
     .bind(i64::from(cap) + 1)
@@ -230,6 +231,7 @@ async fn load(store: &PostgresStore, cap: u32) -> Result<LoadFigures, StoreError
             .collect::<Result<_, StoreError>>()?,
         due: Count::capped(counter(due), cap),
         unowned: Count::capped(counter(unowned), cap),
+        backing_off: Count::part(counter(backing_off), counter(unowned), cap),
         due_since: due_since.map(|at| at.0),
     })
 }

@@ -37,6 +37,7 @@ mod maintain;
 mod migrate;
 mod monitoring;
 mod open;
+mod overdue;
 #[cfg(test)]
 mod plan;
 mod row;

@@ -53,8 +53,9 @@ const INSTANCES: &str = "
 
 const UNOWNED: &str = "
     SELECT count(*) FILTER (WHERE wake_at <= ?1) AS due,
-        min(wake_at) FILTER (WHERE wake_at <= ?1) AS due_since, count(*) AS unowned
-    FROM (SELECT wake_at FROM executions WHERE owner IS NULL ORDER BY wake_at, id LIMIT ?2)";
+        min(wake_at) FILTER (WHERE wake_at <= ?1) AS due_since, count(*) AS unowned,
+        count(*) FILTER (WHERE failed_starts > 0) AS backing_off
+    FROM (SELECT wake_at, failed_starts FROM executions WHERE owner IS NULL ORDER BY wake_at, id LIMIT ?2)";
 
 #[async_trait]
 impl MonitoringStore for SqliteStore {
@@ -208,6 +209,7 @@ impl MonitoringStore for SqliteStore {
             .fetch_one(&mut *connection)
             .await
             .map_err(store_error)?;
+        let whole = unowned.number("unowned")?;
         Ok(LoadFigures {
             instances: instances
                 .iter()
@@ -220,7 +222,8 @@ impl MonitoringStore for SqliteStore {
                 })
                 .collect::<Result<_, StoreError>>()?,
             due: Count::capped(unowned.number("due")?, cap),
-            unowned: Count::capped(unowned.number("unowned")?, cap),
+            unowned: Count::capped(whole, cap),
+            backing_off: Count::part(unowned.number("backing_off")?, whole, cap),
             due_since: unowned.time_option("due_since")?,
         })
     }

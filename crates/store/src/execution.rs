@@ -322,6 +322,27 @@ pub struct Claimed {
     pub limits: Limits,
 }
 
+/// Which of its times an execution is past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// It has not been started.
+    Start,
+    /// It has not ended.
+    Total,
+}
+
+/// An execution that nobody owned and that is past a deadline. The caller
+/// owns it from now on, and ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overdue {
+    pub id: ExecutionId,
+    pub epoch: u64,
+    pub next_event_seq: u64,
+    pub deadline: Deadline,
+    /// Why it is to be cancelled, when that was asked for.
+    pub cancel: Option<String>,
+}
+
 /// What became of a request to cancel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CancelRequested {
@@ -446,6 +467,15 @@ pub trait ExecutionStore: Send + Sync + 'static {
     /// at a bounded number of deployments, and the next one goes on behind
     /// them.
     async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Takes up to `limit` executions that nobody owns and that are past a
+    /// deadline, to be ended: as [`ExecutionStore::claim`], but however many
+    /// others are due before them, and without starting what has not started.
+    async fn seize_overdue(
+        &self,
+        by: IncarnationId,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError>;
 
     /// How long until the next unowned execution is due, by the database's
     /// clock: zero when one is due now, `None` when there is none. A hint for

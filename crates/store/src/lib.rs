@@ -54,8 +54,9 @@ pub use event::{
 };
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
-    Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore, FrameRecord,
-    Outcome, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write, WriteDone, WriteRefused,
+    Deadline, Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore,
+    FrameRecord, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write, WriteDone,
+    WriteRefused,
 };
 pub use incarnation::IncarnationStore;
 pub use monitoring::{

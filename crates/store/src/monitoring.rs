@@ -98,6 +98,9 @@ pub struct LoadFigures {
     pub due: Count,
     /// Executions that nobody owns, due or not.
     pub unowned: Count,
+    /// Of those that nobody owns, the ones that could not be started or gone
+    /// on with, and are tried again.
+    pub backing_off: Count,
     /// Since when the longest due one is.
     pub due_since: Option<Timestamp>,
 }

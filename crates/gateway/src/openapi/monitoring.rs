@@ -88,6 +88,11 @@ fn scheduling() -> Value {
         "due": object(json!({
             "backlog": count(), "since": or_null(time()), "lagMs": {"type": "number"},
         })),
+        "scheduler": object(json!({
+            "state": {"enum": ["running", "stopped"]}, "since": time(),
+            "reason": {"type": "string"}, "generation": {"type": "integer"},
+        })),
+        "drift": object(json!({"schedules": count(), "worstMs": {"type": "number"}})),
         "drifting": {"type": "array", "items": object(json!({
             "triggerId": id(TriggerId::PREFIX), "deploymentId": id(DeploymentId::PREFIX),
             "effectiveAt": time(), "startedAt": time(), "driftMs": {"type": "number"},
@@ -124,7 +129,9 @@ fn load() -> Value {
             "instances": {"type": "array", "items": object(json!({
                 "id": {"type": "string"}, "since": time(), "running": count(),
             }))},
+            "engineReady": {"type": "boolean"},
             "due": count(), "dueSince": or_null(time()), "unowned": count(),
+            "backingOff": count(),
         })),
         "forecast": object(json!({
             "from": time(), "to": time(), "bucketSeconds": whole(),

@@ -8,8 +8,8 @@ use millrace_store::{EventRecord, Limits, Outcome};
 use millrace_types::Timestamp;
 use tokio::time::Instant;
 
-const TOTAL: &str = "it did not end within its deployment's timeout";
-const START: &str = "it could not be started within its deployment's start timeout";
+pub(super) const TOTAL: &str = "it did not end within its deployment's timeout";
+pub(super) const START: &str = "it could not be started within its deployment's start timeout";
 const IDLE: &str = "it made no progress within its deployment's idle timeout";
 
 /// Tells when a run is over.

@@ -18,6 +18,7 @@ pub(crate) mod engine_client;
 pub(crate) mod job;
 pub(crate) mod lease;
 pub(crate) mod limits;
+pub(crate) mod overdue;
 pub(crate) mod query;
 pub(crate) mod rerun;
 pub(crate) mod run;

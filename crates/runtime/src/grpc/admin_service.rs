@@ -71,6 +71,8 @@ fn message(status: SchedulerStatus) -> pb::SchedulerStatus {
         since: status.since.to_string(),
         reason: status.reason,
         generation: status.generation,
+        drifting: status.drifting,
+        worst_drift_ms: status.worst_drift_ms,
         instance: Some(pb::SchedulerInstance {
             state: instance.state.to_owned(),
             generation: instance.generation,

@@ -31,11 +31,16 @@ pub(crate) struct LoadDistribution {
 #[serde(rename_all = "camelCase")]
 struct Now {
     instances: Vec<Instance>,
+    /// Whether the instance that answers knows an engine that takes work.
+    engine_ready: bool,
     /// Executions that nobody has taken and that are due.
     due: Count,
     due_since: Option<Timestamp>,
     /// Executions that nobody has taken, those that wait for a timer too.
     unowned: Count,
+    /// Of these, the ones whose start failed, or whose engine or database went
+    /// away, and that are tried again, later each time.
+    backing_off: Count,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,9 +105,11 @@ impl MonitoringService {
                         running: instance.running.into(),
                     })
                     .collect(),
+                engine_ready: self.engine.is_ready(),
                 due: figures.due.into(),
                 due_since: figures.due_since,
                 unowned: figures.unowned.into(),
+                backing_off: figures.backing_off.into(),
             },
             forecast: tally.finish(records.len() as u64, sample.estimate),
         })

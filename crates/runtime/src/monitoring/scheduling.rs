@@ -1,5 +1,6 @@
 //! How scheduling fares: what is due, and what became of what was.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use millrace_store::{FireFigures, FireOutcome, Sample, StoreError};
@@ -8,24 +9,48 @@ use serde::Serialize;
 
 use super::shapes::{Count, Summary, Window, before, between, millis};
 use super::{CAP, MonitoringService};
+use crate::schedule::{DRIFTING, word};
 
 /// Rows of the ledger that are read.
 pub(super) const FIRES: u32 = 20_000;
 pub(super) const DAY: Duration = Duration::from_hours(24);
-/// Schedules that stray which are shown.
-const DRIFTING: u32 = 100;
+/// Schedules that stray which are shown, of those that are looked at.
+const SHOWN: usize = 100;
 const HOUR: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SchedulingMetrics {
     timestamp: Timestamp,
+    scheduler: Switch,
     schedules: Schedules,
     due: Due,
-    /// Schedules whose last interval strayed from its nominal one, 100 at most.
+    drift: Straying,
+    /// Schedules whose last interval strayed from its nominal one, those that
+    /// stray most first; 100 at most.
     drifting: Vec<Drift>,
     last_hour: Period,
     last_day: Period,
+}
+
+/// Whether anything is fired by the clock, on any instance.
+#[derive(Debug, Serialize)]
+struct Switch {
+    /// `running` or `stopped`.
+    state: &'static str,
+    /// When it was changed last, and why; nobody may have said.
+    since: Timestamp,
+    reason: String,
+    generation: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Straying {
+    schedules: Count,
+    /// By how much the worst one does; negative when its interval was too
+    /// short, 0 when none strays.
+    worst_ms: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,10 +113,19 @@ impl MonitoringService {
     pub(crate) async fn scheduling(&self) -> Result<SchedulingMetrics, StoreError> {
         let figures = self.store.schedule_figures(CAP).await?;
         let now = figures.now;
-        let drifting = self.store.drifting(DRIFTING).await?;
+        let scheduler = self.store.scheduler().await?;
+        let mut drifting = self.store.drifting(DRIFTING + 1).await?;
+        let straying = millrace_store::Count::capped(drifting.len() as u64, DRIFTING);
+        drifting.sort_by_key(|drift| Reverse(drift.drift.unsigned_abs()));
         let fires = self.store.recent_fires(before(now, DAY), FIRES).await?;
         Ok(SchedulingMetrics {
             timestamp: now,
+            scheduler: Switch {
+                state: word(scheduler.running),
+                since: scheduler.changed_at,
+                reason: scheduler.reason,
+                generation: scheduler.generation,
+            },
             schedules: Schedules {
                 active: figures.active.into(),
                 paused: figures.paused.into(),
@@ -102,21 +136,33 @@ impl MonitoringService {
                 since: figures.due_since,
                 lag_ms: figures.due_since.map_or(0.0, |at| millis(between(at, now))),
             },
+            drift: Straying {
+                schedules: straying.into(),
+                worst_ms: drifting
+                    .first()
+                    .map_or(0.0, |drift| either_way(drift.drift)),
+            },
             drifting: drifting
                 .into_iter()
+                .take(SHOWN)
                 .map(|drift| Drift {
                     trigger_id: drift.trigger_id.to_string(),
                     deployment_id: drift.deployment_id.to_string(),
                     effective_at: drift.effective_at,
                     started_at: drift.started_at,
-                    #[expect(clippy::cast_precision_loss, reason = "to be looked at")]
-                    drift_ms: drift.drift as f64 / 1000.0,
+                    drift_ms: either_way(drift.drift),
                 })
                 .collect(),
             last_hour: period(&fires, now, HOUR),
             last_day: period(&fires, now, DAY),
         })
     }
+}
+
+/// Microseconds as milliseconds, with their sign.
+#[expect(clippy::cast_precision_loss, reason = "to be looked at")]
+fn either_way(micros: i64) -> f64 {
+    micros as f64 / 1000.0
 }
 
 fn period(fires: &Sample<FireFigures>, now: Timestamp, length: Duration) -> Period {

@@ -14,9 +14,13 @@ use serde::Serialize;
 use tracing::info;
 
 use super::CronScheduler;
+use crate::metrics;
 
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 1000;
+
+/// Schedules that stray which are looked at.
+pub(crate) const DRIFTING: u32 = 1000;
 
 /// How the scheduler is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +34,12 @@ pub struct SchedulerStatus {
     pub reason: String,
     /// Raised by every change, and by a restart.
     pub generation: u64,
+    /// Schedules whose last interval strayed from its nominal one, whoever
+    /// started them; [`DRIFTING`] at most.
+    pub drifting: u32,
+    /// By how much the worst of them did, in milliseconds; negative when its
+    /// interval was too short.
+    pub worst_drift_ms: i64,
     pub instance: InstanceStatus,
 }
 
@@ -91,7 +101,7 @@ impl SchedulerControl {
     pub async fn status(&self) -> Result<SchedulerStatus, SchedulerControlError> {
         let scheduler = self.scheduler()?;
         let state = scheduler.coordinator.store.scheduler().await?;
-        Ok(scheduler.status(state))
+        Ok(scheduler.status(state).await?)
     }
 
     /// Does as told, and answers how it is from now on. Every instance obeys
@@ -109,19 +119,24 @@ impl SchedulerControl {
         let store = &scheduler.coordinator.store;
         let state = store.command_scheduler(command, reason).await?;
         scheduler.wake.notify_one();
-        Ok(scheduler.status(state))
+        Ok(scheduler.status(state).await?)
     }
 }
 
 impl CronScheduler {
-    fn status(&self, state: SchedulerState) -> SchedulerStatus {
-        SchedulerStatus {
+    async fn status(&self, state: SchedulerState) -> Result<SchedulerStatus, StoreError> {
+        let drifting = self.coordinator.store.drifting(DRIFTING).await?;
+        let worst = drifting.iter().map(|one| one.drift);
+        let worst = worst.max_by_key(|drift| drift.unsigned_abs());
+        Ok(SchedulerStatus {
             state: word(state.running),
             since: state.changed_at,
             reason: state.reason,
             generation: state.generation,
+            drifting: u32::try_from(drifting.len()).unwrap_or(DRIFTING),
+            worst_drift_ms: worst.unwrap_or(0) / 1000,
             instance: self.instance(),
-        }
+        })
     }
 
     fn instance(&self) -> InstanceStatus {
@@ -133,6 +148,7 @@ impl CronScheduler {
 
     /// Takes note of the switch, and says so when it has changed.
     pub(super) fn obey(&self, state: &SchedulerState) {
+        metrics::scheduler(state.running, state.changed_at);
         let mut instance = self.instance.lock().unwrap_or_else(PoisonError::into_inner);
         if instance.generation == state.generation {
             return;
@@ -164,6 +180,6 @@ impl CronScheduler {
     }
 }
 
-const fn word(running: bool) -> &'static str {
+pub(crate) const fn word(running: bool) -> &'static str {
     if running { "running" } else { "stopped" }
 }

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 
 use crate::execution::ExecutionCoordinator;
 
+pub(crate) use control::{DRIFTING, word};
 pub use control::{InstanceStatus, SchedulerControl, SchedulerControlError, SchedulerStatus};
 pub(crate) use preview::starts_between;
 pub(crate) use run::{read, schedule_loop};

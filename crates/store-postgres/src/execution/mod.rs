@@ -15,6 +15,7 @@ mod list;
 mod listen;
 mod lock;
 mod maintain;
+mod overdue;
 mod read;
 mod slots;
 
@@ -23,7 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_store::{
     CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone, WriteRefused,
+    ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone,
+    WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -42,6 +44,14 @@ impl ExecutionStore for PostgresStore {
 
     async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         self.bounded(claim::claim(self, owner, limit)).await
+    }
+
+    async fn seize_overdue(
+        &self,
+        by: IncarnationId,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError> {
+        self.bounded(overdue::seize(self, by, limit)).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>, StoreError> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_store::{
     CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone, WriteRefused,
+    ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone,
+    WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -26,6 +27,14 @@ impl ExecutionStore for SqliteStore {
 
     async fn claim(&self, owner: IncarnationId, limit: u32) -> Result<Vec<Claimed>, StoreError> {
         self.claim_due(owner, limit).await
+    }
+
+    async fn seize_overdue(
+        &self,
+        by: IncarnationId,
+        limit: u32,
+    ) -> Result<Vec<Overdue>, StoreError> {
+        self.seize_past_deadline(by, limit).await
     }
 
     async fn next_due(&self) -> Result<Option<Duration>, StoreError> {

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::*;
 use crate::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
-    EventRecord, ExecutionFilter, ExecutionRecord, Page, PageRequest, TriggerRef,
+    EventRecord, ExecutionFilter, ExecutionRecord, Overdue, Page, PageRequest, TriggerRef,
 };
 
 /// Remembers every batch, and fails as the case wants.
@@ -103,6 +103,9 @@ impl ExecutionStore for Told {
     }
 
     async fn claim(&self, _: IncarnationId, _: u32) -> Result<Vec<Claimed>, StoreError> {
+        unreachable!("group commit only commits")
+    }
+    async fn seize_overdue(&self, _: IncarnationId, _: u32) -> Result<Vec<Overdue>, StoreError> {
         unreachable!("group commit only commits")
     }
     async fn next_due(&self) -> Result<Option<Duration>, StoreError> {

@@ -297,6 +297,8 @@ macro_rules! conformance_tests {
                 execution_without_settings_has_no_limits
                 wait_ends_at_the_deadline
                 queue_ends_at_the_start_timeout
+                overdue_executions_are_seized_before_all_that_is_due
+                parked_execution_past_its_deadline_is_seized
                 retention_goes_by_the_settings_and_the_end
                 back_off_grows_until_there_is_progress
             }

@@ -222,7 +222,13 @@ pub async fn load_is_told_by_instance(store: Shared, _: &dyn Fixture) {
     assert_eq!(running_of(busy), exactly(3));
     assert_eq!(running_of(idle), exactly(0));
     assert_eq!((load.due, load.unowned), (exactly(1), exactly(2)));
+    assert_eq!(load.backing_off, exactly(0));
     assert!(load.due_since.is_some());
+    let failing = running(&store, deployment.id, busy).await;
+    let (id, epoch) = (failing.id, failing.epoch);
+    assert!(store.back_off(id, busy, epoch).await.unwrap());
+    let load = store.load_figures(100).await.unwrap();
+    assert_eq!((load.backing_off, load.unowned), (exactly(1), exactly(3)));
     let cut = store.load_figures(1).await.unwrap();
     assert!(cut.unowned.at_least);
     store.retire(idle).await.unwrap();

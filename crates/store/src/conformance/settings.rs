@@ -6,11 +6,11 @@ use millrace_types::{DeploymentId, ExecutionStatus};
 
 use super::Fixture;
 use super::support::{
-    HOUR, Held, Shared, admission, admit, ahead, alive, bundle, checkpoint, claim_one, deploy, end,
-    eventually, live, running, sealed,
+    HOUR, Held, Shared, admission, admit, ahead, alive, bundle, checkpoint, claim_one, dead,
+    deploy, end, eventually, live, running, sealed,
 };
 use crate::settings::{Concurrency, ConcurrencyPolicy};
-use crate::{Admission, DeploymentSettings, Outcome};
+use crate::{Admission, Deadline, DeploymentSettings, Outcome};
 
 async fn with(store: &Shared, settings: DeploymentSettings) -> DeploymentId {
     let mut bundle = bundle("set", 1);
@@ -103,6 +103,93 @@ pub async fn queue_ends_at_the_start_timeout(store: Shared, _: &dyn Fixture) {
     assert_eq!(claimed.id, queued.id);
     assert_eq!(claimed.limits.start, Some(Duration::ZERO));
     assert!(!claimed.limits.slot);
+}
+
+pub async fn overdue_executions_are_seized_before_all_that_is_due(store: Shared, _: &dyn Fixture) {
+    const OTHERS: usize = 20;
+    let plain = live(&store, "plain").await.id;
+    for _ in 0..OTHERS {
+        admit(&store, &admission(plain)).await;
+    }
+    let deployment = with(
+        &store,
+        DeploymentSettings {
+            start_timeout: Some(Duration::from_millis(200)),
+            ..DeploymentSettings::default()
+        },
+    )
+    .await;
+    let owner = alive(&store).await;
+    let started = running(&store, deployment, owner).await;
+    assert!(
+        store
+            .release(started.id, owner, started.epoch)
+            .await
+            .unwrap()
+    );
+    let late = [
+        admit(&store, &admission(deployment)).await,
+        admit(&store, &admission(deployment)).await,
+    ];
+    let over = dead(&store).await;
+    let mut seized = eventually("the start timeout", async || {
+        assert_eq!(store.seize_overdue(over, 10).await.unwrap(), vec![]);
+        let first = store.seize_overdue(owner, 1).await.unwrap();
+        (!first.is_empty()).then_some(first)
+    })
+    .await;
+    // As many as were asked for, each once, and no other.
+    assert_eq!(seized.len(), 1);
+    let rest = eventually("the other", async || {
+        let rest = store.seize_overdue(owner, 10).await.unwrap();
+        (!rest.is_empty()).then_some(rest)
+    })
+    .await;
+    seized.extend(rest);
+    assert_eq!(store.seize_overdue(owner, 10).await.unwrap(), vec![]);
+    let mut ids: Vec<_> = seized.iter().map(|overdue| overdue.id).collect();
+    ids.sort_unstable();
+    let mut expected = late.map(|admitted| admitted.id);
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+    for overdue in seized {
+        assert_eq!(overdue.deadline, Deadline::Start);
+        assert_eq!((overdue.next_event_seq, overdue.cancel), (1, None));
+        let held = Held {
+            id: overdue.id,
+            owner,
+            epoch: overdue.epoch,
+        };
+        let outcome = Outcome::TimedOut(bytes::Bytes::from_static(b"{}"));
+        end(&store, held.ending(outcome)).await.unwrap();
+        let shown = store.execution(overdue.id).await.unwrap().unwrap();
+        assert_eq!(shown.status, ExecutionStatus::TimedOut);
+        assert_eq!(shown.started_at, None);
+    }
+    // What has started, and what has no deadline, is there to be claimed.
+    assert_eq!(store.claim(owner, 100).await.unwrap().len(), OTHERS + 1);
+}
+
+pub async fn parked_execution_past_its_deadline_is_seized(store: Shared, _: &dyn Fixture) {
+    let deployment = with(
+        &store,
+        DeploymentSettings {
+            total_timeout: Some(Duration::from_millis(200)),
+            ..DeploymentSettings::default()
+        },
+    )
+    .await;
+    let owner = alive(&store).await;
+    let held = running(&store, deployment, owner).await;
+    checkpoint(&store, held.park(1, ahead(HOUR))).await.unwrap();
+    let seized = eventually("the deadline", async || {
+        store.seize_overdue(owner, 10).await.unwrap().pop()
+    })
+    .await;
+    assert_eq!((seized.id, seized.deadline), (held.id, Deadline::Total));
+    assert_eq!(seized.epoch, held.epoch + 1);
+    // The one that parked it is fenced by then.
+    end(&store, held.success()).await.unwrap_err();
 }
 
 pub async fn retention_goes_by_the_settings_and_the_end(store: Shared, fixture: &dyn Fixture) {
