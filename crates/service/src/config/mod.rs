@@ -55,23 +55,24 @@ pub struct LogConfig {
     pub level: String,
     /// `json`, `pretty`, or `auto`: pretty on a terminal.
     pub format: LogFormat,
-    /// Where lines are also written, as JSON; nowhere without it.
+    /// Where lines are also written, as JSON; nowhere without it. Each process needs
+    /// a file of its own.
     pub file: Option<PathBuf>,
-    /// Size in bytes at which the file is archived.
+    /// Size in bytes at which the file is archived; 4096 or more.
     pub file_max_size: u64,
-    /// Age at which it is.
+    /// Age at which it is; a second or more.
     pub file_max_age: Duration,
-    /// Archives that are kept.
+    /// Archives that are kept, the newest.
     pub file_keep: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct OtlpConfig {
-    /// A collector of traces, such as `http://collector:4318`; none without
+    /// A collector of traces over HTTP, such as `http://collector:4318`; none without
     /// it. `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub endpoint: Option<String>,
-    /// Of the traces that begin here, how many are kept; callers decide about
-    /// those that they began.
+    /// Of the traces that begin here, how many of a hundred are sent; callers decide
+    /// about those that they began.
     pub sample_percent: u32,
 }
 
@@ -79,7 +80,7 @@ pub struct OtlpConfig {
 pub struct GatewayConfig {
     /// Public HTTP.
     pub listen: SocketAddr,
-    /// `/livez`, `/readyz`, `/metrics`; none without it.
+    /// `/livez`, `/readyz`, `/metrics`, `/admin`; none without it. `millrace dev` too.
     pub admin_listen: Option<SocketAddr>,
     /// Runtimes to call, any of which will do. A name may stand for several,
     /// which are followed as they come and go.
@@ -102,7 +103,7 @@ pub struct GatewayConfig {
 pub struct RuntimeConfig {
     /// gRPC.
     pub listen: SocketAddr,
-    /// `/livez`, `/readyz`, `/metrics`; none without it.
+    /// `/livez`, `/readyz`, `/metrics`, `/admin`; none without it.
     pub admin_listen: Option<SocketAddr>,
     /// `embedded`, or addresses of engines, with commas between them. A name
     /// may stand for several.
@@ -123,7 +124,7 @@ pub struct RuntimeConfig {
 pub struct EngineConfig {
     /// gRPC, when the engine is a process of its own.
     pub listen: SocketAddr,
-    /// `/livez`, `/readyz`, `/metrics`; none without it.
+    /// `/livez`, `/readyz`, `/metrics`, `/admin`; none without it.
     pub admin_listen: Option<SocketAddr>,
     pub egress: EgressConfig,
     /// How long a stop waits for executions to end or wait, before the rest
@@ -143,7 +144,7 @@ pub struct EgressConfig {
 pub struct OrchestratorConfig {
     /// gRPC.
     pub listen: SocketAddr,
-    /// `/livez`, `/readyz`, `/metrics`; none without it.
+    /// `/livez`, `/readyz`, `/metrics`, `/admin`; none without it.
     pub admin_listen: Option<SocketAddr>,
     /// Whose workloads it runs: the same after a restart, and nobody else's.
     /// The host's name without it.

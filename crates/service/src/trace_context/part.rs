@@ -92,3 +92,20 @@ impl Part {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_collector_a_part_is_a_place_and_nothing_more() {
+        let parent = TraceContext::new();
+        let mut part = Part::begin(Some(parent), Kind::Internal, || unreachable!("a name"));
+        part.text("key", || unreachable!("a value"));
+        part.failed(|| unreachable!("a reason"));
+        assert_eq!(part.place(), parent);
+        assert!(!part.is_exported());
+        let first = Part::begin(None, Kind::Internal, || unreachable!("a name"));
+        assert_ne!(first.place().trace_id(), parent.trace_id());
+    }
+}
