@@ -8,7 +8,7 @@ use sqlx::{FromRow as _, Postgres, QueryBuilder, Row as _};
 
 use super::read::Row;
 use crate::PostgresStore;
-use crate::convert::{first_day, parsed};
+use crate::convert::{day, first_day, parsed};
 use crate::error::store_error;
 use crate::time::PgTime;
 
@@ -22,7 +22,9 @@ const ENDED: &str = "(SELECT id, deployment_id, workflow_id, version, status, tr
 
 /// Newest first. Both halves are in the order of ids and cut, so that the
 /// merge handles little; one statement is one snapshot, in which each
-/// execution is in exactly one of the two.
+/// execution is in exactly one of the two. Planning it, with all partitions,
+/// takes longer than the walk, so that the plan is kept; numbers of rows are
+/// part of the text, since they decide about it.
 pub(super) async fn list(
     store: &PostgresStore,
     filter: &ExecutionFilter,
@@ -80,12 +82,10 @@ async fn indexed(
     if ended || !live {
         half(&mut query, true, filter, walk, page, limit);
     }
-    query
-        .push(") AS e ORDER BY id DESC LIMIT ")
-        .push_bind(limit);
+    query.push(") AS e ORDER BY id DESC LIMIT ").push(limit);
     let rows: Vec<Row> = query
         .build_query_as()
-        .fetch_all(&store.pool)
+        .fetch_all(&store.kept)
         .await
         .map_err(store_error)?;
     let records = rows
@@ -125,7 +125,7 @@ async fn checked(
             .push("SELECT min(id) AS id FROM ")
             .push(*name)
             .push(" HAVING count(*) >= ")
-            .push_bind(budget);
+            .push(budget);
     }
     query.push(") f) SELECT f.id AS frontier, e.* FROM frontier f LEFT JOIN (");
     for (at, name) in names.iter().enumerate() {
@@ -138,10 +138,10 @@ async fn checked(
     }
     query
         .push(") e ON f.id IS NULL OR e.id >= f.id ORDER BY e.id DESC LIMIT ")
-        .push_bind(limit);
+        .push(limit);
     let rows = query
         .build()
-        .fetch_all(&store.pool)
+        .fetch_all(&store.kept)
         .await
         .map_err(store_error)?;
     let mut frontier = None;
@@ -174,9 +174,7 @@ fn half(
     if let Some(from) = filter.from {
         query.push(" AND created_at >= ").push_bind(PgTime(from));
         if ended {
-            query
-                .push(" AND ended_day >= date '1970-01-01' + ")
-                .push_bind(first_day(from));
+            query.push(" AND ended_day >= ").push(day(first_day(from)));
         }
     }
     if let Some(to) = filter.to {
@@ -194,10 +192,7 @@ fn half(
     if let Some(cursor) = &page.cursor {
         query.push(" AND id < ").push_bind(cursor.clone());
     }
-    query
-        .push(" ORDER BY id DESC LIMIT ")
-        .push_bind(limit)
-        .push(")");
+    query.push(" ORDER BY id DESC LIMIT ").push(limit).push(")");
 }
 
 fn conditions(query: &mut QueryBuilder<Postgres>, wanted: &[Wanted]) {
