@@ -17,6 +17,10 @@ use millrace_service::{metrics, telemetry};
 
 use cli::{Cli, Command};
 
+/// A third of the time of a busy process went into the C library's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Called in the wrong way: flags, configuration, arguments.
 const USAGE: u8 = 2;
 
