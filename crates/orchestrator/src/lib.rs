@@ -19,6 +19,7 @@
 
 mod backend;
 pub mod build;
+mod checkouts;
 mod config;
 pub mod dataobject;
 mod grpc;

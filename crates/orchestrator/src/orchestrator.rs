@@ -1,6 +1,6 @@
 //! The orchestrator as a whole: what its parts share, its start and its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use millrace_service::{OnFailure, TaskGroup, metrics};
 use millrace_store::{
     InstanceRecord, PageRequest, StoreError, WorkloadFilter, WorkloadRecord, WorkloadStore,
 };
-use millrace_types::{InstanceId, WorkloadId};
+use millrace_types::{InstanceId, ProjectId, WorkloadId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::OrchestratorConfig;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub streams: TaskGroup,
     pub changes: broadcast::Sender<Arc<View>>,
     handles: Mutex<HashMap<WorkloadId, Handle>>,
+    /// Projects that are being fetched.
+    pub fetching: Mutex<HashSet<ProjectId>>,
 }
 
 impl fmt::Debug for Shared {
@@ -197,7 +199,7 @@ impl Shared {
                 .map(|()| path.clone())
                 .map_err(|error| StartError::Folder { path, error })
         };
-        for name in ["run", "workloads", "cache"] {
+        for name in ["run", "workloads", "cache", "projects"] {
             folder(config.data_dir.join(name))?;
         }
         let programs = folder(config.data_dir.join("bin"))?;
@@ -225,6 +227,7 @@ impl Shared {
             streams: listeners.clone(),
             changes: broadcast::channel(CHANGES).0,
             handles: Mutex::default(),
+            fetching: Mutex::default(),
             config,
             store,
             saver,

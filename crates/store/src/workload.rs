@@ -180,13 +180,8 @@ pub trait WorkloadStore: Send + Sync + 'static {
     /// Newest first; the cursor is an identifier.
     async fn projects(&self, page: &PageRequest) -> Result<Page<ProjectRecord>, StoreError>;
 
-    /// Sets name and path; answers whether it is there.
-    async fn update_project(
-        &self,
-        id: ProjectId,
-        name: &str,
-        local_path: &str,
-    ) -> Result<bool, StoreError>;
+    /// Sets name, path and Git source; answers whether it is there.
+    async fn update_project(&self, project: &ProjectRecord) -> Result<bool, StoreError>;
 
     /// Deletes a project that has no workloads.
     async fn delete_project(&self, id: ProjectId) -> Result<(), DeleteProjectRefused>;

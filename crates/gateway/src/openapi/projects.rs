@@ -50,7 +50,8 @@ pub fn describe(document: &mut Document) {
         "/api/projects/{id}",
         op(
             "updateProject",
-            "Change a project: a JSON merge patch over name and localPath",
+            "Change a project: a JSON merge patch over name and localPath, or name and git, which \
+             is fetched again",
         )
         .of(PRJ)
         .json(true, &patch, &json!({"name": "Todo"}))
@@ -108,7 +109,16 @@ fn new() -> Value {
             "name": {"type": "string"},
             "key": {"type": "string", "description": "Upper-case letters, digits and underscores, beginning with a letter."},
             "localPath": {"type": "string", "description": "Absolute."},
-            "git": {"type": "object", "description": "{url, ref}"},
+            "git": {
+                "type": "object",
+                "required": ["url"],
+                "additionalProperties": false,
+                "description": "Instead of localPath: what is fetched, and checked out in a folder of the orchestrator.",
+                "properties": {
+                    "url": {"type": "string", "description": "https, http, ssh, git or file, without credentials."},
+                    "ref": {"type": ["string", "null"], "description": "A branch, a tag or a commit; the default branch without it."},
+                },
+            },
         },
     })
 }
@@ -121,7 +131,7 @@ pub fn project() -> Value {
             "name": {"type": "string"},
             "key": {"type": "string"},
             "localPath": {"type": "string"},
-            "git": {"type": ["object", "null"]},
+            "git": {"type": ["object", "null"], "description": "{url, ref, commit}"},
             "createdAt": nullable(time()),
         }),
     )

@@ -16,8 +16,10 @@ pub struct ProjectsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
-    /// Make the folder of a project known
+    /// Make a project known: a folder, or what comes from Git
     Create(ProjectCreateArgs),
+    /// Fetch a project that comes from Git again
+    Update(ProjectUpdateArgs),
     /// List the services in its folder
     Services(ProjectNamedArgs),
     /// Forget a project that has no workloads
@@ -27,14 +29,35 @@ pub enum ProjectCommand {
 #[derive(Debug, Args)]
 pub struct ProjectCreateArgs {
     /// The folder that has src/services/
-    #[arg(value_name = "FOLDER")]
-    pub path: PathBuf,
+    #[arg(
+        value_name = "FOLDER",
+        required_unless_present = "git",
+        conflicts_with = "git"
+    )]
+    pub path: Option<PathBuf>,
+    /// Fetch it from this address instead
+    #[arg(long, value_name = "URL")]
+    pub git: Option<String>,
+    /// A branch, a tag or a commit [default: the default branch]
+    #[arg(long = "ref", value_name = "REF", requires = "git")]
+    pub reference: Option<String>,
     /// Its short name in addresses, such as TODO
     #[arg(long)]
     pub key: String,
     /// Its name [default: the key]
     #[arg(long)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ProjectUpdateArgs {
+    /// The project's key or id
+    pub project: String,
+    /// Another branch, tag or commit from now on
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
     #[command(flatten)]
     pub server: ServerArgs,
 }

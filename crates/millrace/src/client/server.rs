@@ -89,6 +89,18 @@ impl Server {
         .await
     }
 
+    /// The same with a merge patch.
+    pub async fn patch(
+        &self,
+        path: &[&str],
+        body: String,
+        wait: Duration,
+    ) -> Result<Answer, ClientError> {
+        let url = self.url(path);
+        self.ask(Method::PATCH, url, Some(body), PATIENCE + wait)
+            .await
+    }
+
     pub async fn delete(&self, path: &[&str]) -> Result<Answer, ClientError> {
         self.ask(Method::DELETE, self.url(path), None, PATIENCE)
             .await

@@ -21,7 +21,7 @@ mod glob;
 mod inputs;
 mod plan;
 mod run;
-mod tree;
+pub(crate) mod tree;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

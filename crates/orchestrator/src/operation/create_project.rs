@@ -5,7 +5,7 @@ use millrace_types::{ErrorKind, ProjectId, Timestamp};
 
 use super::Kind;
 use crate::WorkloadOrchestrator;
-use crate::project::{PathRefused, is_key};
+use crate::project::{GitError, GitSource, PathRefused, is_key};
 
 /// What a project is made of.
 #[derive(Debug)]
@@ -25,8 +25,10 @@ pub(crate) enum CreateProjectError {
         "`key` has to be made of A-Z, 0-9, _ and -, begin with a letter, and have at most 32 characters"
     )]
     Key,
-    #[error("this version takes no projects from Git yet: give a localPath")]
-    Git,
+    #[error("give a localPath or a Git source, not both")]
+    Both,
+    #[error(transparent)]
+    Git(#[from] GitError),
     #[error("`localPath`: {0}")]
     Path(#[from] PathRefused),
     #[error("the key {0} belongs to another project")]
@@ -38,7 +40,8 @@ pub(crate) enum CreateProjectError {
 impl Kind for CreateProjectError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name | Self::Key | Self::Git | Self::Path(_) => ErrorKind::Invalid,
+            Self::Name | Self::Key | Self::Both | Self::Path(_) => ErrorKind::Invalid,
+            Self::Git(error) => error.kind(),
             Self::KeyTaken(_) => ErrorKind::Conflict,
             Self::Store(error) => error.kind(),
         }
@@ -48,7 +51,8 @@ impl Kind for CreateProjectError {
         match self {
             Self::Name => "/name",
             Self::Key | Self::KeyTaken(_) => "/key",
-            Self::Git => "/git",
+            Self::Both => "/git",
+            Self::Git(error) => error.pointer(),
             Self::Path(_) => "/localPath",
             Self::Store(_) => "",
         }
@@ -70,22 +74,39 @@ impl WorkloadOrchestrator {
         if !is_key(&new.key) {
             return Err(CreateProjectError::Key);
         }
-        if !new.git_json.is_empty() && new.git_json != "null" {
-            return Err(CreateProjectError::Git);
-        }
-        let path = self.shared.roots.project(&new.local_path)?;
+        let id = ProjectId::new();
+        let (path, git_json) = match new.git_json.as_str() {
+            "" | "null" => (self.shared.roots.project(&new.local_path)?, None),
+            _ if !new.local_path.is_empty() => return Err(CreateProjectError::Both),
+            text => {
+                let given = serde_json::from_str(text).map_err(|_| GitError::Shape)?;
+                let source = GitSource::read(&given, None)?;
+                // Before it is fetched in vain.
+                if self.shared.store.project_by_key(&new.key).await?.is_some() {
+                    return Err(CreateProjectError::KeyTaken(new.key));
+                }
+                let (path, source) = self.shared.fetch_new(id, source).await?;
+                (path, Some(source.to_json()))
+            }
+        };
         let record = ProjectRecord {
-            id: ProjectId::new(),
+            id,
             name: new.name,
             key: new.key,
             local_path: path.to_string_lossy().into_owned(),
-            git_json: None,
+            git_json,
             created_at: Timestamp::now(),
         };
-        match self.shared.store.create_project(&record).await {
-            Ok(()) => Ok(record),
-            Err(CreateProjectRefused::KeyTaken(key)) => Err(CreateProjectError::KeyTaken(key)),
-            Err(CreateProjectRefused::Store(error)) => Err(error.into()),
+        let refused = match self.shared.store.create_project(&record).await {
+            Ok(()) => return Ok(record),
+            Err(refused) => refused,
+        };
+        if record.git_json.is_some() {
+            self.shared.forget_checkout(id).await;
         }
+        Err(match refused {
+            CreateProjectRefused::KeyTaken(key) => CreateProjectError::KeyTaken(key),
+            CreateProjectRefused::Store(error) => error.into(),
+        })
     }
 }

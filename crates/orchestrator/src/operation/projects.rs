@@ -48,7 +48,10 @@ impl WorkloadOrchestrator {
 
     pub(crate) async fn delete_project(&self, id: ProjectId) -> Result<(), ProjectError> {
         match self.shared.store.delete_project(id).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.forget_checkout(id).await;
+                Ok(())
+            }
             Err(DeleteProjectRefused::NotFound(id)) => Err(ProjectError::NotFound(id)),
             Err(DeleteProjectRefused::HasWorkloads(id)) => Err(ProjectError::HasWorkloads(id)),
             Err(DeleteProjectRefused::Store(error)) => Err(error.into()),
@@ -58,9 +61,9 @@ impl WorkloadOrchestrator {
     /// What lies in the project's folder, by name.
     pub(crate) async fn services(&self, id: ProjectId) -> Result<Vec<FoundService>, ProjectError> {
         let project = self.project(id).await?;
-        let roots = self.shared.roots.clone();
+        let shared = self.shared.clone();
         let look = move || {
-            let dir: PathBuf = roots.project(&project.local_path)?;
+            let dir: PathBuf = shared.project_dir(&project)?;
             list_services(&dir).map_err(|error| ProjectError::Read(error.to_string()))
         };
         tokio::task::spawn_blocking(look)

@@ -1,8 +1,10 @@
 //! Projects: folders of services, and who may name which folder.
 
+mod git;
 mod paths;
 mod services;
 
+pub(crate) use git::{GitError, GitSource, folder_of, is_checked_out};
 pub(crate) use paths::{PathRefused, Roots};
 pub(crate) use services::{FoundService, find_service, list_services};
 

@@ -148,10 +148,15 @@ impl Actor {
     async fn find(&mut self) -> Result<(PathBuf, FoundService), Halted> {
         let project = self.project().await?;
         let service = self.record.service.clone();
-        let roots = self.shared.roots.clone();
+        let shared = self.shared.clone();
+        // Another host may have made the project.
+        let here = shared.clone();
+        self.attend(async { here.checked_out(&project).await.map(drop) })
+            .await?
+            .map_err(|error| StageError::new("git-failed", error.to_string()))?;
         let look = tokio::task::spawn_blocking(move || {
-            let dir = roots
-                .project(&project.local_path)
+            let dir = shared
+                .project_dir(&project)
                 .map_err(|error| StageError::new("path-refused", error.to_string()))?;
             let found = find_service(&dir, &service)?;
             Ok((dir, found))

@@ -1,5 +1,6 @@
 //! Workloads as live processes, through the contract.
 
+mod git;
 mod harness;
 mod jobs;
 mod life;

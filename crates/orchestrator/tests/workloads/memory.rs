@@ -63,19 +63,10 @@ impl WorkloadStore for MemoryStore {
         })
     }
 
-    async fn update_project(
-        &self,
-        id: ProjectId,
-        name: &str,
-        local_path: &str,
-    ) -> Result<bool, StoreError> {
+    async fn update_project(&self, project: &ProjectRecord) -> Result<bool, StoreError> {
         let mut state = self.state.lock().unwrap();
-        let Some(project) = state.projects.get_mut(&id) else {
-            return Ok(false);
-        };
-        project.name = name.into();
-        project.local_path = local_path.into();
-        Ok(true)
+        let there = state.projects.get_mut(&project.id);
+        Ok(there.map(|there| there.clone_from(project)).is_some())
     }
 
     async fn delete_project(&self, id: ProjectId) -> Result<(), DeleteProjectRefused> {

@@ -36,13 +36,8 @@ impl WorkloadStore for PostgresStore {
         self.bounded(project::page(self, page)).await
     }
 
-    async fn update_project(
-        &self,
-        id: ProjectId,
-        name: &str,
-        local_path: &str,
-    ) -> Result<bool, StoreError> {
-        self.bounded(project::set(self, id, name, local_path)).await
+    async fn update_project(&self, project: &ProjectRecord) -> Result<bool, StoreError> {
+        self.bounded(project::set(self, project)).await
     }
 
     async fn delete_project(&self, id: ProjectId) -> Result<(), DeleteProjectRefused> {

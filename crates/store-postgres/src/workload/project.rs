@@ -97,17 +97,17 @@ pub(super) async fn page(
 
 pub(super) async fn set(
     store: &PostgresStore,
-    id: ProjectId,
-    name: &str,
-    local_path: &str,
+    project: &ProjectRecord,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query("UPDATE projects SET name = $2, local_path = $3 WHERE id = $1")
-        .bind(id.to_string())
-        .bind(name)
-        .bind(local_path)
-        .execute(&store.pool)
-        .await
-        .map_err(store_error)?;
+    let done =
+        sqlx::query("UPDATE projects SET name = $2, local_path = $3, git = $4 WHERE id = $1")
+            .bind(project.id.to_string())
+            .bind(&project.name)
+            .bind(&project.local_path)
+            .bind(&project.git_json)
+            .execute(&store.pool)
+            .await
+            .map_err(store_error)?;
     Ok(done.rows_affected() == 1)
 }
 

@@ -33,13 +33,8 @@ impl WorkloadStore for SqliteStore {
         self.projects_page(page).await
     }
 
-    async fn update_project(
-        &self,
-        id: ProjectId,
-        name: &str,
-        local_path: &str,
-    ) -> Result<bool, StoreError> {
-        self.set_project(id, name, local_path).await
+    async fn update_project(&self, project: &ProjectRecord) -> Result<bool, StoreError> {
+        self.set_project(project).await
     }
 
     async fn delete_project(&self, id: ProjectId) -> Result<(), DeleteProjectRefused> {

@@ -80,20 +80,17 @@ impl SqliteStore {
         }))
     }
 
-    pub(super) async fn set_project(
-        &self,
-        id: ProjectId,
-        name: &str,
-        local_path: &str,
-    ) -> Result<bool, StoreError> {
+    pub(super) async fn set_project(&self, project: &ProjectRecord) -> Result<bool, StoreError> {
         let (mut transaction, _) = self.write().await?;
-        let done = sqlx::query("UPDATE projects SET name = ?2, local_path = ?3 WHERE id = ?1")
-            .bind(id.to_string())
-            .bind(name)
-            .bind(local_path)
-            .execute(&mut *transaction)
-            .await
-            .map_err(store_error)?;
+        let done =
+            sqlx::query("UPDATE projects SET name = ?2, local_path = ?3, git = ?4 WHERE id = ?1")
+                .bind(project.id.to_string())
+                .bind(&project.name)
+                .bind(&project.local_path)
+                .bind(&project.git_json)
+                .execute(&mut *transaction)
+                .await
+                .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(done.rows_affected() == 1)
     }

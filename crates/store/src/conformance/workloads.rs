@@ -85,20 +85,15 @@ pub async fn project_is_found_by_id_and_key_and_listed(store: Shared, _: &dyn Fi
         Some(&made[1])
     );
     assert_eq!(store.project_by_key("C").await.unwrap(), None);
-    assert!(
-        store
-            .update_project(made[0].id, "New", "/srv/new")
-            .await
-            .unwrap()
-    );
-    assert!(
-        !store
-            .update_project(ProjectId::new(), "New", "/x")
-            .await
-            .unwrap()
-    );
     made[0].name = "New".into();
     made[0].local_path = "/srv/new".into();
+    made[0].git_json = Some(r#"{"url":"/srv/a.git","ref":null}"#.into());
+    assert!(store.update_project(&made[0]).await.unwrap());
+    let unknown = ProjectRecord {
+        id: ProjectId::new(),
+        ..made[0].clone()
+    };
+    assert!(!store.update_project(&unknown).await.unwrap());
     let first = store.projects(&page(1, None)).await.unwrap();
     assert_eq!(first.items, [made[1].clone()]);
     let second = store.projects(&page(1, first.next)).await.unwrap();

@@ -1,5 +1,7 @@
 //! `POST /api/projects` with `{name, key, localPath}` or `{name, key, git}`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -30,9 +32,15 @@ pub async fn create(State(gateway): State<Gateway>, request: Request) -> Result<
         local_path: local_path.unwrap_or_default(),
         git_json: git.map(|git| git.get().to_owned()).unwrap_or_default(),
     };
+    let wait = if request.git_json.is_empty() {
+        Duration::ZERO
+    } else {
+        super::FETCH
+    };
     let answer = gateway
-        .send(Repeat::Never, request, |mut client, request| async move {
-            client.create_project(request).await
+        .ask(Repeat::Never, wait, |mut client, _| {
+            let request = request.clone();
+            async move { client.create_project(request).await }
         })
         .await
         .map_err(|error| placed(error, &bytes))?;

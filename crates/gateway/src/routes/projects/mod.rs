@@ -18,6 +18,8 @@ pub use start::start;
 pub use stop::stop;
 pub use update::update;
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -25,6 +27,10 @@ use millrace_proto::orchestrator::v1::Workload;
 
 use crate::problem::Problem;
 use crate::shapes::{Page, WorkloadStatus};
+
+/// How long a project may take to come from Git, over the patience of any
+/// call: the orchestrator gives up before.
+const FETCH: Duration = Duration::from_mins(5);
 
 /// The workloads of a project that was started or stopped: 200 when each has
 /// come to where it goes, 202 while one is under way.

@@ -1,9 +1,14 @@
-//! `PATCH /api/projects/{id}`: a JSON merge patch over `{name, localPath}`.
+//! `PATCH /api/projects/{id}`: a JSON merge patch over `{name, localPath}` or
+//! `{name, git}`; one that names `git` fetches.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use millrace_proto::orchestrator::v1::UpdateProjectRequest;
 use millrace_types::ProjectId;
+use serde::de::IgnoredAny;
 
 use super::create::placed;
 use crate::json::JsonText;
@@ -34,9 +39,16 @@ pub async fn update(
         project_id: id.text,
         patch_json: patch.to_text(),
     };
+    let members = serde_json::from_str::<HashMap<String, IgnoredAny>>(&request.patch_json);
+    let (repeat, wait) = if members.is_ok_and(|members| members.contains_key("git")) {
+        (Repeat::Never, super::FETCH)
+    } else {
+        (Repeat::Freely, Duration::ZERO)
+    };
     let answer = gateway
-        .send(Repeat::Freely, request, |mut client, request| async move {
-            client.update_project(request).await
+        .ask(repeat, wait, |mut client, _| {
+            let request = request.clone();
+            async move { client.update_project(request).await }
         })
         .await
         .map_err(|error| placed(error, &bytes))?;
