@@ -203,11 +203,14 @@ impl Shared {
             folder(config.data_dir.join(name))?;
         }
         let programs = folder(config.data_dir.join("bin"))?;
-        let backend = ProcessBackend::new(&config.data_dir, &config.node_id).map_err(|error| {
-            StartError::Folder {
-                path: programs,
-                error,
-            }
+        let backend = ProcessBackend::new(
+            &config.data_dir,
+            &config.node_id,
+            config.secrets_dir.as_deref(),
+        )
+        .map_err(|error| StartError::Folder {
+            path: programs,
+            error,
         })?;
         let (saver, saves) = Saver::new();
         let writes = Arc::clone(&store);
@@ -287,6 +290,11 @@ impl Shared {
 
     pub(crate) fn data_dir(&self, id: WorkloadId) -> PathBuf {
         self.workload_dir(id).join("data")
+    }
+
+    /// What a workload may write besides its data: gone with it.
+    pub(crate) fn temporary_dir(&self, id: WorkloadId) -> PathBuf {
+        self.workload_dir(id).join("tmp")
     }
 
     pub(crate) fn run_dir(&self, id: InstanceId) -> PathBuf {

@@ -33,6 +33,18 @@ pub struct Launch {
     pub limits: Vec<(i32, u64)>,
     pub user: Option<(u32, u32)>,
     pub no_new_privs: bool,
+    /// Which files it may use; any that its user may, without it. Needs
+    /// `no_new_privs`.
+    pub confined: Option<Confined>,
+}
+
+/// Which files may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confined {
+    /// Read and run, with all that is beneath them.
+    pub readable: Vec<PathBuf>,
+    /// Used in any way, with all that is beneath them.
+    pub writable: Vec<PathBuf>,
 }
 
 const INSTANCE: u8 = 1;
@@ -47,6 +59,9 @@ const LIMIT: u8 = 9;
 const USER: u8 = 10;
 const NO_NEW_PRIVS: u8 = 11;
 const STDIN: u8 = 12;
+const CONFINED: u8 = 13;
+const READABLE: u8 = 14;
+const WRITABLE: u8 = 15;
 
 impl Launch {
     pub fn write(&self, directory: &Path) -> io::Result<()> {
@@ -108,6 +123,17 @@ impl Launch {
         if self.no_new_privs {
             put(NO_NEW_PRIVS, &[]);
         }
+        if let Some(confined) = &self.confined {
+            put(CONFINED, &[]);
+            for (tag, paths) in [
+                (READABLE, &confined.readable),
+                (WRITABLE, &confined.writable),
+            ] {
+                for path in paths {
+                    put(tag, path.as_os_str().as_bytes());
+                }
+            }
+        }
         out
     }
 
@@ -129,6 +155,7 @@ impl Launch {
             limits: Vec::new(),
             user: None,
             no_new_privs: false,
+            confined: None,
         };
         while let Some((tag, rest)) = bytes.split_first() {
             let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -165,6 +192,14 @@ impl Launch {
                 }
                 STDIN => launch.stdin = Some(text().into()),
                 NO_NEW_PRIVS => launch.no_new_privs = true,
+                CONFINED => {
+                    launch.confined = Some(Confined {
+                        readable: Vec::new(),
+                        writable: Vec::new(),
+                    });
+                }
+                READABLE => launch.confined.as_mut()?.readable.push(text().into()),
+                WRITABLE => launch.confined.as_mut()?.writable.push(text().into()),
                 _ => return None,
             }
         }
@@ -200,6 +235,10 @@ mod tests {
             limits: vec![(7, 1024)],
             user: Some((65_534, 65_534)),
             no_new_privs: true,
+            confined: Some(Confined {
+                readable: vec!["/usr".into(), "/a b".into()],
+                writable: vec!["/data".into()],
+            }),
         };
         let bytes = launch.encode();
         assert_eq!(Launch::decode(&bytes), Some(launch));

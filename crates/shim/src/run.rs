@@ -14,6 +14,7 @@ use crate::lines::Lines;
 use crate::log::{self, Appender};
 use crate::queue::{Intake, Queue};
 use crate::record::{Meta, PARTIAL, Stage, Stream};
+use crate::sys::landlock::Rules;
 use crate::sys::{self, ChildSetup, Ended, Poll, SIGKILL, SIGSTOP};
 use crate::wire::{Exit, Request, State, parse_request};
 use crate::{exit, tree};
@@ -107,6 +108,9 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
             _ => cgroups.push(file),
         }
     }
+    let confined = launch.confined.as_ref();
+    let rules = confined.map(|may| Rules::new(&may.readable, &may.writable));
+    let rules = rules.transpose()?;
     let (mut pid, pid_writer) = io::pipe()?;
     let mut command = Command::new(&launch.command[0]);
     command
@@ -129,6 +133,7 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
             limits: launch.limits.clone(),
             user: launch.user,
             no_new_privs: launch.no_new_privs,
+            rules,
             parent: std::process::id(),
         },
     );

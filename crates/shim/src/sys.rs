@@ -5,6 +5,8 @@
 //! or pointers to memory that it owns for the length of the call.
 #![allow(unsafe_code, reason = "declares and calls C functions; see above")]
 
+pub mod landlock;
+
 use std::ffi::{c_int, c_long, c_short, c_uint, c_ulong, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -168,6 +170,8 @@ pub struct ChildSetup {
     /// User and group.
     pub user: Option<(u32, u32)>,
     pub no_new_privs: bool,
+    /// Which files it may use; needs `no_new_privs`.
+    pub rules: Option<landlock::Rules>,
     /// The process that has to be the parent.
     pub parent: u32,
 }
@@ -215,6 +219,9 @@ impl ChildSetup {
             }
             if self.no_new_privs {
                 check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            }
+            if let Some(rules) = &self.rules {
+                rules.restrict()?;
             }
             // After the change of user, which clears it.
             check(prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong, 0, 0, 0))?;

@@ -78,6 +78,8 @@ impl Subject {
             enforce: false,
             user: None,
             isolation: Isolation::None,
+            readable: &[],
+            writable: &[],
             note: "a note",
         };
         backend.start(order).await

@@ -58,6 +58,10 @@ pub(crate) struct Order<'a> {
     pub enforce: bool,
     pub user: Option<&'a str>,
     pub isolation: Isolation,
+    /// Folders of Millrace that `isolation: strict` lets it read.
+    pub readable: &'a [PathBuf],
+    /// Folders that it lets it write.
+    pub writable: &'a [PathBuf],
     /// Is kept beside it ([`Backend::note`]), for whoever adopts it.
     pub note: &'a str,
 }

@@ -171,6 +171,8 @@ impl Run {
             enforce: true,
             user: None,
             isolation: Isolation::Basic,
+            readable: &[],
+            writable: &[],
             note: "",
         };
         let error = match shared.backend.start(order).await {

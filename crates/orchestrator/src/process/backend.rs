@@ -12,9 +12,9 @@ use millrace_shim::record::Stage;
 use millrace_shim::wire::{Request, State};
 use millrace_types::{InstanceId, Timestamp};
 
-use super::leftovers;
 use super::spawn::{SPEC, Start, spawn};
 use super::{ShimLink, ShimProgram, Told};
+use super::{confine, leftovers};
 use crate::backend::{Backend, Ended, Exit, Instance, Order, Owner, Surroundings};
 use crate::limits::{Host, Placement};
 use crate::prepare::StageError;
@@ -35,16 +35,24 @@ pub(crate) struct ProcessBackend {
     runs: PathBuf,
     /// A folder for each workload.
     workloads: PathBuf,
+    /// What a strictly isolated instance must not look into.
+    hidden: Vec<PathBuf>,
 }
 
 impl ProcessBackend {
     /// Below `data_dir`, for the node of this name. The folders are there.
-    pub(crate) fn new(data_dir: &Path, node_id: &str) -> io::Result<Self> {
+    /// `secrets` are for nobody but this process to read.
+    pub(crate) fn new(data_dir: &Path, node_id: &str, secrets: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             shim: ShimProgram::install(&data_dir.join("bin"))?,
             host: Host::detect(node_id),
             runs: data_dir.join("run"),
             workloads: data_dir.join("workloads"),
+            hidden: [Some(data_dir), secrets]
+                .into_iter()
+                .flatten()
+                .map(Path::to_owned)
+                .collect(),
         })
     }
 
@@ -62,6 +70,15 @@ impl ProcessBackend {
             return Err(StageError::new("limits-refused", description));
         }
         let user = user(order.user)?;
+        let confined = if order.isolation == Isolation::Strict {
+            let confined = confine::confined(&self.hidden, order.readable, order.writable);
+            Some(confined.map_err(|error| {
+                let message = format!("its files cannot be told apart: {error}");
+                StageError::new("isolation-unavailable", message)
+            })?)
+        } else {
+            None
+        };
         let launch = Launch {
             instance: order.id.as_u128(),
             command: order.command.iter().map(Into::into).collect(),
@@ -79,6 +96,7 @@ impl ProcessBackend {
             limits: placement.limits.clone(),
             user,
             no_new_privs: order.isolation != Isolation::None,
+            confined,
         };
         let run_dir = self.run_dir(order.id);
         let start = Start {
@@ -102,14 +120,17 @@ fn user(name: Option<&str>) -> Result<Option<(u32, u32)>, StageError> {
 impl Backend for ProcessBackend {
     async fn prepare(&self, spec: &ServiceSpec) -> Result<(), StageError> {
         if spec.isolation == Isolation::Strict {
-            let message = "this version has no strict isolation yet: say basic or none";
-            return Err(StageError::new("not-built", message));
+            confine::available()?;
         }
         user(spec.user.as_deref()).map(|_| ())
     }
 
     async fn start(&self, order: Order<'_>) -> Result<Box<dyn Instance>, StageError> {
-        let placement = self
+        let isolation = match order.isolation {
+            Isolation::Strict => Some(confine::available()?),
+            Isolation::None | Isolation::Basic => None,
+        };
+        let mut placement = self
             .host
             .place(&order.id.to_string(), order.resources)
             .map_err(|error| StageError::new("limits-refused", error.to_string()))?;
@@ -120,6 +141,12 @@ impl Backend for ProcessBackend {
                 return Err(error);
             }
         };
+        if let Some(isolation) = isolation {
+            if !placement.description.is_empty() {
+                placement.description.push_str(", ");
+            }
+            placement.description.push_str(&isolation);
+        }
         let mut process = Process {
             id: order.id,
             run_dir: self.run_dir(order.id),
@@ -321,7 +348,7 @@ mod tests {
         for name in ["run", "workloads", "bin"] {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
-        Arc::new(ProcessBackend::new(folder, "test").unwrap())
+        Arc::new(ProcessBackend::new(folder, "test", None).unwrap())
     }
 
     crate::backend::conformance::conformance!(open);

@@ -2,6 +2,7 @@
 //! about the tree behind it.
 
 mod backend;
+mod confine;
 mod shim;
 mod spawn;
 mod usage;

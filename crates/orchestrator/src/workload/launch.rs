@@ -14,7 +14,7 @@ use crate::backend::{Instance, Order, Owner};
 use crate::logs;
 use crate::prepare::{LogWriter, PrepareRequest, PreparedCommand, StageError};
 use crate::project::{FoundService, find_service};
-use crate::spec::ServiceSpec;
+use crate::spec::{Isolation, ServiceSpec};
 
 /// Ports that are tried when others take them away.
 const PORT_ATTEMPTS: u32 = 5;
@@ -25,6 +25,7 @@ pub(super) struct Plan {
     pub spec: ServiceSpec,
     pub text: String,
     pub command: PreparedCommand,
+    pub project_dir: PathBuf,
 }
 
 /// Why a launch came to nothing.
@@ -141,6 +142,7 @@ impl Actor {
             command: command??,
             text: found.text,
             spec,
+            project_dir,
         })
     }
 
@@ -308,6 +310,19 @@ impl Actor {
             },
             shared.config.secrets_dir.as_deref(),
         )?;
+        let mut env = env;
+        let mut writable = plan.command.writable.clone();
+        if spec.isolation == Isolation::Strict {
+            let temporary = shared.temporary_dir(self.record.id);
+            std::fs::create_dir_all(&temporary).map_err(|error| {
+                StageError::new("internal", format!("{}: {error}", temporary.display()))
+            })?;
+            if !spec.env.contains_key("TMPDIR") {
+                let path = temporary.to_string_lossy().into_owned();
+                env.insert("TMPDIR".into(), path);
+            }
+            writable.extend([data_dir, temporary]);
+        }
         let order = Order {
             id: record.id,
             owner: Owner::Workload(self.record.id),
@@ -320,6 +335,8 @@ impl Actor {
             enforce: false,
             user: spec.user.as_deref(),
             isolation: spec.isolation,
+            readable: &[plan.project_dir.clone(), shared.cache_dir()],
+            writable: &writable,
             note: &plan.text,
         };
         shared.backend.start(order).await

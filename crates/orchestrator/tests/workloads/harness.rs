@@ -247,6 +247,7 @@ async fn start(
     let mut config = OrchestratorConfig::new(node, folder.join("data"));
     config.roots = Some(vec![folder.to_owned()]);
     config.ports = ports.clone();
+    config.secrets_dir = Some(folder.join("secrets"));
     let tasks = TaskGroup::new();
     let store: Arc<dyn WorkloadStore> = store.clone();
     let started = WorkloadOrchestrator::start(config, store, &tasks, &tasks).await;

@@ -150,3 +150,109 @@ async fn basic_isolation_takes_away_new_privileges() {
     }
     harness.end().await;
 }
+
+/// What the program finds out by trying; each line is `what: yes` or `no`.
+const TRY: &str = r#"
+import os, signal, socket, sys, tempfile
+
+def attempt(what, work):
+    try:
+        work()
+        print(what + ': yes')
+    except OSError as error:
+        print(what + ': no')
+
+here = os.getcwd()
+data = os.environ['MILLRACE_DATA_DIR']
+outside = sys.argv[1]
+attempt('reads its folder', lambda: open('try.py').read())
+attempt('reads the host', lambda: open('/etc/passwd').read())
+attempt('runs programs', lambda: os.stat('/bin/true') and os.posix_spawn('/bin/true', ['true'], {}))
+attempt('writes its data', lambda: open(data + '/mine', 'w').write('x'))
+attempt('writes temporary files', lambda: tempfile.TemporaryFile().write(b'x'))
+attempt('writes to null', lambda: open('/dev/null', 'w').write('x'))
+attempt('listens', lambda: socket.create_server(('127.0.0.1', 0)))
+attempt('writes its folder', lambda: open(here + '/new', 'w'))
+attempt('writes the host', lambda: open(outside + '/new', 'w'))
+attempt('empties a file', lambda: os.truncate(outside + '/kept', 0))
+attempt('removes a file', lambda: os.remove(outside + '/kept'))
+attempt('makes a link', lambda: os.link(outside + '/kept', data + '/link'))
+attempt('reads a secret', lambda: open(outside + '/../secrets/token').read())
+attempt('reads what is another\'s', lambda: open(data + '/../../other').read())
+attempt('signals others', lambda: os.kill(int(sys.argv[2]), 0))
+print('done')
+"#;
+
+#[tokio::test]
+async fn strict_isolation_holds_against_a_program_that_tries_everything() {
+    let harness = Harness::new().await;
+    let outside = harness.folder.path().join("outside");
+    let data = harness.folder.path().join("data");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("kept"), "kept").unwrap();
+    fs::create_dir(harness.folder.path().join("secrets")).unwrap();
+    fs::write(harness.folder.path().join("secrets/token"), "secret").unwrap();
+    fs::write(data.join("workloads/other"), "another's").unwrap();
+    let me = std::process::id();
+    let spec = format!(
+        r#"{{"type": "process", "port": false, "isolation": "strict",
+            "command": ["python3", "-u", "try.py", "{}", "{me}"],
+            "restart": {{"policy": "never"}}}}"#,
+        outside.display()
+    );
+    let folder = harness.service("captive", &spec);
+    fs::write(folder.join("try.py"), TRY).unwrap();
+    let started = harness.run("captive").await;
+    let ended = harness
+        .until(&started.workload_id, |w| {
+            w.stage == "stopped" || w.stage == "failed"
+        })
+        .await;
+    if let Some(error) = ended.error.as_ref()
+        && error.reason == "isolation-unavailable"
+    {
+        println!("SKIPPED: {}", error.message);
+        return harness.end().await;
+    }
+    let said = harness.logs(&ended.workload_id).await;
+    let said: Vec<&str> = said
+        .iter()
+        .filter(|entry| entry.stream != "system")
+        .map(|entry| entry.line.as_str())
+        .collect();
+    let limits = &ended.instances[0].limits;
+    let signals = if limits.contains("signals") {
+        "no"
+    } else {
+        "yes"
+    };
+    println!("strict: {limits}");
+    let mut wanted: Vec<String> = [
+        "reads its folder",
+        "reads the host",
+        "runs programs",
+        "writes its data",
+        "writes temporary files",
+        "writes to null",
+        "listens",
+    ]
+    .map(|what| format!("{what}: yes"))
+    .to_vec();
+    wanted.extend(
+        [
+            "writes its folder",
+            "writes the host",
+            "empties a file",
+            "removes a file",
+            "makes a link",
+            "reads a secret",
+            "reads what is another's",
+        ]
+        .map(|what| format!("{what}: no")),
+    );
+    wanted.push(format!("signals others: {signals}"));
+    wanted.push("done".into());
+    assert_eq!(said, wanted, "{ended:#?}");
+    assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
+    harness.end().await;
+}
