@@ -172,7 +172,7 @@ impl Appender {
         let locked = Locked(&head_file);
         let mut head = self.find_end(&head_file)?;
         if self.is_full(&head, buffer.len()) {
-            self.rotate(&mut head)?;
+            self.rotate(&mut head, buffer.len())?;
         }
         self.fresh = false;
         let (_, segment) = self.open.as_ref().ok_or(io::ErrorKind::NotFound)?;
@@ -243,7 +243,7 @@ impl Appender {
         })
     }
 
-    fn rotate(&mut self, head: &mut Head) -> io::Result<()> {
+    fn rotate(&mut self, head: &mut Head, coming: usize) -> io::Result<()> {
         let file = open_segment(&self.directory, head.next, true)?;
         // A writer that died right here may have left something in it.
         file.set_len(0)?;
@@ -254,12 +254,13 @@ impl Appender {
             next: head.next,
             begun: now(),
         };
-        self.prune(head.segment)
+        self.prune(head.segment, coming)
     }
 
-    /// Deletes what is too much, too old, or of instances too long ago.
-    fn prune(&self, current: u64) -> io::Result<()> {
-        let mut kept_bytes = self.keep.segment_bytes();
+    /// Deletes what is too much, too old, or of instances too long ago. The
+    /// current segment counts as full; what comes may be more than that.
+    fn prune(&self, current: u64, coming: usize) -> io::Result<()> {
+        let mut kept_bytes = self.keep.segment_bytes().max(coming as u64);
         let mut instances: Vec<u128> = Vec::new();
         let mut delete = false;
         for first in segments(&self.directory)?.into_iter().rev() {
