@@ -52,8 +52,8 @@ pub async fn run(binary: &Path, replacements: u32, rate: u32, clients: u32) -> i
 
     let (stop, stopped) = watch::channel(false);
     let mut load = JoinSet::new();
-    // A little more than is wanted: a client that is late does not catch up.
-    let pause = Duration::from_secs(1) * clients / (rate + rate / 10);
+    // More than is wanted: a client that is late does not catch up.
+    let pause = Duration::from_secs(1) * clients / (rate + rate / 2);
     for client in 0..clients {
         load.spawn(call(server.address.clone(), client, pause, stopped.clone()));
     }

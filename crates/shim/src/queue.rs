@@ -27,11 +27,19 @@ struct State {
     writing: usize,
 }
 
+impl State {
+    const fn is_full(&self) -> bool {
+        self.buffer.len() + self.writing >= CAPACITY
+    }
+}
+
 /// Between the thread that reads pipes and the one that writes the log.
 #[derive(Debug, Default)]
 pub struct Queue {
     state: Mutex<State>,
     filled: Condvar,
+    /// The writer has written what it had taken.
+    emptied: Condvar,
 }
 
 impl Queue {
@@ -40,8 +48,16 @@ impl Queue {
     }
 
     pub fn is_full(&self) -> bool {
-        let state = self.lock();
-        state.buffer.len() + state.writing >= CAPACITY
+        self.lock().is_full()
+    }
+
+    /// Comes back as soon as there is room, or after that time.
+    fn wait_for_room(&self, within: Duration) {
+        // Either way it is looked at again.
+        drop(
+            self.emptied
+                .wait_timeout_while(self.lock(), within, |state| state.is_full()),
+        );
     }
 
     fn push(&self, records: &[u8]) {
@@ -80,6 +96,7 @@ impl Queue {
             taken.clear();
             taken.shrink_to(IDLE);
             self.lock().writing = 0;
+            self.emptied.notify_one();
         }
     }
 
@@ -129,6 +146,14 @@ impl<'a> Intake<'a> {
             dropped: 0,
             dropping_since: None,
         }
+    }
+
+    /// As [`Intake::may_read`], but waits that long for room.
+    pub fn may_read_within(&mut self, within: Duration) -> bool {
+        if !self.may_read() {
+            self.queue.wait_for_room(within);
+        }
+        self.may_read()
     }
 
     /// Whether the pipes may be read now: there is room, or the program has

@@ -26,8 +26,8 @@ const CHUNK: usize = 32 * 1024;
 const MAX_CLIENTS: usize = 8;
 /// Between two looks while processes are being killed.
 const KILLING: i32 = 2;
-/// Between two looks at a queue that is full.
-const STALLED: i32 = 20;
+/// How long there may be no look at anything else while the queue is full.
+const STALLED: Duration = Duration::from_millis(20);
 
 /// Runs what the launch file in `directory` says to its end. Standard input
 /// is the socket to answer on, listening already.
@@ -231,7 +231,7 @@ impl<'a> Shim<'a> {
     /// wrote has been read.
     fn serve(&mut self) -> io::Result<Exit> {
         loop {
-            let may_read = self.intake.may_read();
+            let may_read = self.intake.may_read_within(STALLED);
             let mut polls = self.polls(may_read);
             sys::wait(&mut polls, self.timeout(may_read))?;
             let ready: Vec<bool> = polls.iter().map(Poll::is_ready).collect();
@@ -288,11 +288,8 @@ impl<'a> Shim<'a> {
                 i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
             }
         };
-        match (may_read, due) {
-            (true, due) => due,
-            (false, -1) => STALLED,
-            (false, due) => due.min(STALLED),
-        }
+        // Where there is no room for what comes, it was waited for already.
+        if may_read { due } else { 0 }
     }
 
     /// What is due by now; the exit when all is over.
