@@ -6,6 +6,7 @@ use super::begin::Begun;
 use super::data;
 use super::event::{Detail, EventKind, EventName};
 use super::fault::{Fault, Standard};
+use super::frame::TaskFrame;
 use super::identity::Identity;
 use super::machine::Machine;
 use super::scope::{Several, Stage};
@@ -27,7 +28,7 @@ impl Machine {
         then: FlowDirective,
         now: Timestamp,
     ) -> Result<Begun, Fault> {
-        let pointer = self.tree.task(id).map(|task| task.pointer());
+        let pointer = self.tree.task(id).map(TaskFrame::pointer);
         let pointer = pointer.as_deref().unwrap_or_default();
         let refuse = |detail: String| Fault::new(Standard::Validation, pointer, detail);
         let scope = self.scope(id, Stage::Body, &Several);

@@ -12,7 +12,7 @@ use super::begin::Begun;
 use super::data;
 use super::event::{Detail, EventKind, EventName};
 use super::fault::{Fault, Standard};
-use super::frame::{Body, Frame, Items, ListenBody};
+use super::frame::{Body, Frame, Items, ListenBody, TaskFrame};
 use super::machine::Machine;
 use super::scope::{Several, Stage};
 use crate::expression::{Expression, Variables};
@@ -121,7 +121,7 @@ impl Machine {
         filter: &EventFilter,
         input: &Value,
     ) -> Result<ListenerFilter, Fault> {
-        let pointer = self.tree.task(id).map(|task| task.pointer());
+        let pointer = self.tree.task(id).map(TaskFrame::pointer);
         let pointer = pointer.as_deref().unwrap_or_default();
         let refuse = |detail: String| Fault::new(Standard::Expression, pointer, detail);
         let scope = self.scope(id, Stage::Body, &Several);

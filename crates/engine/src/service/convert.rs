@@ -36,7 +36,7 @@ impl TryFrom<pb::Start> for Beginning {
             Some(pb::wake::Reason::Timers(timers)) => timers.timer_ids,
             Some(pb::wake::Reason::Begin(_)) | None => Vec::new(),
         };
-        let received = start.received.into_iter().map(received);
+        let received = start.received.iter().map(received);
         let received = received.collect::<Result<_, _>>()?;
         let frames = start.frames.into_iter();
         Ok(Self {
@@ -58,7 +58,7 @@ impl TryFrom<pb::Start> for Beginning {
     }
 }
 
-fn received(one: pb::ReceivedEvent) -> Result<Received, Status> {
+fn received(one: &pb::ReceivedEvent) -> Result<Received, Status> {
     Ok(Received {
         number: one.number,
         listener: one.listener_id,

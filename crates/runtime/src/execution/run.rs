@@ -1,15 +1,14 @@
 //! One owned execution: the conversation with the engine, and the fenced
 //! writes that come of it.
 
+mod messages;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::trace_context::{Kind, Part};
-use millrace_store::{
-    Checkpoint, EmittedEvent, Ending, EventRecord, FrameRecord, ListenerFilter, ListenerRecord,
-    Outcome, TimerRecord, Write, WriteDone, WriteRefused,
-};
+use millrace_store::{Ending, EventRecord, Outcome, Write, WriteDone, WriteRefused};
 use millrace_types::{ExecutionId, IncarnationId, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,12 +16,12 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::cancel;
 use super::coordinator::ExecutionCoordinator;
-use super::definitions::Definition;
 use super::engine_client::EngineError;
 use super::job::Job;
 use super::limits::{self, Clock};
 use crate::event::emit;
 use crate::metrics;
+use messages::{Emits, decode_checkpoint, decode_events, decode_frames, request, start};
 
 /// Why a run stopped without an end or a wait.
 #[derive(Debug, thiserror::Error)]
@@ -172,22 +171,7 @@ async fn converse(
         .map_err(|e| Stopped::Store(WriteRefused::Unavailable(e.to_string())))?
         .ok_or_else(|| Stopped::Broken(format!("version {} is missing", job.version)))?;
     let (id, epoch) = (job.id, job.epoch);
-    let traceparent = job.traceparent.clone();
-    let mut emitted = 0_u64;
-    let mut emits = |events: Vec<String>| -> Result<Vec<EmittedEvent>, Stopped> {
-        let events = events.into_iter().map(|event| {
-            emit::check(&event)
-                .map_err(|why| Stopped::Broken(format!("the engine sent a bad event: {why}")))?;
-            emitted += 1;
-            Ok(EmittedEvent {
-                // The same when this very write has to be repeated.
-                id: format!("{id}-{epoch}-{emitted}"),
-                traceparent: traceparent.clone(),
-                event: Bytes::from(event),
-            })
-        });
-        events.collect()
-    };
+    let mut emits = Emits::of(&job);
     // Two: the start, and one acknowledgement; the engine waits for each.
     let (to_engine, requests) = mpsc::channel(2);
     let start = pb::execute_request::Message::Start(start(job, &definition)?);
@@ -227,7 +211,7 @@ async fn converse(
         match message {
             pb::execute_response::Message::Checkpoint(mut checkpoint) => {
                 let (seq, park) = (checkpoint.seq, checkpoint.suspended);
-                let emits = emits(std::mem::take(&mut checkpoint.emit_events_json))?;
+                let emits = emits.take(std::mem::take(&mut checkpoint.emit_events_json))?;
                 let mut checkpoint = decode_checkpoint(checkpoint, id, owner, epoch)?;
                 checkpoint.emits.clone_from(&emits);
                 let last_event = checkpoint.events.last().map(|e| e.seq);
@@ -253,7 +237,7 @@ async fn converse(
                 let events = decode_events(done.events)?;
                 let output = Outcome::Succeeded(Bytes::from(done.output_json));
                 let mut ending = ending(coordinator, id, owner, epoch, output, events);
-                let emits = emits(done.emit_events_json)?;
+                let emits = emits.take(done.emit_events_json)?;
                 ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
                 emit::publish(coordinator, emits).await;
@@ -265,7 +249,7 @@ async fn converse(
                 let error = Outcome::Failed(Bytes::from(failed.error_json));
                 let mut ending = ending(coordinator, id, owner, epoch, error, events);
                 ending.keep_frames = decode_frames(failed.frames);
-                let emits = emits(failed.emit_events_json)?;
+                let emits = emits.take(failed.emit_events_json)?;
                 ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
                 emit::publish(coordinator, emits).await;
@@ -319,161 +303,6 @@ pub(super) async fn end(coordinator: &ExecutionCoordinator, ending: Ending) {
         Ok(_) => coordinator.waiters.ended(id),
         Err(stopped) => warn!("the end of execution {id} could not be written: {stopped}"),
     }
-}
-
-fn request(message: pb::execute_request::Message) -> pb::ExecuteRequest {
-    pb::ExecuteRequest {
-        message: Some(message),
-    }
-}
-
-fn start(job: Job, definition: &Definition) -> Result<pb::Start, Stopped> {
-    let trigger = match job.trigger_id {
-        Some(id) => format!(r#"{{"type":"{}","id":"{id}"}}"#, job.trigger_kind),
-        None => format!(r#"{{"type":"{}"}}"#, job.trigger_kind),
-    };
-    let reason = if job.due_timers.is_empty() {
-        pb::wake::Reason::Begin(pb::wake::Begin {})
-    } else {
-        pb::wake::Reason::Timers(pb::wake::Timers {
-            timer_ids: job.due_timers,
-        })
-    };
-    Ok(pb::Start {
-        execution_id: job.id.to_string(),
-        deployment_id: job.deployment_id.to_string(),
-        workflow_id: job.workflow_id.to_string(),
-        version: job.version,
-        definition_digest: definition.digest.clone(),
-        definition_json: definition.json.clone(),
-        input_json: text(&job.input)?,
-        epoch: job.epoch,
-        checkpoint_seq: job.checkpoint_seq,
-        frames: job
-            .frames
-            .into_iter()
-            .map(|f| {
-                Ok(pb::Frame {
-                    id: f.id,
-                    data_json: text(&f.data)?,
-                })
-            })
-            .collect::<Result<_, Stopped>>()?,
-        started_at: job.started_at.to_string(),
-        wake: Some(pb::Wake {
-            reason: Some(reason),
-        }),
-        next_event_seq: job.next_event_seq,
-        trigger_json: trigger,
-        received: job
-            .received
-            .into_iter()
-            .map(|one| {
-                Ok(pb::ReceivedEvent {
-                    number: one.number,
-                    listener_id: one.listener,
-                    received_at: one.received_at.to_string(),
-                    event_json: text(&one.event)?,
-                })
-            })
-            .collect::<Result<_, Stopped>>()?,
-    })
-}
-
-fn text(bytes: &Bytes) -> Result<String, Stopped> {
-    std::str::from_utf8(bytes)
-        .map(str::to_owned)
-        .map_err(|_| Stopped::Broken("a stored payload is not UTF-8".into()))
-}
-
-fn time(text: &str) -> Result<Timestamp, Stopped> {
-    text.parse()
-        .map_err(|e| Stopped::Broken(format!("the engine sent a bad time: {e}")))
-}
-
-fn decode_checkpoint(
-    checkpoint: pb::Checkpoint,
-    id: ExecutionId,
-    owner: IncarnationId,
-    epoch: u64,
-) -> Result<Checkpoint, Stopped> {
-    Ok(Checkpoint {
-        id,
-        owner,
-        epoch,
-        seq: checkpoint.seq,
-        upsert_frames: decode_frames(checkpoint.upsert_frames),
-        delete_frames: checkpoint.delete_frames,
-        set_timers: checkpoint
-            .set_timers
-            .into_iter()
-            .map(|t| {
-                Ok(TimerRecord {
-                    id: t.id,
-                    due_at: time(&t.due_at)?,
-                })
-            })
-            .collect::<Result<_, Stopped>>()?,
-        clear_timers: checkpoint.clear_timers,
-        events: decode_events(checkpoint.events)?,
-        park: checkpoint.suspended,
-        set_listeners: checkpoint
-            .set_listeners
-            .into_iter()
-            .map(decode_listener)
-            .collect::<Result<_, Stopped>>()?,
-        clear_listeners: checkpoint.clear_listeners,
-        consumed: checkpoint.consumed_events,
-        emits: Vec::new(),
-    })
-}
-
-/// Bytes that the type of a filter may have, and the filter: they are found by
-/// an index, and read for each event of the type.
-const LONGEST_TYPE: usize = 1024;
-const LARGEST_FILTER: usize = 64 * 1024;
-
-fn decode_listener(listener: pb::Listener) -> Result<ListenerRecord, Stopped> {
-    let filters = listener.filters.into_iter().map(|filter| {
-        if filter.event_type.len() > LONGEST_TYPE || filter.filter_json.len() > LARGEST_FILTER {
-            return Err(Stopped::Broken("the engine sent too large a filter".into()));
-        }
-        Ok(ListenerFilter {
-            event_type: filter.event_type,
-            filter: Bytes::from(filter.filter_json),
-        })
-    });
-    Ok(ListenerRecord {
-        id: listener.id,
-        once: listener.once,
-        filters: filters.collect::<Result<_, Stopped>>()?,
-    })
-}
-
-fn decode_frames(frames: Vec<pb::Frame>) -> Vec<FrameRecord> {
-    frames
-        .into_iter()
-        .map(|f| FrameRecord {
-            id: f.id,
-            data: Bytes::from(f.data_json),
-        })
-        .collect()
-}
-
-fn decode_events(events: Vec<pb::ExecutionEvent>) -> Result<Vec<EventRecord>, Stopped> {
-    events
-        .into_iter()
-        .map(|e| {
-            Ok(EventRecord {
-                seq: e.seq,
-                at: time(&e.at)?,
-                kind: e.kind,
-                task: e.task,
-                attempt: e.attempt,
-                detail: e.detail_json,
-            })
-        })
-        .collect()
 }
 
 pub(super) fn ending(

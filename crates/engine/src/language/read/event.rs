@@ -128,16 +128,13 @@ impl<'d> Reader<'d> {
             .into_iter()
             .filter(|key| fields.has(key))
             .collect();
-        let kind = match *given.as_slice() {
-            [kind] => kind,
-            _ => {
-                self.error_at_key(place, "this needs one of `one`, `any` and `all`");
-                for key in STRATEGIES.into_iter().chain(["until"]) {
-                    fields.take(key);
-                }
-                fields.finish(self);
-                return None;
+        let [kind] = *given.as_slice() else {
+            self.error_at_key(place, "this needs one of `one`, `any` and `all`");
+            for key in STRATEGIES.into_iter().chain(["until"]) {
+                fields.take(key);
             }
+            fields.finish(self);
+            return None;
         };
         let read = match kind {
             "one" => fields
