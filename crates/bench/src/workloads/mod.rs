@@ -33,7 +33,7 @@ const KILLS: usize = 20;
 pub struct Options {
     /// PM2's program; without it, the comparison says so and goes on.
     #[arg(long, default_value = "")]
-    pm2: PathBuf,
+    pm2: String,
     /// supervisord's program; without it, the comparison says so and goes on.
     #[arg(long, default_value = "supervisord")]
     supervisord: PathBuf,
@@ -132,7 +132,7 @@ pub async fn run(binary: &Path, options: &Options) -> io::Result<()> {
     );
     let ours = measure::<millrace::Millrace>(binary, options, true).await?;
     let mut table = Table::new(options, "Millrace", &ours);
-    match pm2::missing(&options.pm2) {
+    match pm2::missing(Path::new(&options.pm2)) {
         Some(why) => table.skip("PM2", &why),
         None => {
             let theirs = measure::<pm2::Pm2>(binary, options, options.idle_peers).await?;

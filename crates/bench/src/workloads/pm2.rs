@@ -61,7 +61,7 @@ impl Supervisor for Pm2 {
         let script = home.join("driver.js");
         fs::write(&script, DRIVER)?;
         // …/pm2/bin/pm2 is a program of the module …/pm2.
-        let program = context.options.pm2.canonicalize()?;
+        let program = Path::new(&context.options.pm2).canonicalize()?;
         let module = program.parent().and_then(Path::parent);
         let mut driver = Command::new("node")
             .arg(&script)
