@@ -155,12 +155,12 @@ pub(super) fn closed(
     record.ended_at = Some(exit.map_or_else(Timestamp::now, |exit| exit.at));
     record.exit_code = exit.and_then(|exit| exit.code);
     record.signal = exit.and_then(|exit| exit.signal);
-    record.reason = match (reason, ended.out_of_memory, exit) {
+    let reason_told = match (reason, ended.out_of_memory, exit) {
         ("", true, _) => "out-of-memory",
         ("", false, None) => "lost",
         (reason, ..) => reason,
-    }
-    .to_owned();
+    };
+    reason_told.clone_into(&mut record.reason);
     let end = End {
         code: record.exit_code,
         ran,

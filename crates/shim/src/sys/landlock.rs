@@ -79,10 +79,11 @@ impl Rules {
             network: 0,
             scoped: if holds_signals(version) { SCOPED } else { 0 },
         };
-        let size = match version {
+        // What versions before know of it is its beginning.
+        let size: c_long = match version {
             0..=3 => 8,
             4 | 5 => 16,
-            _ => size_of::<Ruleset>() as c_long,
+            _ => 24,
         };
         let pointer = (&raw const ruleset) as c_long;
         // SAFETY: `ruleset` lives for the length of the call, and has at least

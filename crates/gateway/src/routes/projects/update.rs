@@ -1,13 +1,13 @@
 //! `PATCH /api/projects/{id}`: a JSON merge patch over `{name, localPath}` or
 //! `{name, git}`; one that names `git` fetches.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use millrace_proto::orchestrator::v1::UpdateProjectRequest;
 use millrace_types::ProjectId;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::create::placed;
@@ -19,6 +19,12 @@ use crate::query::Query;
 use crate::routes::PathId;
 use crate::shapes::Project;
 use crate::{Gateway, body};
+
+/// Whether a patch names a source: that takes its time.
+#[derive(Deserialize)]
+struct Source {
+    git: Option<IgnoredAny>,
+}
 
 pub async fn update(
     State(gateway): State<Gateway>,
@@ -39,8 +45,8 @@ pub async fn update(
         project_id: id.text,
         patch_json: patch.to_text(),
     };
-    let members = serde_json::from_str::<HashMap<String, IgnoredAny>>(&request.patch_json);
-    let (repeat, wait) = if members.is_ok_and(|members| members.contains_key("git")) {
+    let source = serde_json::from_str::<Source>(&request.patch_json);
+    let (repeat, wait) = if source.is_ok_and(|source| source.git.is_some()) {
         (Repeat::Never, super::FETCH)
     } else {
         (Repeat::Freely, Duration::ZERO)
