@@ -152,7 +152,7 @@ async fn basic_isolation_takes_away_new_privileges() {
 }
 
 /// What the program finds out by trying; each line is `what: yes` or `no`.
-const TRY: &str = r#"
+const TRY: &str = r"
 import os, signal, socket, sys, tempfile
 
 def attempt(what, work):
@@ -181,7 +181,7 @@ attempt('reads a secret', lambda: open(outside + '/../secrets/token').read())
 attempt('reads what is another\'s', lambda: open(data + '/../../other').read())
 attempt('signals others', lambda: os.kill(int(sys.argv[2]), 0))
 print('done')
-"#;
+";
 
 #[tokio::test]
 async fn strict_isolation_holds_against_a_program_that_tries_everything() {
