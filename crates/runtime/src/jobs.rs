@@ -49,107 +49,59 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> Result<(), JobSchedulerError> {
     let mut scheduler = JobScheduler::new().await?;
-    let takeover_every = (coordinator.config.lease_ttl / 4).max(Duration::from_secs(1));
-    // Weak: the scheduler may hold on to its jobs after its end, and what
-    // refers to the coordinator keeps the committers waiting for writes.
-    let at_takeover = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(takeover_every, move |_, _| {
-            let coordinator = at_takeover.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    take_over(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_emitted = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(EMITTED, move |_, _| {
-            let coordinator = at_emitted.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    emit::publish_left(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_maintenance = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(MAINTENANCE, move |_, _| {
-            let coordinator = at_maintenance.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    maintain(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_slots = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(SLOTS, move |_, _| {
-            let coordinator = at_slots.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    fill_slots(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_drift = Arc::downgrade(&coordinator);
+    let ttl = coordinator.config.lease_ttl;
     let strayed = Arc::new(AtomicUsize::new(0));
-    scheduler
-        .add(Job::new_repeated_async(DRIFT, move |_, _| {
-            let coordinator = at_drift.upgrade();
-            let strayed = Arc::clone(&strayed);
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    drift(&coordinator, &strayed).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_overdue = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(OVERDUE, move |_, _| {
-            let coordinator = at_overdue.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    overdue::sweep(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_load = Arc::downgrade(&coordinator);
-    scheduler
-        .add(Job::new_repeated_async(LOAD, move |_, _| {
-            let coordinator = at_load.upgrade();
-            Box::pin(async move {
-                if let Some(coordinator) = coordinator {
-                    load(&coordinator).await;
-                }
-            })
-        })?)
-        .await?;
-    let at_reconcile = Arc::downgrade(&coordinator);
     let suspects = Arc::new(tokio::sync::Mutex::new(HashSet::new()));
-    scheduler
-        .add(Job::new_repeated_async(
-            coordinator.config.lease_ttl,
-            move |_, _| {
-                let coordinator = at_reconcile.upgrade();
-                let suspects = Arc::clone(&suspects);
-                Box::pin(async move {
-                    if let Some(coordinator) = coordinator {
-                        reconcile(&coordinator, &mut *suspects.lock().await).await;
-                    }
-                })
-            },
-        )?)
-        .await?;
+    let of = &coordinator;
+    let jobs = [
+        repeated((ttl / 4).max(Duration::from_secs(1)), of, |c| async move {
+            take_over(&c).await;
+        }),
+        repeated(EMITTED, of, |c| async move {
+            emit::publish_left(&c).await;
+        }),
+        repeated(MAINTENANCE, of, |c| async move { maintain(&c).await }),
+        repeated(SLOTS, of, |c| async move { fill_slots(&c).await }),
+        repeated(DRIFT, of, move |c| {
+            let strayed = Arc::clone(&strayed);
+            async move { drift(&c, &strayed).await }
+        }),
+        repeated(OVERDUE, of, |c| async move { overdue::sweep(&c).await }),
+        repeated(LOAD, of, |c| async move { load(&c).await }),
+        repeated(ttl, of, move |c| {
+            let suspects = Arc::clone(&suspects);
+            async move { reconcile(&c, &mut *suspects.lock().await).await }
+        }),
+    ];
+    for job in jobs {
+        scheduler.add(job?).await?;
+    }
     scheduler.start().await?;
     stop.cancelled().await;
     scheduler.shutdown().await
+}
+
+/// A job that does `work` as long as the coordinator lives. It is held weakly:
+/// the scheduler may hold on to its jobs after its end, and what refers to the
+/// coordinator keeps the committers waiting for writes.
+fn repeated<F, Fut>(
+    every: Duration,
+    coordinator: &Arc<ExecutionCoordinator>,
+    work: F,
+) -> Result<Job, JobSchedulerError>
+where
+    F: Fn(Arc<ExecutionCoordinator>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let coordinator = Arc::downgrade(coordinator);
+    Job::new_repeated_async(every, move |_, _| {
+        let work = coordinator.upgrade().map(&work);
+        Box::pin(async move {
+            if let Some(work) = work {
+                work.await;
+            }
+        })
+    })
 }
 
 async fn take_over(coordinator: &ExecutionCoordinator) {

@@ -84,6 +84,35 @@ pub(crate) fn describe() {
         TAKEN_OVER,
         "Executions taken over from processes that are gone."
     );
+    describe_waiting();
+    describe_schedules();
+}
+
+fn describe_waiting() {
+    describe_gauge!(
+        DUE,
+        "Executions that nobody has taken and that are due, on whichever instance; 10000 at most."
+    );
+    describe_gauge!(
+        OLDEST_DUE,
+        Unit::Seconds,
+        "For how long the one that is due longest has been."
+    );
+    describe_gauge!(
+        BACKING_OFF,
+        "Executions that could not be started or gone on with and are tried again, of the 10000 that are due first."
+    );
+    describe_counter!(
+        OVERDUE,
+        "Executions that this process ended because they were past a deadline and nobody had room for them."
+    );
+    describe_gauge!(
+        ENGINE_READY,
+        "Whether this process knows an engine that takes work."
+    );
+}
+
+fn describe_schedules() {
     describe_counter!(
         SCHEDULES_CLAIMED,
         "Due schedules that this process took from the database."
@@ -111,27 +140,6 @@ pub(crate) fn describe() {
         SCHEDULER_CHANGED,
         Unit::Seconds,
         "When the scheduler's switch was changed last, in seconds since the Unix epoch."
-    );
-    describe_gauge!(
-        DUE,
-        "Executions that nobody has taken and that are due, on whichever instance; 10000 at most."
-    );
-    describe_gauge!(
-        OLDEST_DUE,
-        Unit::Seconds,
-        "For how long the one that is due longest has been."
-    );
-    describe_gauge!(
-        BACKING_OFF,
-        "Executions that could not be started or gone on with and are tried again, of the 10000 that are due first."
-    );
-    describe_counter!(
-        OVERDUE,
-        "Executions that this process ended because they were past a deadline and nobody had room for them."
-    );
-    describe_gauge!(
-        ENGINE_READY,
-        "Whether this process knows an engine that takes work."
     );
     describe_histogram!(
         TICK_DURATION,
