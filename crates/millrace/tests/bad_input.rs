@@ -33,8 +33,8 @@ async fn faulty_documents_are_refused_with_pointer_and_line() {
         ),
         (
             "unsupported",
-            document("- a:\n    emit: {event: {with: {type: x}}}\n"),
-            Some("/workflow/do/0/a/emit"),
+            document("- a:\n    run: {shell: {command: ls}}\n"),
+            Some("/workflow/do/0/a/run"),
             4,
         ),
         (

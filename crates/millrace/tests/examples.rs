@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac as _};
@@ -87,7 +88,10 @@ async fn only_what_github_has_signed_starts_the_workflow_and_only_once() {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     let digest = mac.finalize().into_bytes();
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = digest.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    });
     let send = |signature: String| {
         let request = client().post(millrace.url("/webhooks/github"));
         let request = request

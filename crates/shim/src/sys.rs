@@ -271,7 +271,7 @@ fn be_born_into(cgroup: &OwnedFd) -> bool {
     // there; the arguments live for the length of the call.
     unsafe {
         let at = (&raw const arguments) as c_long;
-        let size = size_of::<CloneArguments>() as c_long;
+        let size = c_long::try_from(size_of::<CloneArguments>()).unwrap_or(c_long::MAX);
         match syscall(CLONE3, at, size, 0, 0) {
             0 => true,
             1.. => _exit(0),

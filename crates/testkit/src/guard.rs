@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Reads folders, line by line, until whoever writes them is gone; then kills
@@ -30,7 +30,7 @@ done
 "#;
 
 /// The guard of this process; its input ends with this process.
-static GUARD: OnceLock<Option<Mutex<ChildStdin>>> = OnceLock::new();
+static GUARD: OnceLock<Mutex<Child>> = OnceLock::new();
 
 /// Once this process has ended, however it did, whatever runs in `folder` or
 /// with it is killed: for folders of a test's own, with names that nobody else
@@ -46,22 +46,20 @@ pub fn guard(folder: &Path) {
         folder.display()
     );
     let guard = GUARD.get_or_init(|| {
-        let mut child = Command::new("sh")
+        // Nobody waits for it: it is there for when nobody is left.
+        let child = Command::new("sh")
             .args(["-c", SCRIPT])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             // A Ctrl-C is for the tests, not for who cleans up after them.
             .process_group(0)
-            .spawn()
-            .expect("sh runs");
-        // Nobody waits for it: it is there for when nobody is left.
-        child.stdin.take().map(Mutex::new)
+            .spawn();
+        Mutex::new(child.expect("sh runs"))
     });
-    if let Some(guard) = guard {
-        let mut input = guard.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(input, "{}", folder.display()).expect("the guard listens");
-    }
+    let mut guard = guard.lock().unwrap_or_else(PoisonError::into_inner);
+    let input = guard.stdin.as_mut().expect("its input is a pipe");
+    writeln!(input, "{}", folder.display()).expect("the guard listens");
 }
 
 #[cfg(test)]
@@ -107,7 +105,7 @@ mod tests {
             .parse()
             .unwrap();
         let is_there = || Path::new(&format!("/proc/{sleeper}")).exists();
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
         while is_there() {
             assert!(std::time::Instant::now() < deadline, "{sleeper} is left");
             std::thread::sleep(std::time::Duration::from_millis(10));

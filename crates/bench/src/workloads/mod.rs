@@ -22,7 +22,7 @@ use table::Table;
 use witness::Witness;
 
 /// How long anything may take until it counts as failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Between the end of a start and a look at memory or processor time.
 const SETTLE: Duration = Duration::from_secs(5);
 /// Processes that are killed, one after the other, each for the first time.

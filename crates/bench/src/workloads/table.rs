@@ -94,18 +94,18 @@ impl Table {
             let Some(ours) = row.ours else {
                 continue;
             };
-            let mut line = format!("{:<42} {} {ours:.2} {}", row.what, self.ours, row.unit);
+            print!("{:<42} {} {ours:.2} {}", row.what, self.ours, row.unit);
             if let Some(aim) = row.aim {
                 let word = if ours <= aim { "met" } else { "MISSED" };
-                line += &format!(" (aim {aim} {}: {word})", row.unit);
+                print!(" (aim {aim} {}: {word})", row.unit);
             }
             for (name, value) in &row.theirs {
                 if let Some(value) = value {
                     let ratio = value / ours;
-                    line += &format!("; {name} {value:.2} {}, ratio {ratio:.2}", row.unit);
+                    print!("; {name} {value:.2} {}, ratio {ratio:.2}", row.unit);
                 }
             }
-            println!("{line}");
+            println!();
         }
         for skipped in &self.skipped {
             println!("{skipped}");

@@ -138,6 +138,7 @@ mod tests {
         assert_eq!(runtimes.transports().len(), 3);
         assert!(runtimes.learn(0, at(&[2])));
         assert_eq!(runtimes.transports().len(), 2);
-        assert_eq!(Vec::from_iter(runtimes.ways.into_keys()), at(&[2, 3]));
+        let known: Vec<_> = runtimes.ways.into_keys().collect();
+        assert_eq!(known, at(&[2, 3]));
     }
 }

@@ -193,12 +193,12 @@ impl World {
         }
         self.inbox
             .retain(|one| !changes.consumed.contains(&one.number));
-        self.publish(changes.emits);
+        self.publish(&changes.emits);
         self.events.extend(changes.events);
         self.checkpoints += 1;
     }
 
-    fn publish(&mut self, emits: Vec<String>) {
+    fn publish(&mut self, emits: &[String]) {
         let emits = emits.iter();
         self.emits
             .extend(emits.map(|text| serde_json::from_str::<Json>(text).unwrap()));
@@ -233,7 +233,7 @@ impl World {
             while machine.run(self.now, 7) == Status::Runnable {}
             if let Some(outcome) = machine.outcome().cloned() {
                 self.events.extend(machine.take_events());
-                self.publish(machine.take_emits());
+                self.publish(&machine.take_emits());
                 let kept = machine.failed_frames();
                 return self.ended(outcome, kept);
             }
