@@ -2,13 +2,12 @@
 //! with nothing of it left afterwards.
 
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use millrace_service::CancellationToken;
 use millrace_types::InstanceId;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::tree::Tree;
@@ -19,25 +18,6 @@ use crate::prepare::{LogStream, LogWriter, StageError};
 const MAX_LINE: usize = 64 * 1024;
 /// How long output may take to end once every writer is gone.
 const OUTPUT_GRACE: Duration = Duration::from_secs(5);
-/// Handed on besides what every service gets: what decides where packages come
-/// from on this machine.
-const HANDED_ON: [&str; 14] = [
-    "PATH",
-    "HOME",
-    "LANG",
-    "TZ",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
-
 /// Returns once the command has succeeded, and nothing that it started is left.
 pub async fn run(
     plan: &Plan,
@@ -51,18 +31,11 @@ pub async fn run(
         .ok_or_else(|| failed("the build has no command".into()))?;
     // Inherited by all that it starts, however far from home that goes.
     let tree = Tree::new(format!("MILLRACE_BUILD_ID={}", InstanceId::new()));
-    let mut child = Command::new(program)
+    let mut child = tree
+        .command(program, is_handed_on)
         .args(arguments)
         .current_dir(dir)
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_handed_on(name)))
         .env("CI", "true")
-        .env(tree.variable(), tree.value())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(format!("`{program}` cannot be run: {error}")))?;
     // A build whose caller goes away must not go on by itself.
@@ -120,11 +93,10 @@ fn ended_badly(plan: &Plan, status: ExitStatus, last: Option<String>) -> StageEr
     failed(format!("`{}` ended with {status}{last}", plan.title))
 }
 
-fn is_handed_on(name: &std::ffi::OsStr) -> bool {
-    let Some(name) = name.to_str() else {
-        return false;
-    };
-    HANDED_ON.contains(&name) || name.to_ascii_lowercase().starts_with("npm_config_")
+/// What a build needs besides: where packages come from on this machine.
+fn is_handed_on(name: &str) -> bool {
+    ["HOME", "LANG", "NODE_EXTRA_CA_CERTS"].contains(&name)
+        || name.to_ascii_lowercase().starts_with("npm_config_")
 }
 
 /// Writes each line into the log; answers the last one that says something.

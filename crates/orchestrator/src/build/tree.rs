@@ -1,16 +1,34 @@
-//! All processes of one build, known by a variable in their environment: it is
-//! inherited by whatever they start, also when that leaves their session and
-//! their process group.
+//! All processes of one build, or of one call of Git, known by a variable in
+//! their environment: it is inherited by whatever they start, also when that
+//! leaves their session and their process group.
 
 use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+use tokio::process::Command;
 use tokio::time::sleep;
 
 /// How long the end of processes that were killed is waited for.
 const ROUNDS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Handed on of this process' own environment: where programs are, and the way
+/// out of this network.
+const HANDED_ON: [&str; 11] = [
+    "PATH",
+    "TZ",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// A mark that processes carry: `NAME=value`.
 #[derive(Debug, Clone)]
@@ -24,12 +42,24 @@ impl Tree {
         Self { mark }
     }
 
-    pub fn variable(&self) -> &str {
-        self.mark.split_once('=').map_or("", |(name, _)| name)
-    }
-
-    pub fn value(&self) -> &str {
-        self.mark.split_once('=').map_or("", |(_, value)| value)
+    /// A program that carries the mark, with its output in pipes, and with
+    /// nothing of this process' environment but what everyone needs and what
+    /// is `also` handed on.
+    pub fn command(&self, program: &str, also: impl Fn(&str) -> bool) -> Command {
+        let handed_on = |name: &str| HANDED_ON.contains(&name) || also(name);
+        let env = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(handed_on));
+        let (name, value) = self.mark.split_once('=').unwrap_or_default();
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .envs(env)
+            .env(name, value)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
     }
 
     /// Kills them when it is dropped.
@@ -97,7 +127,8 @@ impl Guard {
                 }
                 sleep(PAUSE).await;
             }
-            tracing::error!("processes of a build do not end though they were killed");
+            let mark = &tree.mark;
+            tracing::error!("processes with {mark} do not end though they were killed");
         }
     }
 }

@@ -7,13 +7,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use millrace_types::{ErrorKind, InstanceId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::paths::{PathRefused, Roots};
@@ -28,23 +26,6 @@ const SAID: usize = 4096;
 const MAX_TEXT: usize = 1000;
 /// Transports that it may speak. `ext` and others run programs.
 const TRANSPORTS: &str = "file:http:https:ssh:git";
-/// Handed on of the orchestrator's own environment: where programs are, and
-/// the way out of this network.
-const HANDED_ON: [&str; 12] = [
-    "PATH",
-    "TZ",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "SSH_AUTH_SOCK",
-];
-
 /// Where a project comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GitSource {
@@ -275,15 +256,12 @@ impl Git<'_> {
     async fn run(&self, doing: &'static str, arguments: &[&str]) -> Result<String, GitError> {
         // Inherited by all that it starts.
         let tree = Tree::new(format!("MILLRACE_GIT_ID={}", InstanceId::new()));
-        let env = std::env::vars_os()
-            .filter(|(name, _)| HANDED_ON.iter().any(|known| name.to_str() == Some(known)));
-        let mut child = Command::new("git")
+        let mut child = tree
+            .command("git", |name| name == "SSH_AUTH_SOCK")
             .args(["-c", "core.hooksPath=/dev/null"])
             .args(["-c", "protocol.allow=never", "-c", "gc.auto=0"])
             .args(arguments)
             .current_dir(self.folder)
-            .env_clear()
-            .envs(env)
             .env("HOME", self.folder)
             .env("LC_ALL", "C.UTF-8")
             .env("GIT_DIR", self.folder.join(".git"))
@@ -294,12 +272,6 @@ impl Git<'_> {
             .env("GIT_ASKPASS", "false")
             .env("GIT_ALLOW_PROTOCOL", TRANSPORTS)
             .env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-            .env(tree.variable(), tree.value())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
             .spawn()
             .map_err(GitError::NoProgram)?;
         // A caller who goes away takes all of it along.
