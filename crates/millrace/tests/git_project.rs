@@ -3,25 +3,10 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
 
+use millrace_testkit::git;
 use serde_json::{Value, json};
 use support::{Millrace, command};
-
-/// Git without anybody's configuration; what it says.
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let done = Command::new("git")
-        .args(["-c", "user.name=Author", "-c", "user.email=a@example.org"])
-        .args(arguments)
-        .current_dir(folder)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
-}
 
 /// Commits a service that answers with this word; the commit.
 fn commit(work: &Path, word: &str) -> String {

@@ -5,6 +5,7 @@
 //! - [`PrivateRedis`]: an own `redis-server` to stop, freeze, restart and flush.
 //! - [`eventually`], [`eventually_eq`]: wait for a condition with a deadline,
 //!   and show the last value seen when it never came.
+//! - [`git`]: Git without anybody's configuration.
 //! - [`guard`]: what runs in a test's folder is killed when the test's process ends.
 //! - [`free_port`]: for programs that cannot bind port 0 themselves.
 //!
@@ -20,12 +21,14 @@
 
 mod database;
 mod eventually;
+mod git;
 mod guard;
 mod port;
 mod redis_server;
 
 pub use database::TestDatabase;
 pub use eventually::{eventually, eventually_eq};
+pub use git::git;
 pub use guard::guard;
 pub use port::free_port;
 pub use redis_server::PrivateRedis;

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use millrace_proto::orchestrator::v1 as pb;
-use millrace_testkit::eventually;
+use millrace_testkit::{eventually, git};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -52,20 +51,6 @@ impl Remote {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> String {
-    let done = Command::new("git")
-        .args(["-c", "user.name=Author", "-c", "user.email=a@example.org"])
-        .args(arguments)
-        .current_dir(folder)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 async fn create(harness: &Harness, git: &Value) -> Result<pb::Project, tonic::Status> {
