@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millrace_types::{DeploymentId, ExecutionStatus};
+use millrace_types::{DeploymentId, ExecutionStatus, IncarnationId};
 
 use super::Fixture;
 use super::support::{
@@ -59,18 +59,24 @@ pub async fn execution_without_settings_has_no_limits(store: Shared, _: &dyn Fix
     assert_eq!(claimed.limits, crate::Limits::default());
 }
 
-pub async fn wait_ends_at_the_deadline(store: Shared, _: &dyn Fixture) {
+/// Parked for an hour, and out of time in a moment.
+async fn parked_with_a_deadline(store: &Shared) -> (IncarnationId, Held) {
     let deployment = with(
-        &store,
+        store,
         DeploymentSettings {
             total_timeout: Some(Duration::from_millis(200)),
             ..DeploymentSettings::default()
         },
     )
     .await;
-    let owner = alive(&store).await;
-    let held = running(&store, deployment, owner).await;
-    checkpoint(&store, held.park(1, ahead(HOUR))).await.unwrap();
+    let owner = alive(store).await;
+    let held = running(store, deployment, owner).await;
+    checkpoint(store, held.park(1, ahead(HOUR))).await.unwrap();
+    (owner, held)
+}
+
+pub async fn wait_ends_at_the_deadline(store: Shared, _: &dyn Fixture) {
+    let (owner, _) = parked_with_a_deadline(&store).await;
     let claimed = eventually("the deadline", async || {
         store.claim(owner, 10).await.unwrap().pop()
     })
@@ -171,17 +177,7 @@ pub async fn overdue_executions_are_seized_before_all_that_is_due(store: Shared,
 }
 
 pub async fn parked_execution_past_its_deadline_is_seized(store: Shared, _: &dyn Fixture) {
-    let deployment = with(
-        &store,
-        DeploymentSettings {
-            total_timeout: Some(Duration::from_millis(200)),
-            ..DeploymentSettings::default()
-        },
-    )
-    .await;
-    let owner = alive(&store).await;
-    let held = running(&store, deployment, owner).await;
-    checkpoint(&store, held.park(1, ahead(HOUR))).await.unwrap();
+    let (owner, held) = parked_with_a_deadline(&store).await;
     let seized = eventually("the deadline", async || {
         store.seize_overdue(owner, 10).await.unwrap().pop()
     })
