@@ -10,6 +10,7 @@
 //! ```
 //!
 //! - [`config`]: one struct per concern, each value with its origin.
+//! - [`access`]: API keys.
 //! - [`secret`]: values that print as `***`.
 //! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
 //!   and says what its failure means.
@@ -26,6 +27,7 @@
 //!   gRPC into every log line.
 //! - [`signal`]: when the operating system asks us to stop.
 
+pub mod access;
 pub mod admin;
 pub mod config;
 pub mod grpc;

@@ -86,7 +86,7 @@ impl PostgresStore {
             .fold((0, 0, 0), |(open, idle, max), pool| {
                 (
                     open + pool.size(),
-                    idle + u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+                    idle.saturating_add(u32::try_from(pool.num_idle()).unwrap_or(u32::MAX)),
                     max + pool.options().get_max_connections(),
                 )
             })

@@ -135,6 +135,7 @@ identifier!(/** One life of a runtime process. */ IncarnationId, "inc");
 identifier!(/** A project of services. */ ProjectId, "prj");
 identifier!(/** One deployed service. */ WorkloadId, "wkl");
 identifier!(/** One process of a workload. */ InstanceId, "ins");
+identifier!(/** A key by which callers of the API prove who they are. */ ApiKeyId, "key");
 
 #[cfg(test)]
 mod tests {

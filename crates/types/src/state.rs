@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not one of {expected}")]
 pub struct UnknownName {
-    name: String,
-    expected: &'static str,
+    pub(crate) name: String,
+    pub(crate) expected: &'static str,
 }
 
 macro_rules! names {
