@@ -52,9 +52,12 @@ test-k8s: ## Render the Kubernetes manifests; check them against schemas, Pod Se
 test-compose: ## All of it in containers: from nothing, with a runtime killed under load
 	@scripts/test-compose
 
-images: ## Build both images
-	docker build --target server -t millrace:dev .
-	docker build --target orchestrator -t millrace-orchestrator:dev .
+# Arguments of the images that are set in the environment, as `make base-images` prints them.
+BASES := $(foreach name,RUST_IMAGE SERVER_IMAGE NODE_IMAGE JOBS,$(if $($(name)),--build-arg $(name)))
+
+images: ## Build both images, on bases such as RUST_IMAGE from the environment
+	docker build $(BASES) --target server -t millrace:dev .
+	docker build $(BASES) --target orchestrator -t millrace-orchestrator:dev .
 
 base-images: ## Stand-ins for the base images, where none can be pulled (root, debootstrap)
 	@scripts/base-images

@@ -1,4 +1,4 @@
-"""Posts webhooks at a rate, then counts: `load.py URL RATE SECONDS`.
+"""Posts webhooks at a rate, then counts: `load.py URL RATE SECONDS`, with MILLRACE_API_KEY for the counting.
 
 Each has a number and an Idempotency-Key, and is posted until it is acknowledged, as any sender would.
 Afterwards every number has to have ended well, once, and nothing else may be there.
@@ -7,6 +7,7 @@ Afterwards every number has to have ended well, once, and nothing else may be th
 import collections
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -70,9 +71,10 @@ def main():
         sys.exit("load: not all were acknowledged")
 
     connection = connect()
+    credentials = {"authorization": "Bearer " + os.environ["MILLRACE_API_KEY"]}
 
     def get(path):
-        connection.request("GET", path)
+        connection.request("GET", path, headers=credentials)
         answer = connection.getresponse()
         body = json.loads(answer.read())
         if answer.status != 200:

@@ -198,6 +198,34 @@ def admin_probes(documents):
                     yield document, f"{container['name']} has no {kind} probe of {path} on port admin"
 
 
+def roles_are_guarded(documents):
+    """Callers need a key, and the roles prove themselves to each other."""
+    config = config_of(documents)
+    for document, spec, labels in pods(documents):
+        if labels.get("app.kubernetes.io/name") != "millrace" or document["kind"] == "Job":
+            continue
+        if config.get("MILLRACE_AUTH__MODE") != "keys":
+            yield document, "callers need no key"
+        for container in spec["containers"]:
+            env = {variable["name"]: variable for variable in container.get("env") or []}
+            token = env.get("MILLRACE_AUTH__INTERNAL_TOKEN", {}).get("valueFrom", {})
+            if "secretKeyRef" not in token and "MILLRACE_TLS__CA" not in config:
+                yield document, f"{container['name']} cannot prove itself to the other roles"
+
+
+def files_are_mounted(documents):
+    """What the configuration names in /tls is there, for reading only."""
+    named = [value for key, value in config_of(documents).items() if "_TLS__" in key]
+    for document, spec, labels in pods(documents):
+        if not named or labels.get("app.kubernetes.io/name") != "millrace" or document["kind"] == "Job":
+            continue
+        for container in spec["containers"]:
+            places = [mount["mountPath"] for mount in container.get("volumeMounts") or [] if mount.get("readOnly")]
+            for path in named:
+                if not any(path.startswith(f"{place}/") for place in places):
+                    yield document, f"{container['name']} has no {path}"
+
+
 def default_deny(documents):
     for document in documents:
         if document["kind"] == "NetworkPolicy":
@@ -316,7 +344,7 @@ def settings_exist(documents, known):
 
 
 OF_ALL = [
-    admin_probes, default_deny, services_lead_somewhere, pods_have_policies, grpc_is_headless,
+    admin_probes, roles_are_guarded, files_are_mounted, default_deny, services_lead_somewhere, pods_have_policies, grpc_is_headless,
     grace_is_longer_than_the_drain, namespaces_are_restricted, no_secrets_inside, budgets,
 ]
 
