@@ -44,7 +44,7 @@ pub struct DatabaseConfig {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RedisConfig {
-    /// `REDIS_URL`. Without it, locks and hints stay within the process.
+    /// `REDIS_URL`, where gateways count rates together. Without it, each counts by itself.
     pub url: Option<SecretUrl>,
 }
 
