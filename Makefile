@@ -25,6 +25,7 @@ check: ## Formatting, lints, protos, dependencies and licences
 	@scripts/check
 
 test: ## All tests: unit, integration (real PostgreSQL and Redis), documentation
+	@scripts/tool tests
 	$(CARGO) test $(WORKSPACE) --no-run
 	scripts/with-services $(CARGO) test $(WORKSPACE) --no-fail-fast
 
@@ -33,6 +34,7 @@ test-runtime: ## Unit tests only: no servers, in seconds
 	env -u DATABASE_URL -u REDIS_URL $(CARGO) test $(WORKSPACE) --lib --bins --no-fail-fast
 
 test-integration-runtime: ## Integration tests only, on real PostgreSQL and Redis
+	@scripts/tool tests
 	$(CARGO) test $(WORKSPACE) --test '*' --no-run
 	scripts/with-services $(CARGO) test $(WORKSPACE) --test '*' --no-fail-fast
 
