@@ -43,7 +43,7 @@ impl Document {
                 "title": "Millrace",
                 "version": env!("CARGO_PKG_VERSION"),
                 "summary": "Deploys workflows and runs services.",
-                "description": "Errors are problem details (RFC 9457). Times are RFC 3339 in UTC; durations ISO 8601. Lists are pages: pass `next` as `cursor` until it is null. Query parameters that are not listed are refused.",
+                "description": "Errors are problem details (RFC 9457). Times are RFC 3339 in UTC; durations ISO 8601. Lists are pages: pass `next` as `cursor` until it is null; a page may have fewer items than `limit`, even none. Query parameters that are not listed are refused.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "servers": [{"url": "/"}],
