@@ -98,6 +98,9 @@ pub struct DevArgs {
     /// When ready, print one line of JSON with the addresses
     #[arg(long)]
     pub ready_json: bool,
+    /// Who is let in: none, or keys
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +113,9 @@ pub struct GatewayArgs {
     /// Orchestrator to call
     #[arg(long, value_name = "ADDRESS")]
     pub orchestrator: Option<String>,
+    /// Who is let in: none, or keys
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +129,9 @@ pub struct RuntimeArgs {
     /// `embedded`, or addresses of engines
     #[arg(long, value_name = "ADDRESSES")]
     pub engine: Option<String>,
+    /// Who is let in: none, or keys
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +146,9 @@ pub struct OrchestratorArgs {
     pub roots: Option<String>,
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+    /// Who is let in: none, or keys
+    #[arg(long, value_name = "MODE")]
+    pub auth: Option<String>,
 }
 
 /// A role that listens.
@@ -183,6 +195,7 @@ impl RoleCommand {
         flag("--log", "log.level", &common.log);
         match self {
             Self::Dev(args) => {
+                flag("--auth", "auth.mode", &args.auth);
                 flag("--data-dir", "dev.data_dir", &args.data_dir);
                 flag("--listen", "gateway.listen", &args.listen);
                 flag("--runtime-listen", "runtime.listen", &args.runtime_listen);
@@ -197,6 +210,7 @@ impl RoleCommand {
                 flag("--keep-services", "dev.keep_services", &keep);
             }
             Self::Gateway(args) => {
+                flag("--auth", "auth.mode", &args.auth);
                 flag("--listen", "gateway.listen", &args.plain.listen);
                 flag(
                     "--admin-listen",
@@ -207,6 +221,7 @@ impl RoleCommand {
                 flag("--orchestrator", "gateway.orchestrator", &args.orchestrator);
             }
             Self::Runtime(args) => {
+                flag("--auth", "auth.mode", &args.auth);
                 flag("--listen", "runtime.listen", &args.plain.listen);
                 flag(
                     "--admin-listen",
@@ -218,6 +233,7 @@ impl RoleCommand {
                 flag("--engine", "runtime.engine", &args.engine);
             }
             Self::Orchestrator(args) => {
+                flag("--auth", "auth.mode", &args.auth);
                 flag("--listen", "orchestrator.listen", &args.plain.listen);
                 flag(
                     "--admin-listen",

@@ -2,6 +2,7 @@
 //! One struct per concern; a key that does not exist is refused, and every
 //! error names the key and where it came from.
 
+mod access;
 mod load;
 mod origin;
 mod print;
@@ -12,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use access::{AuthMode, InternalToken, RateLimit};
 pub use load::{Environment, Loaded, Sources};
 pub use origin::{ConfigError, Origin};
 pub use value::{ForwardedHeader, LogFormat, PeerAddress, PortRange, RuntimeEngine};
@@ -31,6 +33,7 @@ pub struct Config {
     pub orchestrator: OrchestratorConfig,
     pub retention: RetentionConfig,
     pub webhooks: WebhooksConfig,
+    pub auth: AuthConfig,
     pub dev: DevConfig,
 }
 
@@ -97,6 +100,12 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<String>,
     /// Where they say so: `x-forwarded-for` or `forwarded`.
     pub forwarded_header: ForwardedHeader,
+    /// How often one API key may call, as webhooks' rate limits are written:
+    /// `{"limit": 100, "per": "PT1S", "burst": 200}`; unlimited without it.
+    pub rate_per_key: Option<RateLimit>,
+    /// The same for one address, whoever calls from there, those that are
+    /// refused included.
+    pub rate_per_address: Option<RateLimit>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -188,6 +197,27 @@ pub struct WebhooksConfig {
     pub dedupe_keep: Duration,
 }
 
+/// Who is let in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthConfig {
+    /// `none`, or `keys`: callers present an API key that `millrace keys`
+    /// made. Without it, a role listens to this machine only.
+    pub mode: AuthMode,
+    /// What the roles know each other by: a secret of 32 characters or more,
+    /// the same for all of them. Whoever presents it may call everything.
+    pub internal_token: Option<InternalToken>,
+    /// How long a key that was looked up is believed: as long may one that was
+    /// revoked go on.
+    pub cache_ttl: Duration,
+    /// Whether `/metrics` of the gateway needs no key. That of `admin_listen`
+    /// never does.
+    pub open_metrics: bool,
+    /// Whether `/health` shows its details without a key.
+    pub open_health: bool,
+    /// Whether `/services/…` needs no key.
+    pub open_services: bool,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct DevConfig {
     /// Where `millrace dev` keeps everything.
@@ -243,6 +273,8 @@ impl Default for GatewayConfig {
             stop_delay: Duration::from_secs(3),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
+            rate_per_key: None,
+            rate_per_address: None,
         }
     }
 }
@@ -305,6 +337,19 @@ impl Default for WebhooksConfig {
             sealing_key: None,
             old_sealing_key: None,
             dedupe_keep: Duration::from_hours(24),
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::None,
+            internal_token: None,
+            cache_ttl: Duration::from_secs(5),
+            open_metrics: false,
+            open_health: false,
+            open_services: false,
         }
     }
 }

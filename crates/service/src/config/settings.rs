@@ -47,6 +47,8 @@ settings! {
     "gateway.stop_delay" => gateway.stop_delay;
     "gateway.trusted_proxies" => gateway.trusted_proxies;
     "gateway.forwarded_header" => gateway.forwarded_header;
+    "gateway.rate_per_key" => gateway.rate_per_key;
+    "gateway.rate_per_address" => gateway.rate_per_address;
     "runtime.listen" => runtime.listen;
     "runtime.admin_listen" => runtime.admin_listen;
     "runtime.engine" => runtime.engine;
@@ -73,6 +75,12 @@ settings! {
     "webhooks.sealing_key" => webhooks.sealing_key;
     "webhooks.old_sealing_key" => webhooks.old_sealing_key;
     "webhooks.dedupe_keep" => webhooks.dedupe_keep;
+    "auth.mode" => auth.mode;
+    "auth.internal_token" => auth.internal_token;
+    "auth.cache_ttl" => auth.cache_ttl;
+    "auth.open_metrics" => auth.open_metrics;
+    "auth.open_health" => auth.open_health;
+    "auth.open_services" => auth.open_services;
     "dev.data_dir" => dev.data_dir;
     "dev.keep_services" => dev.keep_services;
 }

@@ -25,7 +25,7 @@ pub(super) trait Setting: Sized {
     fn show(&self) -> Option<toml::Value>;
 }
 
-fn text<'a>(raw: &'a Raw, expected: &str) -> Result<&'a str, String> {
+pub(super) fn text<'a>(raw: &'a Raw, expected: &str) -> Result<&'a str, String> {
     match raw {
         Raw::Text(text) => Ok(text.trim()),
         Raw::List(_) => Err(format!("it is a list, not {expected}")),
