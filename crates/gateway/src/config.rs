@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use millrace_service::CancellationToken;
+use millrace_service::access::KeyLookUp;
+use millrace_service::config::AuthConfig;
 use millrace_signature::SealingKeys;
 
-use crate::webhooks::SharedRates;
+use crate::webhooks::{Rate, SharedRates};
 
 /// Limits and patience of the gateway.
 #[derive(Debug, Clone)]
@@ -40,6 +42,15 @@ pub struct GatewayConfig {
     /// Counts the rates of webhooks together with other gateways. Without it
     /// each gateway counts for itself.
     pub shared_rates: Option<Arc<dyn SharedRates>>,
+    /// Who is let in.
+    pub auth: AuthConfig,
+    /// Who knows API keys, instead of the runtimes.
+    pub keys: Option<Arc<dyn KeyLookUp>>,
+    /// How often one API key may call; counted as webhooks are.
+    pub rate_per_key: Option<Rate>,
+    /// How often one address may, whoever calls from there. Probes are not
+    /// counted.
+    pub rate_per_address: Option<Rate>,
     /// How long a webhook that responds with its result waits for the end,
     /// unless it says so itself.
     pub respond_wait: Duration,
@@ -65,6 +76,10 @@ impl Default for GatewayConfig {
             sealing_keys: None,
             proxies: Proxies::default(),
             shared_rates: None,
+            auth: AuthConfig::default(),
+            keys: None,
+            rate_per_key: None,
+            rate_per_address: None,
             respond_wait: Duration::from_secs(30),
             health_timeout: Duration::from_secs(3),
             stop: CancellationToken::new(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use millrace_service::Transport;
+use millrace_service::access::Guard;
 
 use crate::GatewayConfig;
 use crate::router;
@@ -26,6 +27,8 @@ pub struct Shared {
     /// Whether it is about to stop.
     retiring: AtomicBool,
     pub(crate) rates: Rates,
+    /// Judges who may call what.
+    pub(crate) guard: Guard,
     /// Where services are, and the ways to them.
     pub(crate) endpoints: Endpoints,
 }
@@ -38,12 +41,15 @@ impl Gateway {
         runtimes: Vec<Transport>,
         orchestrator: Option<Transport>,
     ) -> Self {
+        let keys = config.keys.clone().unwrap_or_else(|| Arc::new(NoKeys));
+        let guard = Guard::of_http(&config.auth, keys);
         let webhooks = RouteCache::new(config.webhook_cache_ttl, config.webhook_cache_size);
         Self(Arc::new(Shared {
             runtimes: Runtimes::new(runtimes, config.clone()),
             orchestrator,
             webhooks,
             rates: Rates::new(config.shared_rates.clone()),
+            guard,
             endpoints: Endpoints::default(),
             config,
             retiring: AtomicBool::new(false),
@@ -62,6 +68,11 @@ impl Gateway {
         self.runtimes.replace(runtimes);
     }
 
+    /// Judges who may call what; for other listeners of the same process.
+    pub fn guard(&self) -> Guard {
+        self.guard.clone()
+    }
+
     pub(crate) fn is_retiring(&self) -> bool {
         self.retiring.load(Ordering::Relaxed)
     }
@@ -77,5 +88,22 @@ impl std::ops::Deref for Gateway {
 
     fn deref(&self) -> &Shared {
         &self.0
+    }
+}
+
+/// Stands in for whoever knows keys.
+#[derive(Debug)]
+struct NoKeys;
+
+impl millrace_service::access::KeyLookUp for NoKeys {
+    fn look_up<'a>(
+        &'a self,
+        _: &'a millrace_service::access::KeyToken,
+    ) -> futures::future::BoxFuture<
+        'a,
+        Result<Option<millrace_types::ApiKey>, millrace_service::access::LookUpFailed>,
+    > {
+        let nobody = millrace_service::access::LookUpFailed("nobody knows keys".to_owned());
+        Box::pin(std::future::ready(Err(nobody)))
     }
 }

@@ -22,6 +22,7 @@
 //! Payloads are JSON text from end to end: checked, never re-written, so that
 //! key order and big integers arrive as they were sent (`json`).
 
+mod access;
 mod admit;
 mod body;
 mod config;
@@ -34,6 +35,7 @@ mod openapi;
 mod orchestrator;
 mod problem;
 mod query;
+mod registry;
 mod router;
 mod routes;
 mod runtimes;

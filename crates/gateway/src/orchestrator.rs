@@ -138,6 +138,15 @@ impl Gateway {
 /// itself carries a detail.
 pub fn is_away(status: &Status) -> bool {
     use Code::{Cancelled, DeadlineExceeded, Internal, Unavailable, Unknown};
-    let broken = [Unavailable, Unknown, Cancelled, Internal, DeadlineExceeded];
+    let broken = [
+        Unavailable,
+        Unknown,
+        Cancelled,
+        Internal,
+        DeadlineExceeded,
+        // It does not know us: `auth.internal_token` differs.
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+    ];
     broken.contains(&status.code()) && status.details().is_empty()
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use millrace_proto::{Failure, Finding};
+use millrace_service::access::Denied;
 use millrace_service::trace_context;
 use millrace_signature::AuthError;
 use millrace_types::ErrorKind;
@@ -165,17 +166,35 @@ impl Problem {
         problem
     }
 
+    /// 401, 403 or 503: what the judgement at the door says.
+    pub fn denied(denied: &Denied) -> Self {
+        let kind = match denied {
+            Denied::NoKey | Denied::UnknownKey | Denied::NotInternal => ErrorKind::Unauthenticated,
+            Denied::Role { .. } | Denied::InternalOnly { .. } | Denied::NoRule => {
+                ErrorKind::Forbidden
+            }
+            Denied::Unavailable(_) => ErrorKind::Unavailable,
+        };
+        let mut problem = Self::new(kind, denied.to_string());
+        if kind == ErrorKind::Unauthenticated {
+            problem.0.challenge = Some("Bearer");
+        }
+        problem
+    }
+
     /// 403; `detail` says what is not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Forbidden, detail)
     }
 
-    /// 429: the next request is taken after `wait`.
+    /// 429 for a webhook: the next request is taken after `wait`.
     pub fn too_often(wait: Duration) -> Self {
-        let mut problem = Self::new(
-            ErrorKind::Exhausted,
-            "This webhook is called more often than it allows.",
-        );
+        Self::too_many("This webhook is called more often than it allows.", wait)
+    }
+
+    /// 429: the next request is taken after `wait`.
+    pub fn too_many(detail: impl Into<String>, wait: Duration) -> Self {
+        let mut problem = Self::new(ErrorKind::Exhausted, detail);
         // Rounded up: whoever waits as long as told is let in.
         problem.0.retry_after = u64::try_from(wait.as_micros().div_ceil(1_000_000))
             .unwrap_or(u64::MAX)

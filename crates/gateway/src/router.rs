@@ -4,96 +4,94 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use axum::routing::{any, delete, get, post};
 use axum::{Router, middleware};
 use millrace_service::metrics;
 use millrace_service::trace_context::TraceLayer;
 
 use crate::Gateway;
+use crate::access;
 use crate::openapi::openapi;
 use crate::problem::Problem;
+use crate::registry::Registry;
 use crate::routes::{
     deployments, events, executions, health, monitoring, projects, services, triggers, workloads,
 };
 use crate::webhooks;
 
+/// Every route. Who may call it is in `millrace_service::access::table`.
+pub(crate) fn registry() -> Registry {
+    Registry::default()
+        .post("/api/deployments", deployments::create)
+        .get("/api/deployments", deployments::list)
+        .post("/api/deployments/plan", deployments::plan)
+        .get("/api/deployments/{id}", deployments::get)
+        .patch("/api/deployments/{id}", deployments::update)
+        .delete("/api/deployments/{id}", deployments::delete)
+        .get("/api/deployments/{id}/versions", deployments::versions)
+        .post("/api/deployments/{id}/rollback", deployments::rollback)
+        .post("/api/deployments/{id}/trigger", deployments::trigger)
+        .post(
+            "/api/deployments/{id}/webhooks",
+            deployments::register_webhook,
+        )
+        .post("/api/deployments/{id}/pause", deployments::pause)
+        .post("/api/deployments/{id}/resume", deployments::resume)
+        .get("/api/executions", executions::list)
+        .get("/api/executions/{id}", executions::get)
+        .get("/api/executions/{id}/history", executions::history)
+        .post("/api/executions/{id}/cancel", executions::cancel)
+        .post("/api/executions/{id}/rerun", executions::rerun)
+        .delete("/api/triggers/{id}", triggers::unregister)
+        .get("/api/executions/{id}/stream", executions::stream)
+        .get("/api/monitoring/deployments", monitoring::deployments)
+        .get("/api/monitoring/executions", monitoring::executions)
+        .get("/api/monitoring/scheduling", monitoring::scheduling)
+        .get("/api/monitoring/jitter", monitoring::jitter)
+        .get("/api/monitoring/load", monitoring::load)
+        .get("/api/monitoring/health", health::health)
+        .get("/api/triggers/{id}/fires", triggers::fires)
+        .get("/api/triggers/{id}/preview", triggers::preview)
+        .post("/api/triggers/{id}/backfill", triggers::backfill)
+        .post("/api/projects", projects::create)
+        .get("/api/projects", projects::list)
+        .get("/api/projects/{id}", projects::get)
+        .patch("/api/projects/{id}", projects::update)
+        .delete("/api/projects/{id}", projects::delete)
+        .get("/api/projects/{id}/services", projects::services)
+        .post("/api/projects/{id}/start", projects::start)
+        .post("/api/projects/{id}/stop", projects::stop)
+        .post("/api/workloads", workloads::create)
+        .get("/api/workloads", workloads::list)
+        .get("/api/workloads/{id}", workloads::get)
+        .delete("/api/workloads/{id}", workloads::delete)
+        .get("/api/workloads/{id}/status", workloads::status)
+        .post("/api/workloads/{id}/start", workloads::start)
+        .post("/api/workloads/{id}/stop", workloads::stop)
+        .post("/api/workloads/{id}/restart", workloads::restart)
+        .get("/api/workloads/{id}/logs", workloads::logs)
+        .get("/api/workloads/{id}/logs/stream", workloads::stream)
+        .any("/services/{*path}", services::service)
+        .post("/api/events", events::publish)
+        .any("/webhooks/{*path}", webhooks::receive)
+        .any("/webhooks-test/{*path}", webhooks::try_out)
+        .get("/api/openapi.json", openapi)
+        .get("/health", health::health)
+        .get("/metrics", async || metrics::page().await)
+        .get("/livez", health::livez)
+        .get("/readyz", health::readyz)
+}
+
+/// All routes with what stands in front of them.
 pub(crate) fn router(gateway: Gateway) -> Router {
     crate::metrics::describe();
-    Router::new()
-        .route(
-            "/api/deployments",
-            post(deployments::create).get(deployments::list),
-        )
-        .route("/api/deployments/plan", post(deployments::plan))
-        .route(
-            "/api/deployments/{id}",
-            get(deployments::get)
-                .patch(deployments::update)
-                .delete(deployments::delete),
-        )
-        .route("/api/deployments/{id}/versions", get(deployments::versions))
-        .route(
-            "/api/deployments/{id}/rollback",
-            post(deployments::rollback),
-        )
-        .route("/api/deployments/{id}/trigger", post(deployments::trigger))
-        .route(
-            "/api/deployments/{id}/webhooks",
-            post(deployments::register_webhook),
-        )
-        .route("/api/deployments/{id}/pause", post(deployments::pause))
-        .route("/api/deployments/{id}/resume", post(deployments::resume))
-        .route("/api/executions", get(executions::list))
-        .route("/api/executions/{id}", get(executions::get))
-        .route("/api/executions/{id}/history", get(executions::history))
-        .route("/api/executions/{id}/cancel", post(executions::cancel))
-        .route("/api/executions/{id}/rerun", post(executions::rerun))
-        .route("/api/triggers/{id}", delete(triggers::unregister))
-        .route("/api/executions/{id}/stream", get(executions::stream))
-        .route("/api/monitoring/deployments", get(monitoring::deployments))
-        .route("/api/monitoring/executions", get(monitoring::executions))
-        .route("/api/monitoring/scheduling", get(monitoring::scheduling))
-        .route("/api/monitoring/jitter", get(monitoring::jitter))
-        .route("/api/monitoring/load", get(monitoring::load))
-        .route("/api/monitoring/health", get(health::health))
-        .route("/api/triggers/{id}/fires", get(triggers::fires))
-        .route("/api/triggers/{id}/preview", get(triggers::preview))
-        .route("/api/triggers/{id}/backfill", post(triggers::backfill))
-        .route("/api/projects", post(projects::create).get(projects::list))
-        .route(
-            "/api/projects/{id}",
-            get(projects::get)
-                .patch(projects::update)
-                .delete(projects::delete),
-        )
-        .route("/api/projects/{id}/services", get(projects::services))
-        .route("/api/projects/{id}/start", post(projects::start))
-        .route("/api/projects/{id}/stop", post(projects::stop))
-        .route(
-            "/api/workloads",
-            post(workloads::create).get(workloads::list),
-        )
-        .route(
-            "/api/workloads/{id}",
-            get(workloads::get).delete(workloads::delete),
-        )
-        .route("/api/workloads/{id}/status", get(workloads::status))
-        .route("/api/workloads/{id}/start", post(workloads::start))
-        .route("/api/workloads/{id}/stop", post(workloads::stop))
-        .route("/api/workloads/{id}/restart", post(workloads::restart))
-        .route("/api/workloads/{id}/logs", get(workloads::logs))
-        .route("/api/workloads/{id}/logs/stream", get(workloads::stream))
-        .route("/services/{*path}", any(services::service))
-        .route("/api/events", post(events::publish))
-        .route("/webhooks/{*path}", any(webhooks::receive))
-        .route("/webhooks-test/{*path}", any(webhooks::try_out))
-        .route("/api/openapi.json", get(openapi))
-        .route("/health", get(health::health))
-        .route("/metrics", get(async || metrics::page().await))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
+    let (router, _) = registry().finish();
+    router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(
+            gateway.clone(),
+            access::guard,
+        ))
         .layer(middleware::from_fn(metrics::record_request))
         .layer(TraceLayer)
         .layer(middleware::from_fn_with_state(

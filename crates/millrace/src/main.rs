@@ -48,6 +48,9 @@ fn role_main(command: cli::RoleCommand) -> ExitCode {
         print!("{}", loaded.to_toml());
         return ExitCode::SUCCESS;
     }
+    if let Err(error) = role::check(&command, &loaded) {
+        return usage(&error);
+    }
     let (log, otlp) = (&loaded.config.log, &loaded.config.otlp);
     if let Err(error) = telemetry::init(log, otlp, command.name()) {
         return usage(&error);

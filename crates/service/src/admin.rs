@@ -4,14 +4,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use millrace_types::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::access::table::Needs;
+use crate::access::{Denied, Guard, VerifiedPeer};
 use crate::telemetry::LevelError;
 use crate::{metrics, telemetry};
 
@@ -70,6 +74,55 @@ pub fn router(role: &'static str, version: &'static str, readiness: Readiness) -
         )
         .route("/admin/log-level", get(level).put(set_level))
         .with_state(readiness)
+}
+
+/// Lets only those change something over `routes` whom `guard` knows as
+/// administrators or as other roles. For a listener that others than this
+/// machine reach: one that is open to nobody else asks nobody.
+pub fn guarded(routes: Router, guard: Guard) -> Router {
+    routes.layer(from_fn_with_state(guard, judge))
+}
+
+async fn judge(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    if guard.is_open() {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "this listener is reached from elsewhere, and nothing says who may change anything: \
+             set `auth.mode = \"keys\"`, or call it on 127.0.0.1",
+        );
+    }
+    let (parts, body) = request.into_parts();
+    let verified = parts.extensions.get::<VerifiedPeer>();
+    let needs = Some(Needs::Key(Role::Admin));
+    match guard.judge(needs, &parts.headers, verified).await {
+        Ok(caller) => {
+            caller.record();
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(denied) => {
+            denied.log(parts.uri.path());
+            let status = match denied {
+                Denied::NoKey | Denied::UnknownKey | Denied::NotInternal => {
+                    StatusCode::UNAUTHORIZED
+                }
+                Denied::Role { .. } | Denied::InternalOnly { .. } | Denied::NoRule => {
+                    StatusCode::FORBIDDEN
+                }
+                Denied::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let mut answer = refuse(status, &denied.to_string());
+            if status == StatusCode::UNAUTHORIZED {
+                let bearer = HeaderValue::from_static("Bearer");
+                answer
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, bearer);
+            }
+            answer
+        }
+    }
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {

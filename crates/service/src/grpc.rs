@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tower::Service;
 
+use crate::access::{Guard, GuardLayer};
 use crate::metrics::{CallsLayer, Side};
 use crate::trace_context::TraceLayer;
 
@@ -78,6 +79,7 @@ pub struct GrpcServer {
     descriptors: &'static [u8],
     names: Vec<&'static str>,
     health: HealthReporter,
+    guard: Guard,
 }
 
 impl GrpcServer {
@@ -89,6 +91,7 @@ impl GrpcServer {
             descriptors,
             names: Vec::new(),
             health: HealthReporter::new(),
+            guard: Guard::open(),
         }
     }
 
@@ -103,6 +106,13 @@ impl GrpcServer {
     {
         self.routes.add_service(server);
         self.names.push(S::NAME);
+        self
+    }
+
+    /// Has every call judged by `guard`. Without, anyone may call.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = guard;
         self
     }
 
@@ -154,6 +164,7 @@ impl GrpcServer {
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .layer(TraceLayer)
             .layer(CallsLayer(Side::Server))
+            .layer(GuardLayer(self.guard))
             .add_routes(self.routes.routes())
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use tonic::transport::Endpoint;
 
-use crate::transport::{CONNECT_TIMEOUT, InvalidAddress, Transport, traced};
+use crate::transport::{CONNECT_TIMEOUT, Identity, InvalidAddress, Transport, traced};
 
 /// How long a name may take to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -19,6 +19,7 @@ pub struct Peer {
     uri: Uri,
     host: String,
     port: u16,
+    identity: Identity,
 }
 
 impl Peer {
@@ -40,7 +41,15 @@ impl Peer {
             host: host.to_owned(),
             port,
             uri: parsed,
+            identity: Identity::default(),
         })
+    }
+
+    /// The same, called as `identity`; as nobody without.
+    #[must_use]
+    pub fn called_as(mut self, identity: &Identity) -> Self {
+        self.identity = identity.clone();
+        self
     }
 
     /// Whether what it stands for can change.
@@ -76,7 +85,7 @@ impl Peer {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .connect_lazy();
-        Ok(traced(channel))
+        Ok(traced(channel, &self.identity))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::Either;
+use http::{HeaderValue, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -14,6 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer as _, Service, ServiceExt as _};
 
+use crate::config::InternalToken;
 use crate::metrics::{CallsLayer, Side};
 use crate::trace_context;
 
@@ -107,13 +109,39 @@ impl InvalidAddress {
     }
 }
 
-/// Calls the server at `uri` (`http://host:port`). Connects when first used
+/// As whom this process calls other roles. The default is nobody, which is for
+/// servers that are none: a service's own health check.
+#[derive(Debug, Clone, Default)]
+pub struct Identity {
+    /// `Bearer` and the internal token; marked as sensitive.
+    authorization: Option<HeaderValue>,
+}
+
+impl Identity {
+    /// One that presents `token` with every call.
+    pub fn new(token: Option<&InternalToken>) -> Self {
+        let authorization = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+                .expect("an internal token is visible ASCII");
+            value.set_sensitive(true);
+            value
+        });
+        Self { authorization }
+    }
+}
+
+/// As [`remote_as`], as nobody.
+pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
+    remote_as(uri, &Identity::default())
+}
+
+/// Calls the server at `uri` (`http://host:port`) as `identity`. Connects when first used
 /// and again whenever the connection is lost; until then calls fail with
 /// UNAVAILABLE after two seconds at the latest. Must be called within a Tokio
 /// runtime.
 ///
 /// Passes the current trace on.
-pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
+pub fn remote_as(uri: &str, identity: &Identity) -> Result<Transport, InvalidAddress> {
     let invalid = |reason: &str| InvalidAddress::new(uri, reason);
     let endpoint =
         Endpoint::from_shared(uri.to_owned()).map_err(|error| invalid(&error.to_string()))?;
@@ -129,14 +157,19 @@ pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .connect_lazy();
-    Ok(traced(channel))
+    Ok(traced(channel, identity))
 }
 
-/// Passes the current trace on with every call.
-pub(crate) fn traced(channel: Channel) -> Transport {
+/// Passes the current trace on with every call, and says who calls.
+pub(crate) fn traced(channel: Channel, identity: &Identity) -> Transport {
+    let authorization = identity.authorization.clone();
     let traced = channel
-        .map_request(|mut request: http::Request<Body>| {
+        .map_request(move |mut request: http::Request<Body>| {
             trace_context::inject(request.headers_mut());
+            if let Some(value) = &authorization {
+                let headers = request.headers_mut();
+                headers.insert(header::AUTHORIZATION, value.clone());
+            }
             request
         })
         .map_err(|error| TransportError(error.into()));

@@ -1,6 +1,7 @@
 //! Puts the document together: operations, in few words each.
 
 use http::{Method, StatusCode};
+use millrace_service::access::table::{self, Needs};
 use serde_json::{Map, Value, json};
 
 /// Any operation may end so: the request is not valid, or the service cannot
@@ -9,6 +10,9 @@ const ALWAYS: [u16; 4] = [400, 500, 503, 504];
 
 /// What may become of a request with a body, before it is looked at.
 const OF_BODIES: [u16; 3] = [408, 413, 415];
+
+/// The name of the way in which callers prove who they are.
+const KEY: &str = "apiKey";
 
 pub struct Document {
     paths: Map<String, Value>,
@@ -32,7 +36,8 @@ impl Document {
             .as_object_mut()
             .expect("a path item is an object");
         let name = method.as_str().to_ascii_lowercase();
-        let before = item.insert(name, operation.finish());
+        let needs = table::of_route(method.as_str(), path);
+        let before = item.insert(name, operation.guarded(needs).finish());
         assert!(before.is_none(), "{method} {path} is described twice");
     }
 
@@ -48,7 +53,16 @@ impl Document {
             },
             "servers": [{"url": "/"}],
             "paths": self.paths,
-            "components": {"schemas": self.schemas},
+            "components": {
+                "schemas": self.schemas,
+                "securitySchemes": {
+                    KEY: {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "An API key, where `auth.mode` is `keys`.",
+                    },
+                },
+            },
         })
     }
 }
@@ -82,6 +96,8 @@ pub struct Operation {
     body: Option<Value>,
     answers: Map<String, Value>,
     problems: Vec<u16>,
+    /// Who may call it.
+    needs: Option<Needs>,
 }
 
 impl Operation {
@@ -95,7 +111,19 @@ impl Operation {
             body: None,
             answers: Map::new(),
             problems: ALWAYS.to_vec(),
+            needs: None,
         }
+    }
+
+    fn guarded(mut self, needs: Option<Needs>) -> Self {
+        self.problems.extend_from_slice(match needs {
+            Some(Needs::Open) => &[],
+            // Whoever presents no key is told less, not refused.
+            Some(Needs::Brief(_)) => &[401, 429],
+            _ => &[401, 403, 429],
+        });
+        self.needs = needs;
+        self
     }
 
     /// The identifier in the path, which starts with `prefix`. One that names
@@ -219,6 +247,14 @@ impl Operation {
             "summary": self.summary,
             "responses": answers,
         });
+        match self.needs {
+            Some(Needs::Key(role) | Needs::KeyUnless(_, role)) => {
+                operation["security"] = json!([{KEY: []}]);
+                operation["x-millrace-role"] = role.as_str().into();
+            }
+            Some(Needs::Brief(_)) => operation["security"] = json!([{}, {KEY: []}]),
+            _ => {}
+        }
         if !self.parameters.is_empty() {
             operation["parameters"] = self.parameters.into();
         }

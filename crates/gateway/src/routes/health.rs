@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use http::{HeaderValue, StatusCode, header};
@@ -14,6 +14,7 @@ use millrace_proto::runtime::v1::{
     DependencyHealth, GetSystemHealthRequest, GetSystemHealthResponse,
 };
 use millrace_service::Transport;
+use millrace_service::access::Caller;
 use millrace_types::{ErrorKind, Timestamp};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -54,7 +55,9 @@ struct Dependencies {
 #[serde(rename_all = "camelCase")]
 struct Dependency {
     status: &'static str,
-    latency_ms: f64,
+    /// A detail, as the message is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<f64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     message: String,
 }
@@ -64,8 +67,27 @@ impl Dependency {
         let micros = u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX);
         Self {
             status,
-            latency_ms: f64::from(micros) / 1000.0,
+            latency_ms: Some(f64::from(micros) / 1000.0),
             message: message.to_owned(),
+        }
+    }
+
+    fn without_details(self) -> Self {
+        Self {
+            latency_ms: None,
+            message: String::new(),
+            ..self
+        }
+    }
+}
+
+impl Dependencies {
+    fn without_details(self) -> Self {
+        Self {
+            database: self.database.without_details(),
+            redis: self.redis.without_details(),
+            workflow_engine: self.workflow_engine.without_details(),
+            orchestrator: self.orchestrator.without_details(),
         }
     }
 }
@@ -79,14 +101,17 @@ impl From<&DependencyHealth> for Dependency {
             .unwrap_or(UNKNOWN);
         Self {
             status,
-            latency_ms: health.latency_ms,
+            latency_ms: Some(health.latency_ms),
             message: health.message.clone(),
         }
     }
 }
 
-/// 503 when nothing can be accepted, else 200.
-pub async fn health(State(gateway): State<Gateway>) -> Response {
+/// 503 when nothing can be accepted, else 200. Not everybody sees the details.
+pub async fn health(
+    State(gateway): State<Gateway>,
+    Extension(caller): Extension<Caller>,
+) -> Response {
     let begun = Instant::now();
     let (runtime, orchestrator) =
         futures::join!(ask_runtimes(&gateway), ask_orchestrator(&gateway));
@@ -117,7 +142,11 @@ pub async fn health(State(gateway): State<Gateway>) -> Response {
         status,
         timestamp: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),
-        dependencies,
+        dependencies: if gateway.guard.shows_details_to(&caller) {
+            dependencies
+        } else {
+            dependencies.without_details()
+        },
     };
     (code, uncached(), Json(body)).into_response()
 }

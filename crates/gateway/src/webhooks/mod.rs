@@ -27,6 +27,7 @@ mod route;
 mod try_out;
 
 pub use cache::RouteCache;
+pub use client::address as client_address;
 pub use rate::{Rate, Rates, SharedRates};
 pub use recorded::receive;
 pub use try_out::try_out;

@@ -7,6 +7,7 @@ use millrace_service::config::{Config, Loaded};
 use millrace_service::transport::in_process;
 use millrace_store::SlotRules;
 
+use super::access::{self, Keys};
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
@@ -22,11 +23,14 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         config.webhooks.sealing_key = Some(sealing::of_directory(data_dir.path())?);
     }
     let scheduler = scheduler_admin::Switch::default();
+    let keys = Keys::default();
+    let guard = access::guard(&config, &keys);
     process
         .serve_admin_with(
             "dev",
             "gateway.admin_listen",
             config.gateway.admin_listen,
+            guard.clone(),
             scheduler_admin::router(scheduler.clone()),
         )
         .await?;
@@ -39,7 +43,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     process.keep_metrics(database.sampler());
     let runtime = runtime::start(&config, &database, &process).await?;
     scheduler.connect(runtime.scheduler());
-    runtime::serve(runtime_grpc, &runtime, &process.listeners);
+    runtime::serve(runtime_grpc, &runtime, guard.clone(), &process.listeners);
     // The folder is its own, whatever the host is called.
     config
         .orchestrator
@@ -51,7 +55,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     // Whoever develops may run what lies anywhere, unless told otherwise.
     let workloads = orchestrator::settings(&config.orchestrator, data_dir.path(), None);
     let workloads = orchestrator::start(workloads, &database, &process).await?;
-    orchestrator::serve(orchestrator_grpc, &workloads, &process.listeners);
+    orchestrator::serve(orchestrator_grpc, &workloads, guard, &process.listeners);
     let gateway = Gateway::new(
         gateway::settings(&config, &process.listeners)?,
         vec![runtime::transport(&runtime)],

@@ -10,19 +10,28 @@ use millrace_service::transport::in_process;
 use millrace_service::{OnFailure, Transport};
 
 use super::RoleError;
+use super::access;
 use super::process::{Process, bind};
 use super::ready::announce_one;
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
+    let guard = access::guard_of_engine(config);
     let config = &config.engine;
     let process = Process::new()?;
     process.keep_metrics(|| {});
     process
-        .serve_admin("engine", "engine.admin_listen", config.admin_listen)
+        .serve_admin(
+            "engine",
+            "engine.admin_listen",
+            config.admin_listen,
+            guard.clone(),
+        )
         .await?;
     let (listener, at) = bind("engine.listen", config.listen).await?;
     let engine = build(config)?;
-    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(engine.clone().into_server());
+    let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
+        .guarded(guard)
+        .service(engine.clone().into_server());
     let health = server.health();
     process
         .listeners

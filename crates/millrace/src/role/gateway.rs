@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use millrace_gateway::{ForwardedHeader, Gateway, GatewayConfig, Proxies, Rate, SharedRates};
 use millrace_locks::{RedisLocksConfig, RedisRates};
 use millrace_service::config::{self, Config};
-use millrace_service::transport::{Transport, remote};
+use millrace_service::transport::{Identity, Transport, remote_as};
 use millrace_service::{OnFailure, TaskGroup, http};
 use tokio::net::TcpListener;
 
@@ -21,24 +21,30 @@ use super::{RoleError, sealing};
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let process = Process::new()?;
     let settings = settings(config, &process.listeners)?;
+    let identity = Identity::new(config.auth.internal_token.as_ref());
     let config = &config.gateway;
-    process.keep_metrics(|| {});
-    process
-        .serve_admin("gateway", "gateway.admin_listen", config.admin_listen)
-        .await?;
-    let (listener, at) = bind("gateway.listen", config.listen).await?;
     let runtimes: Vec<Transport> = config
         .runtime
         .iter()
-        .map(|peer| remote(peer.as_str()))
+        .map(|peer| remote_as(peer.as_str(), &identity))
         .collect::<Result<_, _>>()?;
     let orchestrator = config
         .orchestrator
         .as_ref()
-        .map(|peer| remote(peer.as_str()))
+        .map(|peer| remote_as(peer.as_str(), &identity))
         .transpose()?;
     let gateway = Gateway::new(settings, runtimes, orchestrator);
-    let followed = Runtimes::new(&config.runtime)?;
+    process.keep_metrics(|| {});
+    process
+        .serve_admin(
+            "gateway",
+            "gateway.admin_listen",
+            config.admin_listen,
+            gateway.guard(),
+        )
+        .await?;
+    let (listener, at) = bind("gateway.listen", config.listen).await?;
+    let followed = Runtimes::new(&config.runtime, identity)?;
     if followed.have_names() {
         let gateway = gateway.clone();
         process
@@ -71,11 +77,21 @@ pub fn settings(config: &Config, listeners: &TaskGroup) -> Result<GatewayConfig,
     Ok(GatewayConfig {
         proxies: proxies(&config.gateway)?,
         shared_rates: shared_rates(&config.redis)?,
+        auth: config.auth.clone(),
+        rate_per_key: config.gateway.rate_per_key.map(rate),
+        rate_per_address: config.gateway.rate_per_address.map(rate),
         sealing_keys: sealing::keys(&config.webhooks)?,
         body_limit: usize::try_from(config.gateway.body_limit).unwrap_or(usize::MAX),
         stop: listeners.child_token(),
         ..GatewayConfig::default()
     })
+}
+
+fn rate(limit: config::RateLimit) -> Rate {
+    Rate {
+        interval: limit.per / limit.limit,
+        burst: limit.burst,
+    }
 }
 
 fn proxies(config: &config::GatewayConfig) -> Result<Proxies, InvalidProxy> {

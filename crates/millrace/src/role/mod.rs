@@ -2,10 +2,12 @@
 //! connects, starts tasks, says that it is ready, and drains when it is asked
 //! to stop. What they share is in [`process`].
 
+mod access;
 mod data_dir;
 mod database;
 mod dev;
 mod engine;
+mod exposure;
 mod gateway;
 mod migrate;
 mod orchestrator;
@@ -57,6 +59,11 @@ pub enum RoleError {
     Store(#[from] millrace_store::StoreError),
     #[error("task `{task}` failed: {error}")]
     Task { task: String, error: String },
+}
+
+/// Refuses a configuration with which the role would serve anyone who comes by.
+pub fn check(command: &RoleCommand, loaded: &Loaded) -> Result<(), exposure::Exposed> {
+    exposure::check(command, &loaded.config)
 }
 
 /// Runs one role to its end.

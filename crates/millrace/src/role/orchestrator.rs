@@ -6,6 +6,7 @@ use std::sync::Arc;
 use millrace_orchestrator::node::NodeFinder;
 use millrace_orchestrator::{OrchestratorConfig, ServicePreparer, WorkloadOrchestrator};
 use millrace_proto::FILE_DESCRIPTOR_SET;
+use millrace_service::access::Guard;
 use millrace_service::config::{self, Loaded};
 use millrace_service::grpc::GrpcServer;
 use millrace_service::{OnFailure, TaskGroup};
@@ -13,6 +14,7 @@ use millrace_store::{SlotRules, WorkloadStore};
 use tokio::net::TcpListener;
 
 use super::RoleError;
+use super::access::{self, Keys};
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
@@ -21,12 +23,15 @@ use super::ready::announce_one;
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config.orchestrator;
     let process = Process::new()?;
+    let keys = Keys::default();
+    let guard = access::guard(&loaded.config, &keys);
     process.keep_metrics(|| {});
     process
         .serve_admin(
             "orchestrator",
             "orchestrator.admin_listen",
             config.admin_listen,
+            guard.clone(),
         )
         .await?;
     let (listener, at) = bind("orchestrator.listen", config.listen).await?;
@@ -44,7 +49,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     database.check_schema().await?;
     let settings = settings(config, data_dir.path(), Some(Vec::new()));
     let orchestrator = start(settings, &database, &process).await?;
-    serve(listener, &orchestrator, &process.listeners);
+    serve(listener, &orchestrator, guard, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
     announce_one("orchestrator", at, ready_json);
     let keep_services = config.keep_services;
@@ -100,8 +105,15 @@ pub async fn start(
 }
 
 /// Serves the contract on `listener` until `tasks` stop.
-pub fn serve(listener: TcpListener, orchestrator: &WorkloadOrchestrator, tasks: &TaskGroup) {
-    let server = GrpcServer::new(FILE_DESCRIPTOR_SET).service(orchestrator.service());
+pub fn serve(
+    listener: TcpListener,
+    orchestrator: &WorkloadOrchestrator,
+    guard: Guard,
+    tasks: &TaskGroup,
+) {
+    let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
+        .guarded(guard)
+        .service(orchestrator.service());
     tasks.spawn("orchestrator-grpc", OnFailure::StopService, |stop| {
         server.serve(listener, stop)
     });

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use millrace_service::access::Guard;
 use millrace_service::admin::{self, Readiness};
 use millrace_service::signal::StopSignals;
 use millrace_service::{OnFailure, StopReason, TaskGroup, http, metrics};
 use tokio::net::TcpListener;
 
 use super::RoleError;
+use super::exposure::is_local;
 
 /// How long requests that were taken may still run once listeners are closed.
 const LISTENERS_GRACE: Duration = Duration::from_secs(10);
@@ -45,23 +47,29 @@ impl Process {
         role: &'static str,
         key: &'static str,
         address: Option<SocketAddr>,
+        guard: Guard,
     ) -> Result<(), RoleError> {
-        self.serve_admin_with(role, key, address, Router::new())
+        self.serve_admin_with(role, key, address, guard, Router::new())
             .await
     }
 
-    /// The same, with further routes.
+    /// The same, with further routes. Where others than this machine reach it,
+    /// `guard` says who may change anything.
     pub async fn serve_admin_with(
         &self,
         role: &'static str,
         key: &'static str,
         address: Option<SocketAddr>,
+        guard: Guard,
         routes: Router,
     ) -> Result<(), RoleError> {
         if let Some(address) = address {
             let (listener, at) = bind(key, address).await?;
             let router = admin::router(role, env!("CARGO_PKG_VERSION"), self.readiness.clone());
-            let router = router.merge(routes);
+            let mut router = router.merge(routes);
+            if !is_local(at) {
+                router = admin::guarded(router, guard);
+            }
             self.workers.spawn("admin", OnFailure::StopService, |stop| {
                 http::serve(listener, router, stop)
             });

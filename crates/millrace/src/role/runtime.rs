@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use millrace_locks::{DistributedLockManager as _, RedisLocks, RedisLocksConfig};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_runtime::{CacheProbe, EngineClient, JqSlotKeys, Runtime, RuntimeConfig};
+use millrace_service::access::Guard;
 use millrace_service::config::{Config, Loaded, PeerAddress, RuntimeEngine};
 use millrace_service::grpc::GrpcServer;
-use millrace_service::transport::{InProcess, Transport};
+use millrace_service::transport::{Identity, InProcess, Transport};
 use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::SlotRules;
 use tokio::net::TcpListener;
 
+use super::access::{self, Keys};
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
@@ -23,11 +25,14 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config;
     let process = Process::new()?;
     let scheduler = scheduler_admin::Switch::default();
+    let keys = Keys::default();
+    let guard = access::guard(config, &keys);
     process
         .serve_admin_with(
             "runtime",
             "runtime.admin_listen",
             config.runtime.admin_listen,
+            guard.clone(),
             scheduler_admin::router(scheduler.clone()),
         )
         .await?;
@@ -40,7 +45,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     process.keep_metrics(database.sampler());
     let runtime = start(config, &database, &process).await?;
     scheduler.connect(runtime.scheduler());
-    serve(listener, &runtime, &process.listeners);
+    serve(listener, &runtime, guard, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
     announce_one("runtime", at, ready_json);
     process
@@ -77,8 +82,9 @@ pub async fn start(
 }
 
 /// Serves the runtime's contracts on `listener` until `tasks` stop.
-pub fn serve(listener: TcpListener, runtime: &Runtime, tasks: &TaskGroup) {
+pub fn serve(listener: TcpListener, runtime: &Runtime, guard: Guard, tasks: &TaskGroup) {
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
+        .guarded(guard)
         .service(runtime.runtime_service())
         .service(runtime.monitoring_service())
         .service(runtime.admin_service());
@@ -122,7 +128,9 @@ fn engines(config: &Config) -> Result<EngineClient, RoleError> {
     match &config.runtime.engine {
         RuntimeEngine::Embedded => Ok(EngineClient::embedded(engine::embedded(&config.engine)?)),
         RuntimeEngine::Remote(peers) => {
-            Ok(EngineClient::remote(peers.iter().map(PeerAddress::as_str))?)
+            let identity = Identity::new(config.auth.internal_token.as_ref());
+            let places = peers.iter().map(PeerAddress::as_str);
+            Ok(EngineClient::remote(places, &identity)?)
         }
     }
 }

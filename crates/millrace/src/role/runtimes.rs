@@ -10,7 +10,7 @@ use millrace_gateway::Gateway;
 use millrace_service::CancellationToken;
 use millrace_service::config::PeerAddress;
 use millrace_service::peer::Peer;
-use millrace_service::transport::{InvalidAddress, Transport, remote};
+use millrace_service::transport::{Identity, InvalidAddress, Transport, remote_as};
 
 /// A runtime that is new gets calls after that at the latest; one that is gone
 /// is passed over at once, as it does not answer.
@@ -23,10 +23,12 @@ pub struct Runtimes {
     found: Vec<Vec<SocketAddr>>,
     /// Connections are kept for as long as a name leads to them.
     ways: BTreeMap<SocketAddr, Transport>,
+    /// As whom they are called.
+    identity: Identity,
 }
 
 impl Runtimes {
-    pub fn new(addresses: &[PeerAddress]) -> Result<Self, InvalidAddress> {
+    pub fn new(addresses: &[PeerAddress], identity: Identity) -> Result<Self, InvalidAddress> {
         let peers: Vec<Peer> = addresses
             .iter()
             .map(|address| Peer::parse(address.as_str()))
@@ -35,6 +37,7 @@ impl Runtimes {
             found: vec![Vec::new(); peers.len()],
             peers,
             ways: BTreeMap::new(),
+            identity,
         })
     }
 
@@ -96,7 +99,7 @@ impl Runtimes {
             let way = match former.remove(address) {
                 Some(way) => way,
                 None if self.ways.contains_key(address) => continue,
-                None => match remote(&format!("http://{address}")) {
+                None => match remote_as(&format!("http://{address}"), &self.identity) {
                     Ok(way) => way,
                     Err(error) => {
                         tracing::warn!(%error, "a runtime cannot be called");
@@ -128,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn runtimes_are_followed_as_they_come_and_go() {
         let peers = [peer("http://runtimes:50051"), peer("http://others:50051")];
-        let mut runtimes = Runtimes::new(&peers).unwrap();
+        let mut runtimes = Runtimes::new(&peers, Identity::default()).unwrap();
         assert!(runtimes.have_names());
         assert!(runtimes.learn(0, at(&[1, 2])));
         assert!(!runtimes.learn(0, at(&[1, 2])));

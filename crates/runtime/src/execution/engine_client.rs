@@ -20,7 +20,7 @@ use millrace_proto::engine::v1::{
 };
 use millrace_service::Transport;
 use millrace_service::peer::Peer;
-use millrace_service::transport::InvalidAddress;
+use millrace_service::transport::{Identity, InvalidAddress};
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
@@ -61,16 +61,15 @@ impl EngineClient {
     }
 
     /// Engines elsewhere, at `http://host:port` each; a name may stand for
-    /// several, which come and go. They are known once they are followed,
-    /// which a runtime does.
+    /// several, which come and go. They are called as `identity`, and are known
+    /// once they are followed, which a runtime does.
     pub fn remote<'a>(
         addresses: impl IntoIterator<Item = &'a str>,
+        identity: &Identity,
     ) -> Result<Self, InvalidAddress> {
+        let place = |address| Peer::parse(address).map(|peer| peer.called_as(identity));
         Ok(Self {
-            places: addresses
-                .into_iter()
-                .map(Peer::parse)
-                .collect::<Result<_, _>>()?,
+            places: addresses.into_iter().map(place).collect::<Result<_, _>>()?,
             members: RwLock::default(),
             next: AtomicUsize::new(0),
             ready: watch::Sender::new(false),
@@ -232,6 +231,8 @@ fn is_of_connection(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => true,
         Code::Internal | Code::DeadlineExceeded => status.details().is_empty(),
+        // It does not know us: `auth.internal_token` differs.
+        Code::Unauthenticated | Code::PermissionDenied => status.details().is_empty(),
         _ => false,
     }
 }

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::secret::Secret;
 
-const PREFIX: &str = "mlr_";
+const PREFIX: &str = KeyToken::PREFIX;
 const SECRET_BYTES: usize = 32;
 
 /// A text that is no API key at all, whatever is stored.
@@ -30,6 +30,9 @@ pub struct KeyToken {
 }
 
 impl KeyToken {
+    /// What every key begins with.
+    pub const PREFIX: &'static str = "mlr_";
+
     /// A new key: the text for its holder, shown once, and what to keep.
     ///
     /// # Errors

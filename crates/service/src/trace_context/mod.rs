@@ -103,7 +103,13 @@ impl TraceContext {
     /// Runs `future` as part of this trace, in a span that carries its
     /// `trace_id` onto every log line.
     pub fn scope<F: Future>(self, future: F) -> TaskLocalFuture<Self, Instrumented<F>> {
-        let span = tracing::info_span!("trace", trace_id = %self.trace_id());
+        // Whose key it is becomes known later, where it does.
+        let span = tracing::info_span!(
+            "trace",
+            trace_id = %self.trace_id(),
+            key_id = tracing::field::Empty,
+            key_name = tracing::field::Empty,
+        );
         CURRENT.scope(self, future.instrument(span))
     }
 }

@@ -132,6 +132,8 @@ async fn watch(client: Arc<EngineClient>, member: Arc<Member>, stop: Cancellatio
 
 #[cfg(test)]
 mod tests {
+    use millrace_service::transport::Identity;
+
     use super::super::member::Seen;
     use super::*;
 
@@ -141,7 +143,8 @@ mod tests {
     }
 
     fn client() -> EngineClient {
-        EngineClient::remote(["http://engines:1", "http://other:1"]).unwrap()
+        let places = ["http://engines:1", "http://other:1"];
+        EngineClient::remote(places, &Identity::default()).unwrap()
     }
 
     #[tokio::test]
