@@ -24,6 +24,7 @@
 //!   statements, and whole operations, should the network swallow an answer.
 //! - Time is the database's (`now()`, `clock_timestamp()`), never the host's.
 
+mod api_key;
 mod config;
 mod connect;
 mod convert;

@@ -23,6 +23,7 @@
 //! Payloads are never looked into here. The clock is the host's, read once in
 //! each transaction, after it holds the write lock.
 
+mod api_key;
 mod cancel;
 mod claim;
 mod commit;

@@ -23,6 +23,7 @@
 //! - **A batch gives each row its own outcome.** [`batch::GroupCommit`] groups
 //!   callers' writes, and splits and repeats a batch that fails as a whole.
 
+pub mod api_key;
 pub mod batch;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -41,6 +42,9 @@ pub mod trigger_slots;
 pub mod walk;
 pub mod workload;
 
+pub use api_key::{
+    ApiKeyRecord, ApiKeyState, ApiKeyStore, CreateApiKeyRefused, NewApiKey, StoredApiKey,
+};
 pub use batch::{GroupCommit, GroupCommitConfig};
 pub use deployment::{
     DeployRefused, Deployed, DeploymentFilter, DeploymentRecord, DeploymentStore, NewDeployment,
@@ -87,7 +91,8 @@ pub use workload::{
 
 /// Everything that runtime and orchestrator ask of their database.
 pub trait Store:
-    DeploymentStore
+    ApiKeyStore
+    + DeploymentStore
     + EventStore
     + ExecutionStore
     + IncarnationStore
@@ -98,7 +103,8 @@ pub trait Store:
 }
 
 impl<T> Store for T where
-    T: DeploymentStore
+    T: ApiKeyStore
+        + DeploymentStore
         + EventStore
         + ExecutionStore
         + IncarnationStore

@@ -13,6 +13,7 @@
 //! contract, for good reason, cannot.
 
 pub mod admit;
+pub mod api_keys;
 pub mod backfills;
 pub mod cancel;
 pub mod checkpoint;
@@ -320,6 +321,15 @@ macro_rules! conformance_tests {
                 executions_are_found_by_their_trigger
                 only_the_unsuccessful_are_given_when_asked
                 a_page_that_checked_many_rows_ends_early_and_goes_on
+            }
+            api_keys {
+                key_is_found_with_its_digest_and_validity
+                key_without_a_term_never_expires
+                expired_key_is_not_valid
+                revoked_key_stays_revoked_since_then
+                keys_are_listed_newest_first_in_pages
+                name_belongs_to_one_valid_key
+                concurrent_keys_of_one_name_leave_one
             }
             maintain {
                 expired_dedupe_rows_do_not_stop_maintenance
