@@ -21,7 +21,8 @@ pub struct Gateway(Arc<Shared>);
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) config: GatewayConfig,
-    pub(crate) runtimes: Runtimes,
+    /// Shared with what looks up API keys.
+    pub(crate) runtimes: Arc<Runtimes>,
     pub(crate) orchestrator: Option<Transport>,
     pub(crate) webhooks: RouteCache,
     /// Whether it is about to stop.
@@ -45,7 +46,7 @@ impl Gateway {
         let guard = Guard::of_http(&config.auth, keys);
         let webhooks = RouteCache::new(config.webhook_cache_ttl, config.webhook_cache_size);
         Self(Arc::new(Shared {
-            runtimes: Runtimes::new(runtimes, config.clone()),
+            runtimes: Arc::new(Runtimes::new(runtimes, config.clone())),
             orchestrator,
             webhooks,
             rates: Rates::new(config.shared_rates.clone()),

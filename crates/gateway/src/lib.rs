@@ -29,6 +29,7 @@ mod config;
 mod fields;
 mod gateway;
 mod json;
+mod key_look_up;
 mod media;
 mod metrics;
 mod openapi;

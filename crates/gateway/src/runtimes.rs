@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use millrace_proto::Failure;
+use millrace_proto::runtime::v1::access_service_client::AccessServiceClient;
 use millrace_proto::runtime::v1::monitoring_service_client::MonitoringServiceClient;
 use millrace_proto::runtime::v1::workflow_runtime_service_client::WorkflowRuntimeServiceClient;
 use millrace_service::Transport;
@@ -22,6 +23,8 @@ use crate::problem::Problem;
 pub type Client = WorkflowRuntimeServiceClient<Transport>;
 /// The same for its monitoring.
 pub type MonitoringClient = MonitoringServiceClient<Transport>;
+/// The same for what it knows of API keys.
+pub type AccessClient = AccessServiceClient<Transport>;
 
 /// Largest answer that is read: an execution's input and output together may
 /// well exceed tonic's 4 MiB.
@@ -120,6 +123,18 @@ impl Runtimes {
     {
         self.attempt(Duration::ZERO, |transport, _| {
             call(MonitoringClient::new(transport).max_decoding_message_size(MAX_ANSWER))
+        })
+        .await
+    }
+
+    /// The same for the contract about API keys.
+    pub async fn call_access<T, F, Fut>(&self, call: F) -> Result<T, CallError>
+    where
+        F: Fn(AccessClient) -> Fut,
+        Fut: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        self.attempt(Duration::ZERO, |transport, _| {
+            call(AccessClient::new(transport))
         })
         .await
     }

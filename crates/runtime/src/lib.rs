@@ -20,6 +20,7 @@
 //! *slot* is the right to run one execution; a *claim* takes due executions
 //! that nobody owns.
 
+mod access;
 mod config;
 mod deployment;
 mod event;
@@ -32,11 +33,12 @@ mod runtime;
 mod schedule;
 mod trigger;
 
+pub use access::StoredKeys;
 pub use config::RuntimeConfig;
 pub use deployment::DeploymentService;
 pub use event::EventService;
 pub use execution::{EngineClient, ExecutionCoordinator, JqSlotKeys};
-pub use grpc::{AdminRpc, MonitoringRpc, RuntimeRpc};
+pub use grpc::{AccessRpc, AdminRpc, MonitoringRpc, RuntimeRpc};
 pub use monitoring::{CacheProbe, MonitoringService};
 pub use runtime::{Runtime, StartError};
 pub use schedule::{

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use millrace_proto::runtime::v1::access_service_server::AccessServiceServer;
 use millrace_proto::runtime::v1::admin_service_server::AdminServiceServer;
 use millrace_proto::runtime::v1::monitoring_service_server::MonitoringServiceServer;
 use millrace_proto::runtime::v1::workflow_runtime_service_server::WorkflowRuntimeServiceServer;
 use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::{ExecutionStore, GroupCommit, GroupCommitConfig, Store, StoreError};
 
+use crate::access::StoredKeys;
 use crate::deployment::DeploymentService;
 use crate::event::EventService;
 use crate::execution::{EngineClient, ExecutionCoordinator, cancel, claim, engine_client};
@@ -15,7 +17,7 @@ use crate::monitoring::{CacheProbe, MonitoringService};
 use crate::schedule::{CronScheduler, SchedulerControl, schedule_loop};
 use crate::trigger::WebhookTriggerService;
 use crate::trigger::webhook::rules::RulesCache;
-use crate::{AdminRpc, MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs, metrics};
+use crate::{AccessRpc, AdminRpc, MonitoringRpc, RuntimeConfig, RuntimeRpc, jobs, metrics};
 
 /// Inputs up to the gateway's largest body, with room for escapes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -34,6 +36,7 @@ pub struct Runtime {
     runtime: RuntimeRpc,
     monitoring: MonitoringRpc,
     scheduler: SchedulerControl,
+    keys: StoredKeys,
 }
 
 impl Runtime {
@@ -112,6 +115,7 @@ impl Runtime {
             schedules,
             executions: Arc::clone(&coordinator),
         };
+        let keys = StoredKeys::new(Arc::clone(&store) as _);
         let service = Arc::new(MonitoringService {
             store,
             engine,
@@ -123,6 +127,7 @@ impl Runtime {
             runtime,
             monitoring,
             scheduler,
+            keys,
         })
     }
 
@@ -143,6 +148,16 @@ impl Runtime {
         AdminServiceServer::new(AdminRpc {
             scheduler: self.scheduler.clone(),
         })
+    }
+
+    /// What other roles ask about API keys, as a tonic service.
+    pub fn access_service(&self) -> AccessServiceServer<AccessRpc> {
+        AccessServiceServer::new(AccessRpc { keys: self.keys() })
+    }
+
+    /// The API keys in its database.
+    pub fn keys(&self) -> StoredKeys {
+        self.keys.clone()
     }
 
     /// The scheduler's switch.

@@ -87,7 +87,8 @@ pub fn serve(listener: TcpListener, runtime: &Runtime, guard: Guard, tasks: &Tas
         .guarded(guard)
         .service(runtime.runtime_service())
         .service(runtime.monitoring_service())
-        .service(runtime.admin_service());
+        .service(runtime.admin_service())
+        .service(runtime.access_service());
     tasks.spawn("runtime-grpc", OnFailure::StopService, |stop| {
         server.serve(listener, stop)
     });
@@ -98,6 +99,7 @@ pub fn transport(runtime: &Runtime) -> Transport {
     InProcess::new()
         .service(runtime.runtime_service())
         .service(runtime.monitoring_service())
+        .service(runtime.access_service())
         .transport()
 }
 
