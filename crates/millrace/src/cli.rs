@@ -1,12 +1,16 @@
 //! The command line: roles and the client's verbs.
 
+mod keys;
 mod services;
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use millrace_service::config::Sources;
+use millrace_service::secret::Secret;
 
+pub use keys::*;
 pub use services::*;
 
 /// Deploys workflows and runs services.
@@ -21,6 +25,9 @@ pub struct Cli {
 pub enum Command {
     #[command(flatten)]
     Role(RoleCommand),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
     #[command(flatten)]
     Client(ClientCommand),
 }
@@ -320,9 +327,24 @@ pub struct ServerArgs {
         value_name = "URL"
     )]
     pub server: String,
+    /// The API key to show, where the server asks for one; the variable keeps it from lists of
+    /// processes
+    #[arg(
+        long,
+        env = "MILLRACE_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_parser = secret
+    )]
+    pub api_key: Option<Secret<String>>,
     /// Print the server's answer as it is
     #[arg(long)]
     pub json: bool,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what clap calls")]
+fn secret(text: &str) -> Result<Secret<String>, Infallible> {
+    Ok(Secret::new(text.to_owned()))
 }
 
 #[derive(Debug, Args)]

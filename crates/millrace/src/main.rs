@@ -3,10 +3,11 @@
 //!
 //! `main` only composes: configuration → logs → role. What a role needs to
 //! start and to stop is in [`role`]; the verbs of the command line are in
-//! [`client`]. Exit codes: 0 done, 1 failed, 2 called in the wrong way.
+//! [`client`]; those about API keys, which work on the database, in [`keys`]. Exit codes: 0 done, 1 failed, 2 called in the wrong way.
 
 mod cli;
 mod client;
+mod keys;
 mod role;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
+        Command::Keys(verb) => keys::main(verb),
         Command::Client(verb) => client::main(verb),
         Command::Role(role) => role_main(role),
     }

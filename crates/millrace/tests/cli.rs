@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -20,6 +20,8 @@ struct Stub {
     /// By method and path with query.
     answers: Arc<Mutex<HashMap<String, (u16, String)>>>,
     asked: Arc<Mutex<Vec<(String, String)>>>,
+    /// The header of each request that says who asks.
+    shown: Arc<Mutex<Vec<Option<String>>>>,
 }
 
 impl Stub {
@@ -39,10 +41,14 @@ async fn handle(
     State(stub): State<Stub>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
     let request = format!("{method} {uri}");
     let body = String::from_utf8(body.into()).unwrap();
+    let shown = headers.get("authorization");
+    let shown = shown.map(|value| value.to_str().unwrap().to_owned());
+    stub.shown.lock().unwrap().push(shown);
     stub.asked.lock().unwrap().push((request.clone(), body));
     let (status, text) = stub
         .answers
@@ -139,6 +145,91 @@ async fn deploy_sends_the_text_of_the_file_with_its_triggers() {
             {"type": "cron", "cron": "0 2 * * *"},
         ]})
     );
+}
+
+/// A well-formed key that nobody has.
+const KEY: &str = "mlr_01hzy3w5rge2x9jqmt6a8v4bkn_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[tokio::test]
+async fn an_api_key_goes_with_every_request_and_is_never_shown() {
+    let (stub, server) = stub().await;
+    orders(&stub);
+    let with_variable = |arguments: &[&str]| {
+        let mut command = command(&server, arguments);
+        command.env("MILLRACE_API_KEY", KEY);
+        command
+    };
+    let verbs: [&[&str]; 2] = [&["deployments"], &["execution", ID, "--watch"]];
+    let mut printed = String::new();
+    for verb in verbs {
+        let by_variable = with_variable(verb).output().await.unwrap();
+        let by_flag = millrace(&server, &[verb, &["--api-key", KEY]].concat()).await;
+        for output in [by_variable, by_flag] {
+            printed += stdout(&output);
+            printed += stderr(&output);
+        }
+    }
+    let help = with_variable(&["deployments", "--help"]).output().await;
+    printed += stdout(&help.unwrap());
+    assert!(printed.contains("--api-key"), "{printed}");
+    let secret = &KEY[KEY.len() - 43..];
+    assert!(!printed.contains(secret), "{printed}");
+    let bearer = Some(format!("Bearer {KEY}"));
+    assert_eq!(
+        *stub.shown.lock().unwrap(),
+        [bearer.clone(), bearer.clone(), bearer.clone(), bearer]
+    );
+
+    // Set to nothing is not set.
+    let mut empty = command(&server, &["deployments"]);
+    let empty = empty.env("MILLRACE_API_KEY", "").output().await.unwrap();
+    assert_eq!(code(&empty), 0, "{}", stderr(&empty));
+    assert_eq!(stub.shown.lock().unwrap().last(), Some(&None));
+
+    // What cannot be one is not sent anywhere.
+    let asked = stub.asked().len();
+    let wrong = &KEY[..KEY.len() - 1];
+    let refused = millrace(&server, &["deployments", "--api-key", wrong]).await;
+    assert_eq!((code(&refused), stub.asked().len()), (2, asked));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("is not an API key") && !said.contains(&secret[..42]),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_what_to_do() {
+    let (stub, server) = stub().await;
+    let list = "GET /api/deployments?limit=50";
+    for (status, arguments, expected) in [
+        (
+            401,
+            &["deployments"][..],
+            "Show an API key, in MILLRACE_API_KEY or with --api-key.",
+        ),
+        (
+            401,
+            &["deployments", "--api-key", KEY],
+            "`millrace keys list` shows which",
+        ),
+        (
+            403,
+            &["deployments", "--api-key", KEY],
+            "`millrace keys create --role …`",
+        ),
+    ] {
+        let problem = json!({"title": "No", "status": status, "detail": "you may not"});
+        stub.answer(list, status, &problem);
+        let output = millrace(&server, arguments).await;
+        assert_eq!(code(&output), 1);
+        let said = stderr(&output);
+        let first = format!("millrace: No: you may not ({status})\n");
+        assert!(
+            said.starts_with(&first) && said.contains(expected),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test]

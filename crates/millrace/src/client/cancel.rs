@@ -11,7 +11,7 @@ use super::table::cell;
 use crate::cli::CancelArgs;
 
 pub async fn run(args: CancelArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let body = match &args.reason {
         Some(reason) => json!({"reason": reason}),
         None => json!({}),

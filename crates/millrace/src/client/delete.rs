@@ -8,7 +8,7 @@ use super::table::printable;
 use crate::cli::DeploymentArgs;
 
 pub async fn run(args: DeploymentArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.deployment_id(&args.name).await?;
     let answer = server.delete(&["api", "deployments", &id]).await?;
     let mut out = stdout().lock();

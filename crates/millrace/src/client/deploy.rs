@@ -11,7 +11,7 @@ use super::{ClientError, read_text};
 use crate::cli::DeployArgs;
 
 pub async fn run(args: DeployArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let answer = post(&server, &["api", "deployments"], &args).await?;
 
     let mut out = stdout().lock();

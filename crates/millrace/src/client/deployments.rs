@@ -10,7 +10,7 @@ use super::table::{Table, cell, time};
 use crate::cli::DeploymentsArgs;
 
 pub async fn run(args: DeploymentsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let answer = server
         .list(&["api", "deployments"], &[], &args.page)
         .await?;

@@ -14,7 +14,7 @@ use crate::cli::ExecutionArgs;
 const HISTORY: &str = "1000";
 
 pub async fn run(args: ExecutionArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     if args.watch {
         return watch::run(&server, &args.id, args.server.json).await;
     }

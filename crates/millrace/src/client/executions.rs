@@ -10,7 +10,7 @@ use super::table::{Table, cell, time, took};
 use crate::cli::ExecutionsArgs;
 
 pub async fn run(args: ExecutionsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let deployment = match &args.name {
         Some(name) => Some(server.deployment_id(name).await?),
         None => None,

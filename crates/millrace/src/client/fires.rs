@@ -11,7 +11,7 @@ use crate::cli::{FiresArgs, PreviewArgs};
 
 /// The ledger.
 pub async fn fires(args: FiresArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = trigger_id(&server, &args.name).await?;
     let mut filter = Vec::new();
     filter.extend(args.from.as_deref().map(|from| ("from", from)));
@@ -23,7 +23,7 @@ pub async fn fires(args: FiresArgs) -> Result<(), ClientError> {
 
 /// What is to come.
 pub async fn preview(args: PreviewArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = trigger_id(&server, &args.name).await?;
     let count = args.count.to_string();
     let path = ["api", "triggers", &id, "preview"];

@@ -10,7 +10,7 @@ use crate::cli::HealthArgs;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub async fn run(args: HealthArgs) -> Result<(), ClientError> {
-    let (http, url) = Server::client("--url", &args.url)?;
+    let (http, url) = Server::client("--url", &args.url, None)?;
     let unreachable = |error: reqwest::Error| ClientError::Unreachable {
         server: args.url.clone(),
         reason: innermost(&error),

@@ -11,7 +11,7 @@ use super::table::{cell, printable};
 use crate::cli::LogsArgs;
 
 pub async fn run(args: LogsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.workload_id(&args.workload).await?;
     let stream = args.stream.as_deref().map(|stream| ("stream", stream));
     if args.follow {

@@ -18,7 +18,7 @@ mod projects;
 mod rerun;
 mod rollback;
 mod server;
-mod table;
+pub mod table;
 mod trigger;
 mod versions;
 mod watch;

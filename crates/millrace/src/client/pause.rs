@@ -10,7 +10,7 @@ use crate::cli::DeploymentArgs;
 
 /// `verb` is the last part of the path.
 pub async fn run(args: DeploymentArgs, verb: &str) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.deployment_id(&args.name).await?;
     let path = ["api", "deployments", &id, verb];
     let answer = server

@@ -11,7 +11,7 @@ use super::table::{cell, printable};
 use crate::cli::DeployArgs;
 
 pub async fn run(args: DeployArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let answer = post(&server, &["api", "deployments", "plan"], &args).await?;
     let valid = answer.json["valid"] == true;
     let mut out = stdout().lock();

@@ -18,6 +18,9 @@ pub struct Problem {
     /// The file that the findings are about, where there is one.
     #[serde(skip)]
     file: Option<String>,
+    /// What to do about it, in a line of its own.
+    #[serde(skip)]
+    hint: Option<&'static str>,
 }
 
 /// One place that is wrong.
@@ -39,6 +42,13 @@ impl Problem {
             problem.title = Some(status.canonical_reason().unwrap_or("refused").to_owned());
         }
         problem
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub const fn with_hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
     }
 
     /// Says which file the findings are about.
@@ -63,6 +73,9 @@ impl fmt::Display for Problem {
         for finding in &self.errors {
             f.write_str("\n")?;
             finding.write(f, self.file.as_deref())?;
+        }
+        if let Some(hint) = self.hint {
+            write!(f, "\n{hint}")?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ pub async fn run(command: ProjectCommand) -> Result<(), ClientError> {
 }
 
 async fn create(args: ProjectCreateArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let name = args.name.as_ref().unwrap_or(&args.key);
     let mut body = json!({"name": name, "key": args.key});
     let mut wait = Duration::ZERO;
@@ -48,7 +48,7 @@ async fn create(args: ProjectCreateArgs) -> Result<(), ClientError> {
 }
 
 async fn update(args: ProjectUpdateArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.project_id(&args.project).await?;
     let git = args.reference.map(|reference| json!({"ref": reference}));
     let body = json!({"git": git.unwrap_or_else(|| json!({}))});
@@ -72,7 +72,7 @@ fn show(answer: &Answer, json: bool) -> Result<(), ClientError> {
 }
 
 async fn services(args: ProjectNamedArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.project_id(&args.project).await?;
     let answer = server
         .get(&["api", "projects", &id, "services"], &[])
@@ -106,7 +106,7 @@ async fn services(args: ProjectNamedArgs) -> Result<(), ClientError> {
 }
 
 async fn delete(args: ProjectNamedArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.project_id(&args.project).await?;
     server.delete(&["api", "projects", &id]).await.map(drop)
 }

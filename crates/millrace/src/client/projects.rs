@@ -8,7 +8,7 @@ use super::table::{Table, cell, time};
 use crate::cli::ProjectsArgs;
 
 pub async fn run(args: ProjectsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let answer = server.list(&["api", "projects"], &[], &args.page).await?;
     let mut out = stdout().lock();
     if args.server.json {

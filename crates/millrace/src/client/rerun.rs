@@ -11,7 +11,7 @@ use super::table::cell;
 use crate::cli::RerunArgs;
 
 pub async fn run(args: RerunArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let body = json!({"from": args.from}).to_string();
     let path = ["api", "executions", args.id.as_str(), "rerun"];
     let answer = server.post(&path, &[], body, Duration::ZERO).await?;

@@ -11,7 +11,7 @@ use super::server::Server;
 use crate::cli::RollbackArgs;
 
 pub async fn run(args: RollbackArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.deployment_id(&args.name).await?;
     let path = ["api", "deployments", &id, "rollback"];
     let body = json!({"version": args.version}).to_string();

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use millrace_service::access::KeyToken;
 use serde_json::Value;
 use url::Url;
 
 use super::{ClientError, Problem};
-use crate::cli::PageArgs;
+use crate::cli::{PageArgs, ServerArgs};
 
 /// Longer than the server takes for anything it was not asked to wait for.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Server {
     base: Url,
     http: reqwest::Client,
+    /// Whether an API key goes with each request.
+    has_key: bool,
 }
 
 /// An answer: its JSON, and the text that it was.
@@ -26,18 +29,30 @@ pub struct Answer {
 }
 
 impl Server {
-    /// `address` is that of `--server`.
-    pub fn new(address: &str) -> Result<Self, ClientError> {
-        let (http, mut base) = Self::client("--server", address)?;
+    pub fn new(args: &ServerArgs) -> Result<Self, ClientError> {
+        let key = args.api_key.as_ref().map(|key| key.expose().as_str());
+        // A variable that is set to nothing says as much as none.
+        let key = key.filter(|key| !key.is_empty()).map(bearer).transpose()?;
+        let has_key = key.is_some();
+        let (http, mut base) = Self::client("--server", &args.server, key)?;
         // Paths are joined below it, also when it stands behind a prefix.
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        Ok(Self { base, http })
+        Ok(Self {
+            base,
+            http,
+            has_key,
+        })
     }
 
-    /// What asks `address`, the value of `flag`.
-    pub fn client(flag: &str, address: &str) -> Result<(reqwest::Client, Url), ClientError> {
+    /// What asks `address`, the value of `flag`, with `authorization` if there
+    /// is one.
+    pub fn client(
+        flag: &str,
+        address: &str,
+        authorization: Option<HeaderValue>,
+    ) -> Result<(reqwest::Client, Url), ClientError> {
         let usage = |reason: &str| ClientError::Usage(format!("{flag} {address}: {reason}"));
         let url: Url = address
             .parse()
@@ -49,6 +64,12 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("millrace/", env!("CARGO_PKG_VERSION")))
+            .default_headers(
+                authorization
+                    .map(|value| (header::AUTHORIZATION, value))
+                    .into_iter()
+                    .collect::<HeaderMap>(),
+            )
             .connect_timeout(Duration::from_secs(5));
         if is_local(&url) {
             http = http.no_proxy();
@@ -129,7 +150,7 @@ impl Server {
         let status = response.status();
         if !status.is_success() {
             let bytes = response.bytes().await.map_err(unreachable)?;
-            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+            return Err(self.refused(status, &bytes));
         }
         Ok(Stream {
             response,
@@ -187,7 +208,7 @@ impl Server {
         if !status.is_success() {
             let bytes = response.bytes().await;
             let bytes = bytes.map_err(|error| self.unreachable(&error))?;
-            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+            return Err(self.refused(status, &bytes));
         }
         let mut rest: Vec<u8> = Vec::new();
         loop {
@@ -281,7 +302,7 @@ impl Server {
         let bytes = response.bytes().await;
         let bytes = bytes.map_err(|error| self.unreachable(&error))?;
         if !status.is_success() {
-            return Err(ClientError::Refused(Problem::parse(status, &bytes)));
+            return Err(self.refused(status, &bytes));
         }
         let foreign = |reason: String| ClientError::Foreign {
             server: self.base.to_string(),
@@ -319,6 +340,27 @@ impl Server {
             .send()
             .await
             .map_err(|error| self.unreachable(&error))
+    }
+
+    /// What the server says, and where it concerns the key, what to do.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let problem = Problem::parse(status, body);
+        ClientError::Refused(match (status, self.has_key) {
+            (StatusCode::UNAUTHORIZED, false) => problem.with_hint(
+                "Show an API key, in MILLRACE_API_KEY or with --api-key. Whoever runs the service \
+                 makes one with `millrace keys create`.",
+            ),
+            (StatusCode::UNAUTHORIZED, true) => problem.with_hint(
+                "The server does not know the API key in MILLRACE_API_KEY or --api-key, or it has \
+                 expired or been revoked: `millrace keys list` shows which, \
+                 `millrace keys create` makes another.",
+            ),
+            (StatusCode::FORBIDDEN, true) => problem.with_hint(
+                "The role of this API key does not reach so far; `millrace keys create --role …` \
+                 makes one with another.",
+            ),
+            _ => problem,
+        })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
@@ -372,6 +414,24 @@ impl Answer {
             eprintln!("there are more: --cursor {next}");
         }
     }
+}
+
+/// `key` as a header; it is never shown.
+fn bearer(key: &str) -> Result<HeaderValue, ClientError> {
+    KeyToken::parse(key)
+        .ok()
+        .and_then(|_| HeaderValue::try_from(format!("Bearer {key}")).ok())
+        .map(|mut value| {
+            value.set_sensitive(true);
+            value
+        })
+        .ok_or_else(|| {
+            ClientError::Usage(
+                "what --api-key or MILLRACE_API_KEY holds is not an API key: those start with \
+                 mlr_, and `millrace keys create` prints them whole"
+                    .to_owned(),
+            )
+        })
 }
 
 /// A proxy cannot reach this machine's own addresses.

@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_mins(1);
 const WAIT_QUERY: &str = "60s";
 
 pub async fn run(args: TriggerArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let input = match args.input.strip_prefix('@') {
         Some(file) => read_text(Path::new(file))?,
         None => args.input,

@@ -8,7 +8,7 @@ use super::table::{Table, cell, time};
 use crate::cli::VersionsArgs;
 
 pub async fn run(args: VersionsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.deployment_id(&args.name).await?;
     let path = ["api", "deployments", &id, "versions"];
     let answer = server.list(&path, &[], &args.page).await?;

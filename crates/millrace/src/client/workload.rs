@@ -16,7 +16,7 @@ const WAIT: Duration = Duration::from_mins(1);
 const WAIT_QUERY: (&str, &str) = ("wait", "60s");
 
 pub async fn show(args: WorkloadArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.workload_id(&args.workload).await?;
     let answer = server.get(&["api", "workloads", &id], &[]).await?;
     let mut out = stdout().lock();
@@ -46,7 +46,7 @@ pub async fn restart(args: RestartArgs) -> Result<(), ClientError> {
 }
 
 pub async fn delete(args: WorkloadArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let id = server.workload_id(&args.workload).await?;
     server.delete(&["api", "workloads", &id]).await.map(drop)
 }
@@ -58,7 +58,7 @@ async fn change(
     args: &WorkloadVerbArgs,
     query: &[(&str, &str)],
 ) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let (what, id) = if args.is_project() {
         ("projects", server.project_id(&args.what).await?)
     } else if verb == "start" {

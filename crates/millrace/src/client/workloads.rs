@@ -10,7 +10,7 @@ use super::table::{Table, cell, printable};
 use crate::cli::WorkloadsArgs;
 
 pub async fn run(args: WorkloadsArgs) -> Result<(), ClientError> {
-    let server = Server::new(&args.server.server)?;
+    let server = Server::new(&args.server)?;
     let project = match &args.project {
         Some(project) => Some(server.project_id(project).await?),
         None => None,

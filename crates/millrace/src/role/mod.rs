@@ -4,7 +4,7 @@
 
 mod access;
 mod data_dir;
-mod database;
+pub mod database;
 mod dev;
 mod engine;
 mod exposure;
