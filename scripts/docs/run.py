@@ -78,10 +78,27 @@ def start(millrace, scratch, node):
     command = [millrace, "dev", "--data-dir", str(scratch / "data"), "--ready-json", "--listen", "127.0.0.1:0",
                "--runtime-listen", "127.0.0.1:0", "--orchestrator-listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, text=True)
-    line = process.stdout.readline()
+    try:
+        line = process.stdout.readline()
+    except SystemExit:
+        stop(process)
+        raise
     if not line:
         raise SystemExit(f"test-docs: millrace dev did not start:\n{(scratch / 'dev.log').read_text()}")
     return process, json.loads(line)
+
+
+def end_services(scratch):
+    """Kills what is left of services below `scratch`, and their shims: they outlive who has started them."""
+    below = f"{scratch}/".encode()
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0")
+            is_shim = any(it.startswith(below) for it in arguments[1:2])
+            is_service = any(it.startswith(b"MILLRACE_DATA_DIR=" + below) for it in variables)
+            if is_shim or is_service:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def stop(process):
@@ -139,6 +156,7 @@ def run(path, millrace, pricing, node):
         for child in (process, pricing_process):
             if child:
                 stop(child)
+        end_services(scratch)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -164,6 +182,8 @@ def missing_in_api(path):
 
 
 def main():
+    # What was started is ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     millrace, pricing, *files = sys.argv[1:]
     node = os.environ.get("MILLRACE_DOCS_NODE")
     failed = []
