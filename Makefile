@@ -42,7 +42,7 @@ test-openapi: ## Every call of /api/openapi.json, with made-up and derived value
 	MILLRACE_OPENAPI=thorough $(CARGO) test --locked -p millrace --test openapi -- --nocapture
 
 docs: ## Make the documents that are made from the code
-	MILLRACE_WRITE_DOCS=1 $(CARGO) test $(WORKSPACE) --test configuration_document
+	MILLRACE_WRITE_DOCS=1 $(CARGO) test $(WORKSPACE) --test configuration_document --test access the_document
 
 test-docs: ## Execute the commands of README and docs, each document against a fresh `millrace dev`
 	$(CARGO) build --release --locked -p millrace -p millrace-example-pricing

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use millrace_service::Transport;
-use millrace_service::access::Guard;
+use millrace_service::access::{Guard, KeyLookUp};
 
 use crate::GatewayConfig;
 use crate::router;
@@ -42,11 +42,13 @@ impl Gateway {
         runtimes: Vec<Transport>,
         orchestrator: Option<Transport>,
     ) -> Self {
-        let keys = config.keys.clone().unwrap_or_else(|| Arc::new(NoKeys));
+        let runtimes = Arc::new(Runtimes::new(runtimes, config.clone()));
+        let asked: Arc<dyn KeyLookUp> = Arc::clone(&runtimes) as _;
+        let keys = config.keys.clone().unwrap_or(asked);
         let guard = Guard::of_http(&config.auth, keys);
         let webhooks = RouteCache::new(config.webhook_cache_ttl, config.webhook_cache_size);
         Self(Arc::new(Shared {
-            runtimes: Arc::new(Runtimes::new(runtimes, config.clone())),
+            runtimes,
             orchestrator,
             webhooks,
             rates: Rates::new(config.shared_rates.clone()),
@@ -89,22 +91,5 @@ impl std::ops::Deref for Gateway {
 
     fn deref(&self) -> &Shared {
         &self.0
-    }
-}
-
-/// Stands in for whoever knows keys.
-#[derive(Debug)]
-struct NoKeys;
-
-impl millrace_service::access::KeyLookUp for NoKeys {
-    fn look_up<'a>(
-        &'a self,
-        _: &'a millrace_service::access::KeyToken,
-    ) -> futures::future::BoxFuture<
-        'a,
-        Result<Option<millrace_types::ApiKey>, millrace_service::access::LookUpFailed>,
-    > {
-        let nobody = millrace_service::access::LookUpFailed("nobody knows keys".to_owned());
-        Box::pin(std::future::ready(Err(nobody)))
     }
 }

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use crate::Gateway;
 use crate::problem::Problem;
+use crate::runtimes::is_unknown_there;
 
 /// A client of the orchestrator.
 pub type Client = WorkloadOrchestratorServiceClient<Transport>;
@@ -88,6 +89,13 @@ impl Gateway {
                 Ok(Err(status)) if !is_away(&status) => {
                     return Err(CallError::Refused(status.into()));
                 }
+                Ok(Err(status)) if is_unknown_there(&status) => {
+                    tracing::error!(
+                        error = status.message(),
+                        "the orchestrator does not know this gateway: `auth.internal_token` has \
+                         to be the same for both, or `tls.ca` to vouch for its certificate"
+                    );
+                }
                 Ok(Err(status)) => {
                     tracing::warn!(
                         code = ?status.code(),
@@ -138,15 +146,6 @@ impl Gateway {
 /// itself carries a detail.
 pub fn is_away(status: &Status) -> bool {
     use Code::{Cancelled, DeadlineExceeded, Internal, Unavailable, Unknown};
-    let broken = [
-        Unavailable,
-        Unknown,
-        Cancelled,
-        Internal,
-        DeadlineExceeded,
-        // It does not know us: `auth.internal_token` differs.
-        Code::Unauthenticated,
-        Code::PermissionDenied,
-    ];
-    broken.contains(&status.code()) && status.details().is_empty()
+    let broken = [Unavailable, Unknown, Cancelled, Internal, DeadlineExceeded];
+    (broken.contains(&status.code()) && status.details().is_empty()) || is_unknown_there(status)
 }

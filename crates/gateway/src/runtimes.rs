@@ -193,6 +193,14 @@ impl Runtimes {
                 Ok(Err(status)) if !may_pass(&status) => {
                     return Err(CallError::Refused(status.into()));
                 }
+                Ok(Err(status)) if is_unknown_there(&status) => {
+                    tracing::error!(
+                        attempt,
+                        error = status.message(),
+                        "a runtime does not know this gateway: `auth.internal_token` has to be \
+                         the same for both, or `tls.ca` to vouch for its certificate"
+                    );
+                }
                 Ok(Err(status)) => {
                     tracing::warn!(
                         attempt,
@@ -280,8 +288,16 @@ fn may_pass(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => true,
         Code::Internal | Code::DeadlineExceeded => status.details().is_empty(),
-        // It does not know us: `auth.internal_token` differs.
-        Code::Unauthenticated | Code::PermissionDenied => status.details().is_empty(),
-        _ => false,
+        _ => is_unknown_there(status),
     }
+}
+
+/// Whether the other role does not let this one in. What it says of the
+/// caller's request carries a detail.
+pub fn is_unknown_there(status: &Status) -> bool {
+    let refused = matches!(
+        status.code(),
+        Code::Unauthenticated | Code::PermissionDenied
+    );
+    refused && status.details().is_empty()
 }

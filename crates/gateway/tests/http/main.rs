@@ -1,6 +1,7 @@
 //! The gateway from the outside. The runtime behind it is a stand-in that
 //! answers as each test says; the real one has tests of its own.
 
+mod access;
 mod deployments;
 mod events;
 mod executions;

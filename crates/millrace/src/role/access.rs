@@ -15,7 +15,6 @@ use super::exposure::has_certificates;
 pub struct Keys(Arc<OnceLock<Arc<dyn KeyLookUp>>>);
 
 impl Keys {
-    #[expect(dead_code, reason = "until databases hold keys")]
     pub fn connect(&self, keys: impl KeyLookUp + 'static) {
         // There is one database in a process; a second connect changes nothing.
         let _ = self.0.set(Arc::new(keys));

@@ -43,6 +43,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     process.keep_metrics(database.sampler());
     let runtime = runtime::start(&config, &database, &process).await?;
     scheduler.connect(runtime.scheduler());
+    keys.connect(runtime.keys());
     runtime::serve(runtime_grpc, &runtime, guard.clone(), &process.listeners);
     // The folder is its own, whatever the host is called.
     config

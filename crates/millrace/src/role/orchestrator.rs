@@ -6,6 +6,7 @@ use std::sync::Arc;
 use millrace_orchestrator::node::NodeFinder;
 use millrace_orchestrator::{OrchestratorConfig, ServicePreparer, WorkloadOrchestrator};
 use millrace_proto::FILE_DESCRIPTOR_SET;
+use millrace_runtime::StoredKeys;
 use millrace_service::access::Guard;
 use millrace_service::config::{self, Loaded};
 use millrace_service::grpc::GrpcServer;
@@ -47,6 +48,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         .open(loaded.config.database.max_connections)
         .await?;
     database.check_schema().await?;
+    keys.connect(StoredKeys::new(database.store(SlotRules::default())));
     let settings = settings(config, data_dir.path(), Some(Vec::new()));
     let orchestrator = start(settings, &database, &process).await?;
     serve(listener, &orchestrator, guard, &process.listeners);

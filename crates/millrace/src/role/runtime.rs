@@ -45,6 +45,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     process.keep_metrics(database.sampler());
     let runtime = start(config, &database, &process).await?;
     scheduler.connect(runtime.scheduler());
+    keys.connect(runtime.keys());
     serve(listener, &runtime, guard, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
     announce_one("runtime", at, ready_json);

@@ -207,10 +207,7 @@ pub const RPCS: &[Contract] = &[
             ("GetCapabilities", INTERNAL),
         ],
     ),
-    (
-        "grpc.health.v1.Health",
-        &[("Check", OPEN), ("List", OPEN), ("Watch", OPEN)],
-    ),
+    ("grpc.health.v1.Health", &[("Check", OPEN), ("Watch", OPEN)]),
     (
         "grpc.reflection.v1.ServerReflection",
         &[("ServerReflectionInfo", VIEWER)],
