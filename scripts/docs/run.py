@@ -30,6 +30,8 @@ set -eEuo pipefail
 curl() { command curl --fail-with-body --silent --show-error --max-time 90 "$@"; }
 export -f curl
 trap 'status=$?; printf "\n@failed %s: %s (exit code %s)\n" "$place" "$BASH_COMMAND" "$status"' ERR
+# What is left in the background would keep our output open.
+trap 'kill $(jobs -p) 2>/dev/null || :' EXIT
 """
 # For all commands of a document, in seconds.
 PATIENCE = 300
