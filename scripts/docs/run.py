@@ -120,7 +120,7 @@ def run(path, millrace, pricing, node):
         ports = {port: addresses[who].rsplit(":")[-1] if who else str(free_port()) for port, who in PORTS.items()}
         work = scratch / "work"
         work.mkdir()
-        ignore = shutil.ignore_patterns("node_modules", "target")
+        ignore = shutil.ignore_patterns("node_modules", "target", ".venv")
         shutil.copytree(ROOT / "examples", work / "examples", ignore=ignore)
         for workflow in work.glob("examples/*/workflow.yaml"):
             text = workflow.read_text()
