@@ -12,12 +12,14 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 use tower::Service;
+use tower::util::MapRequestLayer;
 
-use crate::access::{Guard, GuardLayer};
+use crate::access::{Guard, GuardLayer, VerifiedPeer};
 use crate::metrics::{CallsLayer, Side};
+use crate::net::{Caller, Door, incoming};
+use crate::tls::Tls;
 use crate::trace_context::TraceLayer;
 
 pub use tonic_health::ServingStatus;
@@ -63,6 +65,10 @@ macro_rules! grpc_handlers {
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections at once. Roles need a few each; callers with keys have to wait
+/// beyond that.
+const MAX_CONNECTIONS: usize = 10_000;
+
 /// Why serving ended before it was asked to, or could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -80,6 +86,7 @@ pub struct GrpcServer {
     names: Vec<&'static str>,
     health: HealthReporter,
     guard: Guard,
+    tls: Option<Tls>,
 }
 
 impl GrpcServer {
@@ -92,6 +99,7 @@ impl GrpcServer {
             names: Vec::new(),
             health: HealthReporter::new(),
             guard: Guard::open(),
+            tls: None,
         }
     }
 
@@ -113,6 +121,10 @@ impl GrpcServer {
     #[must_use]
     pub fn guarded(mut self, guard: Guard) -> Self {
         self.guard = guard;
+    /// Speaks TLS as `tls` has it; in plain when that has no certificate.
+    #[must_use]
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        self.tls = Some(tls.clone());
         self
     }
 
@@ -162,12 +174,13 @@ impl GrpcServer {
         Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .layer(MapRequestLayer::new(note_peer))
             .layer(TraceLayer)
             .layer(CallsLayer(Side::Server))
             .layer(GuardLayer(self.guard))
             .add_routes(self.routes.routes())
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                incoming(Door::new(listener, "grpc", MAX_CONNECTIONS), self.tls),
                 stopping,
             )
             .await?;
@@ -188,4 +201,13 @@ impl GrpcServer {
             .register_encoded_file_descriptor_set(self.descriptors)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     }
+}
+
+/// Says of each request what is known of its connection.
+fn note_peer(mut request: http::Request<Body>) -> http::Request<Body> {
+    let extensions = request.extensions_mut();
+    if extensions.get::<Caller>().is_some_and(|by| by.verified) {
+        extensions.insert(VerifiedPeer);
+    }
+    request
 }

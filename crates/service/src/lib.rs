@@ -14,13 +14,14 @@
 //! - [`secret`]: values that print as `***`.
 //! - [`tasks`]: [`TaskGroup`], the only way to start a task. A task has a name
 //!   and says what its failure means.
+//! - [`tls`]: certificates and keys from files, read again when they change.
 //! - [`telemetry`]: logs on standard error, as JSON or for people, and in files;
 //!   traces to a collector.
 //! - [`transport`]: [`Transport`], what generated gRPC clients talk through:
 //!   the other side is a server in this process or one behind a network.
 //! - [`peer`]: servers behind one name, where instances come and go.
 //! - [`grpc`]: serves contracts with health, reflection, traces and a graceful end.
-//! - [`http`]: serves plain HTTP.
+//! - [`http`]: serves plain HTTP, with limits on connections and slow callers.
 //! - [`metrics`]: what the process counts of itself, as Prometheus reads it.
 //! - [`admin`]: `/livez`, `/readyz`, `/metrics` and the level of logs in plain HTTP.
 //! - [`trace_context`]: the `trace_id` that a request keeps from HTTP through
@@ -33,11 +34,13 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
+mod net;
 pub mod peer;
 pub mod secret;
 pub mod signal;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 pub mod trace_context;
 pub mod transport;
 

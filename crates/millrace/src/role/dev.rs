@@ -34,6 +34,8 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
             scheduler_admin::router(scheduler.clone()),
         )
         .await?;
+    let https = gateway::https(&config.gateway, &process)?;
+    let scheme = if https.is_some() { "https" } else { "http" };
     let (http, http_at) = bind("gateway.listen", config.gateway.listen).await?;
     let (runtime_grpc, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
     let (orchestrator_grpc, orchestrator_at) =
@@ -51,7 +53,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         .node_id
         .get_or_insert_with(|| "dev".to_owned());
     if config.orchestrator.gateway_url.is_none() {
-        config.orchestrator.gateway_url = Some(format!("http://{http_at}"));
+        config.orchestrator.gateway_url = Some(format!("{scheme}://{http_at}"));
     }
     // Whoever develops may run what lies anywhere, unless told otherwise.
     let workloads = orchestrator::settings(&config.orchestrator, data_dir.path(), None);
@@ -62,11 +64,12 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
         vec![runtime::transport(&runtime)],
         Some(in_process(workloads.service())),
     );
-    gateway::serve(http, &gateway, &process.listeners);
+    gateway::serve(http, &config.gateway, https, &gateway, &process.listeners);
     // What still refers to the runtime would keep its committers waiting.
     drop(gateway);
 
     let addresses = Addresses {
+        scheme,
         http: http_at,
         runtime: runtime_at,
         orchestrator: orchestrator_at,

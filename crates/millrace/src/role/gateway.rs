@@ -9,8 +9,10 @@ use ipnet::IpNet;
 use millrace_gateway::{ForwardedHeader, Gateway, GatewayConfig, Proxies, Rate, SharedRates};
 use millrace_locks::{RedisLocksConfig, RedisRates};
 use millrace_service::config::{self, Config};
+use millrace_service::http::HttpServer;
+use millrace_service::tls::Tls;
 use millrace_service::transport::{Identity, Transport, remote_as};
-use millrace_service::{OnFailure, TaskGroup, http};
+use millrace_service::{OnFailure, TaskGroup};
 use tokio::net::TcpListener;
 
 use super::process::{Process, bind};
@@ -43,6 +45,8 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
             gateway.guard(),
         )
         .await?;
+    let https = https(config, &process)?;
+    let scheme = if https.is_some() { "HTTPS" } else { "HTTP" };
     let (listener, at) = bind("gateway.listen", config.listen).await?;
     let followed = Runtimes::new(&config.runtime, identity)?;
     if followed.have_names() {
@@ -53,8 +57,8 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
                 followed.follow(gateway, stop)
             });
     }
-    serve(listener, &gateway, &process.listeners);
-    tracing::info!(%at, "the gateway serves HTTP on {at}");
+    serve(listener, config, https, &gateway, &process.listeners);
+    tracing::info!(%at, "the gateway serves {scheme} on {at}");
     announce_one("http", at, ready_json);
     let delay = config.stop_delay;
     // Whoever routes to this process has to learn that it stops before it
@@ -135,10 +139,29 @@ impl SharedRates for OnRedis {
     }
 }
 
+/// What the public listener shows, if that speaks HTTPS.
+pub fn https(config: &config::GatewayConfig, process: &Process) -> Result<Option<Tls>, RoleError> {
+    let tls = Tls::of_gateway(config)?;
+    if let Some(tls) = &tls {
+        process.follow_tls(tls);
+    }
+    Ok(tls)
+}
+
 /// Serves the public API on `listener` until `tasks` stop.
-pub fn serve(listener: TcpListener, gateway: &Gateway, tasks: &TaskGroup) {
+pub fn serve(
+    listener: TcpListener,
+    config: &config::GatewayConfig,
+    https: Option<Tls>,
+    gateway: &Gateway,
+    tasks: &TaskGroup,
+) {
     let router = gateway.router();
+    let server = HttpServer::new("gateway")
+        .max_connections(usize::try_from(config.max_connections).unwrap_or(usize::MAX))
+        .header_timeout(config.header_timeout)
+        .tls(https);
     tasks.spawn("gateway-http", OnFailure::StopService, |stop| {
-        http::serve(listener, router, stop)
+        server.serve(listener, router, stop)
     });
 }

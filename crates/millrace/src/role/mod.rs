@@ -50,6 +50,8 @@ pub enum RoleError {
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
     #[error(transparent)]
+    Tls(#[from] millrace_service::tls::TlsError),
+    #[error(transparent)]
     Proxy(#[from] gateway::InvalidProxy),
     #[error(transparent)]
     Runtime(#[from] millrace_runtime::StartError),

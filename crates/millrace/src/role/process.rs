@@ -7,6 +7,7 @@ use axum::Router;
 use millrace_service::access::Guard;
 use millrace_service::admin::{self, Readiness};
 use millrace_service::signal::StopSignals;
+use millrace_service::tls::Tls;
 use millrace_service::{OnFailure, StopReason, TaskGroup, http, metrics};
 use tokio::net::TcpListener;
 
@@ -76,6 +77,13 @@ impl Process {
             tracing::info!(%at, "/livez, /readyz and /metrics are on {at}");
         }
         Ok(())
+    }
+
+    /// Reads the files of `tls` again whenever they change.
+    pub fn follow_tls(&self, tls: &Tls) {
+        let tls = tls.clone();
+        self.workers
+            .spawn("tls", OnFailure::Log, |stop| tls.follow(stop));
     }
 
     /// Keeps the figures of this process small, and calls `sample` every few

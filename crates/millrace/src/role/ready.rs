@@ -7,6 +7,8 @@ use std::path::Path;
 /// Where the parts of one process listen.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
+    /// What is spoken there, `http` or `https`.
+    pub scheme: &'static str,
     pub http: SocketAddr,
     pub runtime: SocketAddr,
     pub orchestrator: SocketAddr,
@@ -19,6 +21,7 @@ fn json(addresses: Addresses) -> String {
         http,
         runtime,
         orchestrator,
+        ..
     } = addresses;
     format!(
         "{{\"http\": \"{http}\", \"runtime\": \"{runtime}\", \"orchestrator\": \"{orchestrator}\"}}\n"
@@ -28,19 +31,20 @@ fn json(addresses: Addresses) -> String {
 /// A few lines for whoever typed the command.
 fn banner(addresses: Addresses, data_dir: &Path) -> String {
     let Addresses {
+        scheme,
         http,
         runtime,
         orchestrator,
     } = addresses;
     let version = env!("CARGO_PKG_VERSION");
     let data = data_dir.display();
-    let server = match http.port() {
-        8080 => String::new(),
-        _ => format!(" --server http://{http}"),
+    let server = match (scheme, http.port()) {
+        ("http", 8080) => String::new(),
+        _ => format!(" --server {scheme}://{http}"),
     };
     format!(
         "\n  Millrace {version} is ready.\n\n    \
-         HTTP          http://{http}\n    \
+         HTTP          {scheme}://{http}\n    \
          runtime       {runtime} (gRPC)\n    \
          orchestrator  {orchestrator} (gRPC)\n    \
          data          {data}\n\n  \
@@ -80,6 +84,7 @@ mod tests {
     fn the_ready_line_is_one_line_of_json() {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let line = json(Addresses {
+            scheme: "http",
             http: at(1),
             runtime: at(2),
             orchestrator: at(3),

@@ -31,6 +31,7 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     pub engine: EngineConfig,
     pub orchestrator: OrchestratorConfig,
+    pub tls: TlsConfig,
     pub retention: RetentionConfig,
     pub webhooks: WebhooksConfig,
     pub auth: AuthConfig,
@@ -92,6 +93,17 @@ pub struct GatewayConfig {
     pub orchestrator: Option<PeerAddress>,
     /// Largest request body that is taken, in bytes.
     pub body_limit: u64,
+    /// The certificate of the public listener and those between it and the
+    /// authority, in PEM, for HTTPS; plain HTTP without it. Read again when it
+    /// changes.
+    pub tls_cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM and not encrypted.
+    pub tls_key: Option<PathBuf>,
+    /// Connections at once; more wait until one ends.
+    pub max_connections: u32,
+    /// How long a caller may take for the headers of a request, and for its
+    /// first request after connecting.
+    pub header_timeout: Duration,
     /// How long a gateway that was asked to stop still serves, with `/readyz`
     /// saying so: the time that load balancers need to notice.
     pub stop_delay: Duration,
@@ -177,6 +189,21 @@ pub struct OrchestratorConfig {
     /// to take them up. In a container they cannot: there, `false` stops them
     /// in order. They start again with the orchestrator.
     pub keep_services: bool,
+}
+
+/// TLS between the roles. Files are read again when they change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TlsConfig {
+    /// What this process shows to other roles: its certificate and those
+    /// between it and the authority, in PEM. With it, gRPC is served over TLS,
+    /// and others call it at `https://…`.
+    pub cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM and not encrypted.
+    pub key: Option<PathBuf>,
+    /// The authorities that vouch for other roles, in PEM; those of the system
+    /// without it. With it, callers of gRPC are asked for a certificate, and
+    /// one that is vouched for may call everything.
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -270,6 +297,10 @@ impl Default for GatewayConfig {
             runtime: vec![PeerAddress::from(local(50051))],
             orchestrator: Some(PeerAddress::from(local(50052))),
             body_limit: 1024 * 1024,
+            tls_cert: None,
+            tls_key: None,
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
             stop_delay: Duration::from_secs(3),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),

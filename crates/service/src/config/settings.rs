@@ -44,6 +44,10 @@ settings! {
     "gateway.runtime" => gateway.runtime;
     "gateway.orchestrator" => gateway.orchestrator;
     "gateway.body_limit" => gateway.body_limit;
+    "gateway.tls_cert" => gateway.tls_cert;
+    "gateway.tls_key" => gateway.tls_key;
+    "gateway.max_connections" => gateway.max_connections;
+    "gateway.header_timeout" => gateway.header_timeout;
     "gateway.stop_delay" => gateway.stop_delay;
     "gateway.trusted_proxies" => gateway.trusted_proxies;
     "gateway.forwarded_header" => gateway.forwarded_header;
@@ -71,6 +75,9 @@ settings! {
     "orchestrator.node" => orchestrator.node;
     "orchestrator.gateway_url" => orchestrator.gateway_url;
     "orchestrator.keep_services" => orchestrator.keep_services;
+    "tls.cert" => tls.cert;
+    "tls.key" => tls.key;
+    "tls.ca" => tls.ca;
     "retention.days" => retention.days;
     "webhooks.sealing_key" => webhooks.sealing_key;
     "webhooks.old_sealing_key" => webhooks.old_sealing_key;

@@ -8,10 +8,12 @@
 //!
 //! Until [`install`] everything recorded is dropped, at next to no cost.
 
+mod connections;
 mod grpc;
 mod http;
 mod process;
 mod telemetry;
+mod tls;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,9 +23,13 @@ use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connections::{
+    accept_failed, connection_closed, connection_cut, connection_opened, listener_full,
+};
 pub use grpc::{CalledService, CallsLayer, Side};
 pub use http::record_request;
 pub(crate) use telemetry::{exported, log_file_failed};
+pub(crate) use tls::{certificate_ends, certificate_read};
 
 /// What the process is, and where its figures are.
 struct Exporter {
@@ -87,7 +93,9 @@ pub fn install(role: &'static str, version: &'static str) {
         process::describe();
         http::describe();
         grpc::describe();
+        connections::describe();
         telemetry::describe();
+        tls::describe();
         Exporter {
             handle,
             started: Instant::now(),
