@@ -121,6 +121,9 @@ impl GrpcServer {
     #[must_use]
     pub fn guarded(mut self, guard: Guard) -> Self {
         self.guard = guard;
+        self
+    }
+
     /// Speaks TLS as `tls` has it; in plain when that has no certificate.
     #[must_use]
     pub fn tls(mut self, tls: &Tls) -> Self {

@@ -5,10 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::transport::{Identity, InvalidAddress, Transport, connection, is_secure};
 use http::Uri;
-use tonic::transport::Endpoint;
-
-use crate::transport::{CONNECT_TIMEOUT, Identity, InvalidAddress, Transport, traced};
 
 /// How long a name may take to be looked up.
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -20,16 +18,15 @@ pub struct Peer {
     host: String,
     port: u16,
     identity: Identity,
+    pings: bool,
 }
 
 impl Peer {
-    /// `uri` is `http://host:port`; IPv6 addresses stand in brackets.
+    /// `uri` is `http://host:port` or `https://host:port`; IPv6 addresses stand in brackets.
     pub fn parse(uri: &str) -> Result<Self, InvalidAddress> {
         let invalid = |reason: &str| InvalidAddress::new(uri, reason);
         let parsed: Uri = uri.parse().map_err(|_| invalid("it is not a URI"))?;
-        if parsed.scheme_str() != Some("http") {
-            return Err(invalid("it does not start with http://"));
-        }
+        is_secure(&parsed)?;
         let (Some(host), Some(port)) = (parsed.host(), parsed.port_u16()) else {
             return Err(invalid("it has no host and port"));
         };
@@ -42,6 +39,7 @@ impl Peer {
             port,
             uri: parsed,
             identity: Identity::default(),
+            pings: false,
         })
     }
 
@@ -49,6 +47,14 @@ impl Peer {
     #[must_use]
     pub fn called_as(mut self, identity: &Identity) -> Self {
         self.identity = identity.clone();
+        self
+    }
+
+    /// The same, with pings of HTTP/2 on connections, for servers that take
+    /// them.
+    #[must_use]
+    pub fn pinged(mut self) -> Self {
+        self.pings = true;
         self
     }
 
@@ -71,21 +77,15 @@ impl Peer {
     }
 
     /// A connection to one of the addresses, which connects when first used
-    /// and again whenever the connection is lost. It sends no pings of HTTP/2:
-    /// servers of other makes (gRPC in Go and in C) take those for an attack
+    /// and again whenever the connection is lost. Over TLS, the other side has
+    /// to prove to be what the peer is called. Unless it is to be
+    /// [pinged](Self::pinged), it sends no pings of HTTP/2: servers of other makes (gRPC in Go and in C) take those for an attack
     /// when they come more often than every five minutes. Whoever needs to
     /// know that the other side is there calls its health service.
     ///
     /// Must be called within a Tokio runtime. Passes the current trace on.
     pub fn at(&self, address: SocketAddr) -> Result<Transport, InvalidAddress> {
-        let at = format!("http://{address}");
-        let channel = Endpoint::from_shared(at)
-            .map_err(|error| InvalidAddress::new(&self.uri.to_string(), &error.to_string()))?
-            .origin(self.uri.clone())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        Ok(traced(channel, &self.identity))
+        connection(&self.uri, Some(address), self.pings, &self.identity)
     }
 }
 
@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(peer.is_name(), name, "{uri}");
             assert_eq!(peer.to_string(), shown);
         }
-        for bad in ["engines", "https://e:1", "http://engines", "http://:1", ""] {
+        for bad in ["engines", "ftp://e:1", "http://engines", "https://:1", ""] {
             assert!(Peer::parse(bad).is_err(), "{bad} was taken");
         }
     }

@@ -3,11 +3,12 @@
 //! client cannot tell, so one process and many run the same code.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::Either;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -17,6 +18,7 @@ use tower::{BoxError, Layer as _, Service, ServiceExt as _};
 
 use crate::config::InternalToken;
 use crate::metrics::{CallsLayer, Side};
+use crate::tls::{Connector, Tls};
 use crate::trace_context;
 
 /// A connection that generated clients take: `XServiceClient::new(transport)`.
@@ -30,7 +32,7 @@ pub type Transport = BoxCloneSyncService<http::Request<Body>, http::Response<Bod
 pub struct TransportError(#[source] BoxError);
 
 /// How long a connection may take to come about.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer that is gone without a word is noticed after the sum of these two.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -115,6 +117,8 @@ impl InvalidAddress {
 pub struct Identity {
     /// `Bearer` and the internal token; marked as sensitive.
     authorization: Option<HeaderValue>,
+    /// What it shows, and whom it trusts, where calls go to `https://…`.
+    tls: Option<Tls>,
 }
 
 impl Identity {
@@ -126,7 +130,17 @@ impl Identity {
             value.set_sensitive(true);
             value
         });
-        Self { authorization }
+        Self {
+            authorization,
+            tls: None,
+        }
+    }
+
+    /// The same, which also calls those at `https://…`.
+    #[must_use]
+    pub fn with_tls(mut self, tls: &Tls) -> Self {
+        self.tls = Some(tls.clone());
+        self
     }
 }
 
@@ -135,33 +149,77 @@ pub fn remote(uri: &str) -> Result<Transport, InvalidAddress> {
     remote_as(uri, &Identity::default())
 }
 
-/// Calls the server at `uri` (`http://host:port`) as `identity`. Connects when first used
-/// and again whenever the connection is lost; until then calls fail with
+/// Calls the server at `uri` (`http://host:port`, or `https://host:port` with
+/// an identity that has TLS) as `identity`. Connects when first used and again whenever the connection is lost; until then calls fail with
 /// UNAVAILABLE after two seconds at the latest. Must be called within a Tokio
 /// runtime.
 ///
 /// Passes the current trace on.
 pub fn remote_as(uri: &str, identity: &Identity) -> Result<Transport, InvalidAddress> {
-    let invalid = |reason: &str| InvalidAddress::new(uri, reason);
-    let endpoint =
-        Endpoint::from_shared(uri.to_owned()).map_err(|error| invalid(&error.to_string()))?;
-    match endpoint.uri().scheme_str() {
-        Some("http") => {}
-        Some(other) => return Err(invalid(&format!("{other} is not supported, only http"))),
-        None => return Err(invalid("it does not start with http://")),
-    }
-    let channel = endpoint
+    let parsed: Uri = uri
+        .parse()
+        .map_err(|_| InvalidAddress::new(uri, "it is not a URI"))?;
+    connection(&parsed, None, true, identity)
+}
+
+/// A connection to the server at `uri`, or to the one at an address that `uri`
+/// stands for; with `pings`, one that is gone without a word is noticed.
+pub(crate) fn connection(
+    uri: &Uri,
+    at: Option<SocketAddr>,
+    pings: bool,
+    identity: &Identity,
+) -> Result<Transport, InvalidAddress> {
+    let invalid = |reason: &str| InvalidAddress::new(&uri.to_string(), reason);
+    let secure = is_secure(uri)?;
+    let connector = match (&identity.tls, secure) {
+        (_, false) => None,
+        (None, true) => return Err(invalid("https is not spoken here")),
+        (Some(tls), true) => {
+            let host = uri.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let port = uri.port_u16().unwrap_or(443);
+            let connector = Connector::new(tls.clone(), host, port, at);
+            Some(connector.ok_or_else(|| invalid("its host is neither a name nor an address"))?)
+        }
+    };
+    let place = match (at, &connector) {
+        // TLS is the connector's: nothing else is to look at the scheme.
+        (Some(at), _) => format!("http://{at}"),
+        (None, Some(_)) => uri.to_string().replacen("https", "http", 1),
+        (None, None) => uri.to_string(),
+    };
+    let mut endpoint = Endpoint::from_shared(place)
+        .map_err(|error| invalid(&error.to_string()))?
+        .origin(uri.clone())
         .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
+        .tcp_nodelay(true);
+    if pings {
+        endpoint = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+    }
+    let channel = match connector {
+        Some(connector) => endpoint.connect_with_connector_lazy(connector),
+        None => endpoint.connect_lazy(),
+    };
     Ok(traced(channel, identity))
 }
 
+/// Whether calls to `uri` go over TLS.
+pub(crate) fn is_secure(uri: &Uri) -> Result<bool, InvalidAddress> {
+    let invalid = |reason: &str| Err(InvalidAddress::new(&uri.to_string(), reason));
+    match uri.scheme_str() {
+        Some("http") => Ok(false),
+        Some("https") => Ok(true),
+        Some(other) => invalid(&format!("{other} is not supported, only http and https")),
+        None => invalid("it does not start with http:// or https://"),
+    }
+}
+
 /// Passes the current trace on with every call, and says who calls.
-pub(crate) fn traced(channel: Channel, identity: &Identity) -> Transport {
+fn traced(channel: Channel, identity: &Identity) -> Transport {
     let authorization = identity.authorization.clone();
     let traced = channel
         .map_request(move |mut request: http::Request<Body>| {

@@ -178,7 +178,7 @@ fn an_unusable_value_is_named_with_its_place_and_never_repeated() {
         ("runtime.engine", ""),
         ("runtime.engine", "elsewhere"),
         ("gateway.body_limit", "1 league"),
-        ("gateway.runtime", "https://runtime:50051"),
+        ("gateway.runtime", "grpc://runtime:50051"),
         ("log.format", "xml"),
         ("dev.data_dir", ""),
     ] {

@@ -12,7 +12,7 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::{Addresses, announce};
-use super::{RoleError, gateway, orchestrator, runtime, scheduler_admin, sealing};
+use super::{RoleError, gateway, orchestrator, runtime, scheduler_admin, sealing, tls};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let mut config = settings(loaded);
@@ -25,6 +25,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let scheduler = scheduler_admin::Switch::default();
     let keys = Keys::default();
     let guard = access::guard(&config, &keys);
+    let tls = tls::of_listener(&config, &process)?;
     process
         .serve_admin_with(
             "dev",
@@ -34,7 +35,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
             scheduler_admin::router(scheduler.clone()),
         )
         .await?;
-    let https = gateway::https(&config.gateway, &process)?;
+    let https = tls::https(&config.gateway, &process)?;
     let scheme = if https.is_some() { "https" } else { "http" };
     let (http, http_at) = bind("gateway.listen", config.gateway.listen).await?;
     let (runtime_grpc, runtime_at) = bind("runtime.listen", config.runtime.listen).await?;
@@ -43,10 +44,16 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
 
     let database = database(loaded, data_dir.path()).await?;
     process.keep_metrics(database.sampler());
-    let runtime = runtime::start(&config, &database, &process).await?;
+    let runtime = runtime::start(&config, &database, &tls, &process).await?;
     scheduler.connect(runtime.scheduler());
     keys.connect(runtime.keys());
-    runtime::serve(runtime_grpc, &runtime, guard.clone(), &process.listeners);
+    runtime::serve(
+        runtime_grpc,
+        &runtime,
+        guard.clone(),
+        &tls,
+        &process.listeners,
+    );
     // The folder is its own, whatever the host is called.
     config
         .orchestrator
@@ -58,7 +65,13 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     // Whoever develops may run what lies anywhere, unless told otherwise.
     let workloads = orchestrator::settings(&config.orchestrator, data_dir.path(), None);
     let workloads = orchestrator::start(workloads, &database, &process).await?;
-    orchestrator::serve(orchestrator_grpc, &workloads, guard, &process.listeners);
+    orchestrator::serve(
+        orchestrator_grpc,
+        &workloads,
+        guard,
+        &tls,
+        &process.listeners,
+    );
     let gateway = Gateway::new(
         gateway::settings(&config, &process.listeners)?,
         vec![runtime::transport(&runtime)],

@@ -9,15 +9,15 @@ use millrace_service::grpc::{GrpcServer, ServingStatus};
 use millrace_service::transport::in_process;
 use millrace_service::{OnFailure, Transport};
 
-use super::RoleError;
-use super::access;
 use super::process::{Process, bind};
 use super::ready::announce_one;
+use super::{RoleError, access, tls};
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let guard = access::guard_of_engine(config);
-    let config = &config.engine;
     let process = Process::new()?;
+    let tls = tls::of_listener(config, &process)?;
+    let config = &config.engine;
     process.keep_metrics(|| {});
     process
         .serve_admin(
@@ -31,6 +31,7 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let engine = build(config)?;
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
         .guarded(guard)
+        .tls(&tls)
         .service(engine.clone().into_server());
     let health = server.health();
     process

@@ -23,7 +23,7 @@ pub enum Exposed {
     #[error(
         "with `auth.mode = \"keys\"`, {whom}: set `auth.internal_token` to the same secret for \
          all roles (variable MILLRACE_AUTH__INTERNAL_TOKEN; `openssl rand -hex 32` makes one), \
-         or `tls.ca`"
+         or `tls.cert` and `tls.ca`"
     )]
     Unknown { whom: &'static str },
 }
@@ -31,9 +31,9 @@ pub enum Exposed {
 const BY_KEYS: &str = "set `auth.mode = \"keys\"` (flag --auth keys, or \
     MILLRACE_AUTH__MODE=keys) and make a key with `millrace keys create --name NAME --role admin`";
 const BY_KEYS_OR_CERTIFICATES: &str = "set `auth.mode = \"keys\"` (flag --auth keys, or \
-    MILLRACE_AUTH__MODE=keys) and `auth.internal_token`, or `tls.ca`";
+    MILLRACE_AUTH__MODE=keys) and `auth.internal_token`, or `tls.cert` and `tls.ca`";
 const BY_TOKEN: &str = "set `auth.internal_token` to the same secret for all roles (variable \
-    MILLRACE_AUTH__INTERNAL_TOKEN; `openssl rand -hex 32` makes one), or `tls.ca`";
+    MILLRACE_AUTH__INTERNAL_TOKEN; `openssl rand -hex 32` makes one), or `tls.cert` and `tls.ca`";
 
 /// Where the same is reached from this machine only.
 fn local(address: SocketAddr) -> SocketAddr {
@@ -86,8 +86,8 @@ pub fn check(role: &RoleCommand, config: &Config) -> Result<(), Exposed> {
 }
 
 /// Whether callers can prove themselves by certificates.
-pub const fn has_certificates(_: &Config) -> bool {
-    false
+pub const fn has_certificates(config: &Config) -> bool {
+    config.tls.ca.is_some() && config.tls.cert.is_some()
 }
 
 fn listens(

@@ -11,19 +11,19 @@ use millrace_locks::{RedisLocksConfig, RedisRates};
 use millrace_service::config::{self, Config};
 use millrace_service::http::HttpServer;
 use millrace_service::tls::Tls;
-use millrace_service::transport::{Identity, Transport, remote_as};
+use millrace_service::transport::{Transport, remote_as};
 use millrace_service::{OnFailure, TaskGroup};
 use tokio::net::TcpListener;
 
 use super::process::{Process, bind};
 use super::ready::announce_one;
 use super::runtimes::Runtimes;
-use super::{RoleError, sealing};
+use super::{RoleError, sealing, tls};
 
 pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
     let process = Process::new()?;
     let settings = settings(config, &process.listeners)?;
-    let identity = Identity::new(config.auth.internal_token.as_ref());
+    let identity = tls::identity(config, &tls::of_caller(config, &process)?);
     let config = &config.gateway;
     let runtimes: Vec<Transport> = config
         .runtime
@@ -45,10 +45,10 @@ pub async fn run(ready_json: bool, config: &Config) -> Result<(), RoleError> {
             gateway.guard(),
         )
         .await?;
-    let https = https(config, &process)?;
+    let https = tls::https(config, &process)?;
     let scheme = if https.is_some() { "HTTPS" } else { "HTTP" };
     let (listener, at) = bind("gateway.listen", config.listen).await?;
-    let followed = Runtimes::new(&config.runtime, identity)?;
+    let followed = Runtimes::new(&config.runtime, &identity)?;
     if followed.have_names() {
         let gateway = gateway.clone();
         process
@@ -137,15 +137,6 @@ impl SharedRates for OnRedis {
             taken.map_err(|error| error.to_string())
         })
     }
-}
-
-/// What the public listener shows, if that speaks HTTPS.
-pub fn https(config: &config::GatewayConfig, process: &Process) -> Result<Option<Tls>, RoleError> {
-    let tls = Tls::of_gateway(config)?;
-    if let Some(tls) = &tls {
-        process.follow_tls(tls);
-    }
-    Ok(tls)
 }
 
 /// Serves the public API on `listener` until `tasks` stop.

@@ -17,6 +17,7 @@ mod runtime;
 mod runtimes;
 mod scheduler_admin;
 mod sealing;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;

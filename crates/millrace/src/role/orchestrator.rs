@@ -10,22 +10,24 @@ use millrace_runtime::StoredKeys;
 use millrace_service::access::Guard;
 use millrace_service::config::{self, Loaded};
 use millrace_service::grpc::GrpcServer;
+use millrace_service::tls::Tls;
 use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::{SlotRules, WorkloadStore};
 use tokio::net::TcpListener;
 
-use super::RoleError;
 use super::access::{self, Keys};
 use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::announce_one;
+use super::{RoleError, tls};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config.orchestrator;
     let process = Process::new()?;
     let keys = Keys::default();
     let guard = access::guard(&loaded.config, &keys);
+    let tls = tls::of_listener(&loaded.config, &process)?;
     process.keep_metrics(|| {});
     process
         .serve_admin(
@@ -51,7 +53,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     keys.connect(StoredKeys::new(database.store(SlotRules::default())));
     let settings = settings(config, data_dir.path(), Some(Vec::new()));
     let orchestrator = start(settings, &database, &process).await?;
-    serve(listener, &orchestrator, guard, &process.listeners);
+    serve(listener, &orchestrator, guard, &tls, &process.listeners);
     tracing::info!(%at, "the orchestrator serves gRPC on {at}");
     announce_one("orchestrator", at, ready_json);
     let keep_services = config.keep_services;
@@ -111,10 +113,12 @@ pub fn serve(
     listener: TcpListener,
     orchestrator: &WorkloadOrchestrator,
     guard: Guard,
+    tls: &Tls,
     tasks: &TaskGroup,
 ) {
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
         .guarded(guard)
+        .tls(tls)
         .service(orchestrator.service());
     tasks.spawn("orchestrator-grpc", OnFailure::StopService, |stop| {
         server.serve(listener, stop)

@@ -9,7 +9,8 @@ use millrace_runtime::{CacheProbe, EngineClient, JqSlotKeys, Runtime, RuntimeCon
 use millrace_service::access::Guard;
 use millrace_service::config::{Config, Loaded, PeerAddress, RuntimeEngine};
 use millrace_service::grpc::GrpcServer;
-use millrace_service::transport::{Identity, InProcess, Transport};
+use millrace_service::tls::Tls;
+use millrace_service::transport::{InProcess, Transport};
 use millrace_service::{OnFailure, TaskGroup};
 use millrace_store::SlotRules;
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use super::data_dir::DataDir;
 use super::database::{Database, OpenDatabase};
 use super::process::{Process, bind};
 use super::ready::announce_one;
-use super::{RoleError, engine, scheduler_admin, sealing};
+use super::{RoleError, engine, scheduler_admin, sealing, tls};
 
 pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let config = &loaded.config;
@@ -27,6 +28,7 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let scheduler = scheduler_admin::Switch::default();
     let keys = Keys::default();
     let guard = access::guard(config, &keys);
+    let tls = tls::of_listener(config, &process)?;
     process
         .serve_admin_with(
             "runtime",
@@ -43,10 +45,10 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
     let database = database.open(config.database.max_connections).await?;
     database.check_schema().await?;
     process.keep_metrics(database.sampler());
-    let runtime = start(config, &database, &process).await?;
+    let runtime = start(config, &database, &tls, &process).await?;
     scheduler.connect(runtime.scheduler());
     keys.connect(runtime.keys());
-    serve(listener, &runtime, guard, &process.listeners);
+    serve(listener, &runtime, guard, &tls, &process.listeners);
     tracing::info!(%at, "the runtime serves gRPC on {at}");
     announce_one("runtime", at, ready_json);
     process
@@ -62,10 +64,11 @@ pub async fn run(ready_json: bool, loaded: &Loaded) -> Result<(), RoleError> {
 pub async fn start(
     config: &Config,
     database: &OpenDatabase,
+    tls: &Tls,
     process: &Process,
 ) -> Result<Runtime, RoleError> {
     let redis = probe(config)?;
-    let engines = engines(config)?;
+    let engines = engines(config, tls)?;
     let settings = settings(config, &process.listeners)?;
     let rules = SlotRules {
         keys: Arc::new(JqSlotKeys::default()),
@@ -83,9 +86,10 @@ pub async fn start(
 }
 
 /// Serves the runtime's contracts on `listener` until `tasks` stop.
-pub fn serve(listener: TcpListener, runtime: &Runtime, guard: Guard, tasks: &TaskGroup) {
+pub fn serve(listener: TcpListener, runtime: &Runtime, guard: Guard, tls: &Tls, tasks: &TaskGroup) {
     let server = GrpcServer::new(FILE_DESCRIPTOR_SET)
         .guarded(guard)
+        .tls(tls)
         .service(runtime.runtime_service())
         .service(runtime.monitoring_service())
         .service(runtime.admin_service())
@@ -127,11 +131,11 @@ fn settings(config: &Config, listeners: &TaskGroup) -> Result<RuntimeConfig, Rol
 }
 
 /// The engines that `runtime.engine` names.
-fn engines(config: &Config) -> Result<EngineClient, RoleError> {
+fn engines(config: &Config, tls: &Tls) -> Result<EngineClient, RoleError> {
     match &config.runtime.engine {
         RuntimeEngine::Embedded => Ok(EngineClient::embedded(engine::embedded(&config.engine)?)),
         RuntimeEngine::Remote(peers) => {
-            let identity = Identity::new(config.auth.internal_token.as_ref());
+            let identity = tls::identity(config, tls);
             let places = peers.iter().map(PeerAddress::as_str);
             Ok(EngineClient::remote(places, &identity)?)
         }

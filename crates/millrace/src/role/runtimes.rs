@@ -10,7 +10,7 @@ use millrace_gateway::Gateway;
 use millrace_service::CancellationToken;
 use millrace_service::config::PeerAddress;
 use millrace_service::peer::Peer;
-use millrace_service::transport::{Identity, InvalidAddress, Transport, remote_as};
+use millrace_service::transport::{Identity, InvalidAddress, Transport};
 
 /// A runtime that is new gets calls after that at the latest; one that is gone
 /// is passed over at once, as it does not answer.
@@ -23,21 +23,18 @@ pub struct Runtimes {
     found: Vec<Vec<SocketAddr>>,
     /// Connections are kept for as long as a name leads to them.
     ways: BTreeMap<SocketAddr, Transport>,
-    /// As whom they are called.
-    identity: Identity,
 }
 
 impl Runtimes {
-    pub fn new(addresses: &[PeerAddress], identity: Identity) -> Result<Self, InvalidAddress> {
+    pub fn new(addresses: &[PeerAddress], identity: &Identity) -> Result<Self, InvalidAddress> {
         let peers: Vec<Peer> = addresses
             .iter()
-            .map(|address| Peer::parse(address.as_str()))
+            .map(|address| Ok(Peer::parse(address.as_str())?.called_as(identity).pinged()))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             found: vec![Vec::new(); peers.len()],
             peers,
             ways: BTreeMap::new(),
-            identity,
         })
     }
 
@@ -95,11 +92,12 @@ impl Runtimes {
     /// The ways to all that are known, each once.
     fn transports(&mut self) -> Vec<Transport> {
         let mut former = std::mem::take(&mut self.ways);
-        for address in self.found.iter().flatten() {
+        let found = self.peers.iter().zip(&self.found);
+        for (peer, address) in found.flat_map(|(peer, at)| at.iter().map(move |at| (peer, at))) {
             let way = match former.remove(address) {
                 Some(way) => way,
                 None if self.ways.contains_key(address) => continue,
-                None => match remote_as(&format!("http://{address}"), &self.identity) {
+                None => match peer.at(*address) {
                     Ok(way) => way,
                     Err(error) => {
                         tracing::warn!(%error, "a runtime cannot be called");
@@ -131,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn runtimes_are_followed_as_they_come_and_go() {
         let peers = [peer("http://runtimes:50051"), peer("http://others:50051")];
-        let mut runtimes = Runtimes::new(&peers, Identity::default()).unwrap();
+        let mut runtimes = Runtimes::new(&peers, &Identity::default()).unwrap();
         assert!(runtimes.have_names());
         assert!(runtimes.learn(0, at(&[1, 2])));
         assert!(!runtimes.learn(0, at(&[1, 2])));

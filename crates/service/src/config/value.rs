@@ -259,7 +259,8 @@ impl Setting for ForwardedHeader {
     }
 }
 
-/// Where a peer listens: `http://host:port`. `host:port` is taken too.
+/// Where a peer listens: `http://host:port`, or `https://host:port` over TLS.
+/// `host:port` stands for the former.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerAddress(String);
 
@@ -284,7 +285,7 @@ impl From<SocketAddr> for PeerAddress {
 
 /// A text that is not a [`PeerAddress`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not an address such as http://runtime:50051")]
+#[error("it is not an address such as http://runtime:50051 or https://runtime:50051")]
 pub struct InvalidPeer;
 
 impl FromStr for PeerAddress {
@@ -297,10 +298,11 @@ impl FromStr for PeerAddress {
             format!("http://{text}")
         };
         let uri: http::Uri = whole.parse().map_err(|_| InvalidPeer)?;
-        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+        let scheme = uri.scheme_str().ok_or(InvalidPeer)?;
+        let whole = matches!(scheme, "http" | "https") && matches!(uri.path(), "" | "/");
         match uri.authority() {
-            Some(authority) if plain && authority.port_u16().is_some() => {
-                Ok(Self(format!("http://{authority}")))
+            Some(authority) if whole && authority.port_u16().is_some() => {
+                Ok(Self(format!("{scheme}://{authority}")))
             }
             _ => Err(InvalidPeer),
         }

@@ -13,6 +13,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -57,8 +58,9 @@ pub(super) async fn serve(
     let mut connection = pin!(builder.serve_connection_with_upgrades(io, handler));
     let mut closed = pin!(closing.cancelled());
     let mut closes = false;
-    let mut looks = tokio::time::interval(patience.look_every());
-    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let every = patience.look_every();
+    let mut looks = interval_at(Instant::now() + every, every);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {

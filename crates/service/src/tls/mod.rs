@@ -7,6 +7,7 @@
 //! `gateway.tls_cert` and `gateway.tls_key` are what the gateway shows to the
 //! public.
 
+mod connect;
 mod expiry;
 mod files;
 mod follow;
@@ -22,6 +23,7 @@ use files::Files;
 use follow::Stamp;
 use material::Material;
 
+pub(crate) use connect::Connector;
 pub use files::TlsError;
 
 /// What a process shows and whom it believes, as the files have it now. Clones
