@@ -9,12 +9,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use millrace_service::access::table::{self, Needs};
-use millrace_service::access::{Caller, VerifiedPeer, strip};
+use millrace_service::access::{Caller, KEY_HEADER, VerifiedPeer, strip};
 use millrace_types::Role;
 
-use crate::Gateway;
 use crate::problem::Problem;
 use crate::webhooks::{Rate, client_address};
+use crate::{Gateway, body};
 
 /// Lets through what the table allows; handlers find the [`Caller`] among the
 /// request's extensions, and nothing that Millrace alone should see among its
@@ -22,6 +22,7 @@ use crate::webhooks::{Rate, client_address};
 pub async fn guard(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     if let Err(problem) = admit(&gateway, &mut parts).await {
+        body::discard(&parts, body).await;
         return problem.into_response();
     }
     next.run(Request::from_parts(parts, body)).await
@@ -46,7 +47,9 @@ async fn admit(gateway: &Gateway, parts: &mut Parts) -> Result<(), Problem> {
         count(gateway, &format!("key:{}", key.id), rate, "This API key").await?;
     }
     // What a webhook is sent is between it and its senders.
-    if needs != Needs::Own {
+    if needs == Needs::Own {
+        parts.headers.remove(KEY_HEADER);
+    } else {
         strip(&gateway.guard, &mut parts.headers);
     }
     parts.extensions.insert(caller);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT};
+use http::request::Parts;
+use http::{HeaderMap, Version};
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
@@ -75,6 +76,15 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::E
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
     Ok(Some(whole.freeze()))
+}
+
+/// Throws away the body of a request that is refused unread, for its caller to
+/// see the answer. Streams of HTTP/2 are answered by themselves.
+pub async fn discard(parts: &Parts, mut body: Body) {
+    let alone = matches!(parts.version, Version::HTTP_2 | Version::HTTP_3);
+    if !alone && !hyper::body::Body::is_end_stream(&body) && !parts.headers.contains_key(EXPECT) {
+        drain(&mut body).await;
+    }
 }
 
 async fn drain(body: &mut Body) {

@@ -360,3 +360,24 @@ async fn gateways_count_together_where_they_share_a_store() {
     let one = ["address:2001:db8::/64".to_owned(), format!("key:{id}")];
     assert_eq!(*counted, [one.clone(), one.clone(), one].concat());
 }
+
+#[tokio::test]
+async fn whoever_is_refused_sees_why_although_it_still_sends() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let keys = Arc::new(Keys::default());
+    let app = App::with(guarded(&keys), &[&FakeRuntime::default()]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = millrace_service::CancellationToken::new();
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(millrace_service::http::serve(listener, app.0, stop.clone()));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "POST /api/deployments HTTP/1.1\r\nhost: m\r\nconnection: close\r\ncontent-length: 8000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // More than any buffer in between holds.
+    stream.write_all(&vec![b'x'; 8_000_000]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    stop.cancel();
+}

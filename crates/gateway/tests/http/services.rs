@@ -116,10 +116,31 @@ fn echo(name: &'static str) -> Router {
             "proto": header("x-forwarded-proto"),
             "prefix": header("x-forwarded-prefix"),
             "dropped": header("x-dropped"),
+            "authorization": header("authorization"),
+            "key": header("x-millrace-key"),
             "length": body.collect().await.unwrap().to_bytes().len(),
         });
         Json(told)
     })
+}
+
+#[tokio::test]
+async fn a_service_never_sees_a_key_and_sees_all_else_that_proves_something() {
+    let mut served = Served::new().await;
+    served.put(echo("a")).await;
+    for (name, value, seen) in [
+        ("authorization", "Bearer mlr_key", None),
+        ("authorization", "bearer mlr_key", None),
+        ("x-millrace-key", "mlr_key", None),
+        ("authorization", "Bearer theirs", Some("Bearer theirs")),
+        ("authorization", "Basic mlr_", Some("Basic mlr_")),
+    ] {
+        let request = served.request("GET", "/").header(name, value);
+        let answer = send(request.body(Body::empty()).unwrap()).await;
+        let told = json_of(answer).await;
+        assert_eq!(told["authorization"].as_str(), seen, "{value}");
+        assert!(told["key"].is_null());
+    }
 }
 
 #[tokio::test]
@@ -137,7 +158,7 @@ async fn requests_reach_the_service_without_the_prefix() {
         told,
         json!({"from": "a", "method": "PUT", "uri": "/x%2Fy?a=b%20c", "version": "HTTP/1.1",
                "host": served.address.to_string(), "for": "127.0.0.1", "proto": "http",
-               "prefix": "/services/TODO/tasks", "dropped": null, "length": 3_000_000})
+               "prefix": "/services/TODO/tasks", "dropped": null, "authorization": null, "key": null, "length": 3_000_000})
     );
 }
 
