@@ -266,6 +266,21 @@ async fn an_orchestrator_that_comes_back_takes_up_what_runs() {
 }
 
 #[tokio::test]
+async fn what_runs_is_taken_up_though_the_database_does_not_answer_at_first() {
+    let harness = Harness::new().await;
+    harness.http_service("web", "");
+    let before = harness.run("web").await;
+    let id = before.workload_id.clone();
+    harness.store.keep_silent(2);
+    let harness = harness.reborn().await;
+    let after = harness.start(&id).await;
+    assert_eq!(harness.store.silent(), 0);
+    assert_eq!(after.container_id, before.container_id);
+    assert_eq!(harness.store.living(), 1);
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn a_project_is_started_in_order_and_paths_outside_are_refused() {
     let harness = Harness::new().await;
     harness.http_service("db", "");

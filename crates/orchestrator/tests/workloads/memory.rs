@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use millrace_store::{
@@ -14,6 +15,8 @@ use millrace_types::{InstanceId, ProjectId, Timestamp, WorkloadId};
 #[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    /// Questions for instances that go without an answer.
+    silent: AtomicU32,
 }
 
 #[derive(Default)]
@@ -24,6 +27,16 @@ struct State {
 }
 
 impl MemoryStore {
+    /// So many questions for a workload's instances are not answered.
+    pub fn keep_silent(&self, questions: u32) {
+        self.silent.store(questions, Ordering::SeqCst);
+    }
+
+    /// How many of them there still are.
+    pub fn silent(&self) -> u32 {
+        self.silent.load(Ordering::SeqCst)
+    }
+
     /// How many instances live now, and the most that did of one workload.
     pub fn living(&self) -> usize {
         let state = self.state.lock().unwrap();
@@ -172,6 +185,13 @@ impl WorkloadStore for MemoryStore {
     }
 
     async fn instances(&self, id: WorkloadId, _: u32) -> Result<Vec<InstanceRecord>, StoreError> {
+        let less = |left: u32| left.checked_sub(1);
+        let silent = self
+            .silent
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        if silent.is_ok() {
+            return Err(StoreError::Unavailable("it is silent".into()));
+        }
         let state = self.state.lock().unwrap();
         let of = state.instances.values().filter(|i| i.workload_id == id);
         Ok(of.cloned().collect())

@@ -1,6 +1,6 @@
 //! Taking up what has run since before this process.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_store::InstanceRecord;
 use millrace_store::workload::KEPT_INSTANCES;
@@ -11,20 +11,16 @@ use super::super::launch::keep_of;
 use super::Actor;
 use super::ends::describe;
 use crate::backend::Ended;
+use crate::orchestrator::Shared;
 use crate::spec::{self, ServiceSpec};
+
+/// Between two attempts at a database that does not answer.
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl Actor {
     /// Takes up what has run since before this process.
     pub(super) async fn adopt(&mut self) {
-        match self
-            .shared
-            .store
-            .instances(self.record.id, KEPT_INSTANCES + 4)
-            .await
-        {
-            Ok(instances) => self.instances = instances,
-            Err(error) => tracing::error!(%error, "instances of a workload cannot be read"),
-        }
+        self.instances = self.stored_instances().await;
         self.publish(self.record.clone());
         if let Some(at) = self.record.state.next_retry_at {
             let left = at.saturating_since(Timestamp::now());
@@ -68,6 +64,21 @@ impl Actor {
         }
         for (record, ended) in over {
             self.ended_meanwhile(record, &ended).await;
+        }
+    }
+
+    /// Asks until there is an answer: who takes one that runs for none would
+    /// start another one beside it.
+    async fn stored_instances(&self) -> Vec<InstanceRecord> {
+        let Shared { store, .. } = &*self.shared;
+        loop {
+            match store.instances(self.record.id, KEPT_INSTANCES + 4).await {
+                Ok(instances) => return instances,
+                Err(error) => {
+                    tracing::warn!(%error, "a workload waits for the database: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
         }
     }
 
