@@ -7,11 +7,36 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_shim::sys::{LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::spec::Resources;
 
 /// The length of a period in which a share of a processor is used, in µs.
 const CPU_PERIOD: u64 = 100_000;
+
+/// Files that this process wants to be able to hold open: some for each
+/// service. Not more, since what it starts besides services inherits it, and
+/// there are programs that go through all that they might have open.
+const OPEN_FILES: u64 = 65_536;
+
+/// Lets this process open as many files as it may, within reason. Answers how
+/// many it might before, which is what services are to get.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    if let Some(current) = limit.current {
+        let wanted = limit
+            .maximum
+            .map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+        if current < wanted {
+            let raised = Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            };
+            setrlimit(Resource::Nofile, raised)?;
+        }
+    }
+    Ok(limit.current)
+}
 
 /// What this host has.
 #[derive(Debug, Default)]
@@ -32,6 +57,8 @@ pub(crate) struct Placement {
     pub limits: Vec<(i32, u64)>,
     /// Says how each limit is enforced; empty without any.
     pub description: String,
+    /// Limits that were asked for, and that nothing here enforces.
+    pub unenforced: Vec<&'static str>,
 }
 
 impl Host {
@@ -108,7 +135,7 @@ impl Host {
         if let Some(most) = wanted.pids {
             let value = [("pids.max", most.to_string())];
             let how = self.limit(name, "pids", &value, &value, placement)?;
-            said.push(how.unwrap_or_else(|| "pids: not enforced, this host has no cgroup".into()));
+            said.push(how.unwrap_or_else(|| placement.unenforced("pids")));
         }
         if let Some(millis) = wanted.cpu_millis {
             let quota = u64::from(millis) * CPU_PERIOD / 1000;
@@ -118,7 +145,7 @@ impl Host {
                 ("cpu.cfs_quota_us", quota.to_string()),
             ];
             let how = self.limit(name, "cpu", &v2, &v1, placement)?;
-            said.push(how.unwrap_or_else(|| "cpu: not enforced, this host has no cgroup".into()));
+            said.push(how.unwrap_or_else(|| placement.unenforced("cpu")));
         }
         if let Some(most) = wanted.open_files {
             placement.limits.push((LIMIT_OPEN_FILES, most.into()));
@@ -183,6 +210,11 @@ fn v2(mount: &Path, folder: &Path) -> Option<(PathBuf, Vec<String>)> {
 }
 
 impl Placement {
+    fn unenforced(&mut self, limit: &'static str) -> String {
+        self.unenforced.push(limit);
+        format!("{limit}: not enforced, this host has no cgroup")
+    }
+
     /// Of an instance that was placed before this process.
     pub(crate) fn find(host: &Host, name: &str) -> Self {
         let bases = host.v2.iter().map(|(base, _)| base);
@@ -232,5 +264,35 @@ impl Placement {
         };
         // Each of them, whatever becomes of the others.
         self.folders.iter().filter(|folder| !gone(folder)).count() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_cannot_enforce_is_listed() {
+        let wanted = Resources {
+            memory: Some(1 << 30),
+            cpu_millis: Some(500),
+            pids: Some(10),
+            open_files: Some(100),
+        };
+        let placement = Host::default().place("an-instance", &wanted).unwrap();
+        assert_eq!(placement.unenforced, ["pids", "cpu"]);
+        let limits = [(LIMIT_ADDRESS_SPACE, 1 << 30), (LIMIT_OPEN_FILES, 100)];
+        assert_eq!(placement.limits, limits);
+        let nothing = Host::default().place("another", &Resources::default());
+        assert_eq!(nothing.unwrap(), Placement::default());
+    }
+
+    #[test]
+    fn this_process_may_open_more_files_than_before() {
+        let before = raise_open_files().unwrap();
+        let after = getrlimit(Resource::Nofile);
+        assert!(after.current.unwrap_or(u64::MAX) >= before.unwrap_or(u64::MAX));
+        let most = after.maximum.unwrap_or(u64::MAX).min(OPEN_FILES);
+        assert!(after.current.unwrap_or(u64::MAX) >= most);
     }
 }

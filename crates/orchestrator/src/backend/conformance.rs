@@ -17,7 +17,7 @@ use super::{Backend, Exit, Instance, Order, Owner};
 use crate::process::leftovers::{INSTANCE_VARIABLE, kill};
 use crate::spec::{Isolation, Resources, ServiceSpec};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const TERMINATE: i32 = 15;
 
 /// A backend under test, which keeps its things in one folder.
@@ -36,8 +36,16 @@ impl Subject {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) const fn workload(&self) -> WorkloadId {
+        self.workload
+    }
+
     /// As after a start of the orchestrator.
-    fn open(&self) -> Arc<dyn Backend> {
+    pub(crate) fn open(&self) -> Arc<dyn Backend> {
         (self.open)(self.folder.path())
     }
 
@@ -47,7 +55,7 @@ impl Subject {
         work
     }
 
-    async fn start(
+    pub(crate) async fn start(
         &self,
         backend: &Arc<dyn Backend>,
         id: InstanceId,
@@ -55,8 +63,6 @@ impl Subject {
     ) -> Result<Box<dyn Instance>, crate::prepare::StageError> {
         let command: Vec<String> = command.iter().map(ToString::to_string).collect();
         let work = self.work();
-        let stdin = work.join("stdin");
-        fs::write(&stdin, "what it reads\n").unwrap();
         let env = BTreeMap::from([
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
             ("WORD".to_owned(), "what it is told".to_owned()),
@@ -66,8 +72,8 @@ impl Subject {
             id,
             owner: Owner::Workload(self.workload),
             command: &command,
-            working_dir: &work,
-            stdin: Some(&stdin),
+            working_dir: Some(&work),
+            stdin: Some(b"what it reads\n"),
             env: &env,
             keep: Keep {
                 max_bytes: 1 << 24,
@@ -85,7 +91,7 @@ impl Subject {
         backend.start(order).await
     }
 
-    async fn shell(
+    pub(crate) async fn shell(
         &self,
         backend: &Arc<dyn Backend>,
         id: InstanceId,
@@ -178,7 +184,6 @@ pub(crate) async fn a_program_that_is_not_there_is_told_from_one_that_fails(subj
         let error = subject.start(&backend, id, &[program]).await.unwrap_err();
         assert_eq!(error.reason, reason);
         assert!(error.message.contains(program), "{error}");
-        backend.forget(id);
     }
     assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
 }

@@ -47,9 +47,10 @@ pub(crate) struct Order<'a> {
     pub owner: Owner,
     /// The program, absolute or found on PATH, and its arguments.
     pub command: &'a [String],
-    pub working_dir: &'a Path,
-    /// The file that is its standard input; nothing without it.
-    pub stdin: Option<&'a Path>,
+    /// Without it, an empty folder of its own, which goes with it.
+    pub working_dir: Option<&'a Path>,
+    /// Its standard input; nothing without it.
+    pub stdin: Option<&'a [u8]>,
     /// All of its environment.
     pub env: &'a BTreeMap<String, String>,
     pub keep: Keep,
@@ -97,7 +98,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     async fn prepare(&self, spec: &ServiceSpec) -> Result<(), StageError>;
 
     /// Starts an instance; comes back once its program runs (or has run
-    /// already). When it fails, nothing of it is left.
+    /// already). When it fails, nothing of it is left. Not to be dropped
+    /// before it has come back: what has begun would run on, as a stray.
     async fn start(&self, order: Order<'_>) -> Result<Box<dyn Instance>, StageError>;
 
     /// Takes up an instance that was started at any time before, by whatever

@@ -5,6 +5,6 @@ mod follow;
 mod read;
 mod write;
 
-pub(crate) use follow::LogHub;
+pub(crate) use follow::{Follower, LogHub};
 pub(crate) use read::{LogQuery, page, tail};
 pub(crate) use write::{collect, say};

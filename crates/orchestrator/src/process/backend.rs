@@ -1,7 +1,8 @@
 //! Processes as a backend: each behind a shim, found again by its folder.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::spec::{Isolation, ServiceSpec};
 
 /// How long a shim may take to say what its state is.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Between two attempts at one that cannot be connected to just now.
+const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// What a stray instance has left after it was asked to end.
 const STRAY_GRACE: Duration = Duration::from_secs(5);
 const TERMINATE: i32 = 15;
@@ -37,6 +40,8 @@ pub(crate) struct ProcessBackend {
     workloads: PathBuf,
     /// What a strictly isolated instance must not look into.
     hidden: Vec<PathBuf>,
+    /// How many files an instance may open that does not say.
+    open_files: Option<u64>,
 }
 
 impl ProcessBackend {
@@ -53,7 +58,12 @@ impl ProcessBackend {
                 .flatten()
                 .map(Path::to_owned)
                 .collect(),
+            open_files: None,
         })
+    }
+
+    pub(crate) fn with_open_files(self, open_files: Option<u64>) -> Self {
+        Self { open_files, ..self }
     }
 
     fn run_dir(&self, id: InstanceId) -> PathBuf {
@@ -65,7 +75,7 @@ impl ProcessBackend {
         order: &Order<'_>,
         placement: &Placement,
     ) -> Result<ShimLink, StageError> {
-        if order.enforce && placement.description.contains("not enforced") {
+        if order.enforce && !placement.unenforced.is_empty() {
             let description = placement.description.clone();
             return Err(StageError::new("limits-refused", description));
         }
@@ -79,11 +89,15 @@ impl ProcessBackend {
         } else {
             None
         };
+        let run_dir = self.run_dir(order.id);
+        let own = OwnFiles::make(&run_dir, order).map_err(|error| {
+            StageError::new("start-failed", format!("{}: {error}", run_dir.display()))
+        })?;
         let launch = Launch {
             instance: order.id.as_u128(),
             command: order.command.iter().map(Into::into).collect(),
-            working_dir: order.working_dir.to_owned(),
-            stdin: order.stdin.map(Path::to_owned),
+            working_dir: own.working_dir,
+            stdin: own.stdin,
             env: order
                 .env
                 .iter()
@@ -94,11 +108,11 @@ impl ProcessBackend {
             cgroups: placement.procs(),
             cgroup_kill: placement.kill.clone(),
             limits: placement.limits.clone(),
+            open_files: self.open_files,
             user,
             no_new_privs: order.isolation != Isolation::None,
             confined,
         };
-        let run_dir = self.run_dir(order.id);
         let start = Start {
             launch: &launch,
             run_dir: &run_dir,
@@ -107,6 +121,38 @@ impl ProcessBackend {
         spawn(&self.shim, start)
             .await
             .map_err(|error| StageError::new("start-failed", error.to_string()))
+    }
+}
+
+/// What an instance has in its folder besides what its shim needs.
+struct OwnFiles {
+    working_dir: PathBuf,
+    stdin: Option<PathBuf>,
+}
+
+impl OwnFiles {
+    /// Nobody else may look into the folder: secrets are told to the shim in
+    /// it.
+    fn make(run_dir: &Path, order: &Order<'_>) -> io::Result<Self> {
+        let folder = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
+        folder(run_dir)?;
+        let working_dir = match order.working_dir {
+            Some(path) => path.to_owned(),
+            None => {
+                let path = run_dir.join("work");
+                folder(&path)?;
+                path
+            }
+        };
+        let stdin = match order.stdin {
+            Some(bytes) => {
+                let path = run_dir.join("stdin");
+                fs::write(&path, bytes)?;
+                Some(path)
+            }
+            None => None,
+        };
+        Ok(Self { working_dir, stdin })
     }
 }
 
@@ -138,6 +184,7 @@ impl Backend for ProcessBackend {
             Ok(link) => link,
             Err(error) => {
                 placement.remove().await;
+                self.forget(order.id);
                 return Err(error);
             }
         };
@@ -157,7 +204,9 @@ impl Backend for ProcessBackend {
         match process.until_it_runs(&order.command[0]).await {
             Ok(()) => Ok(Box::new(process)),
             Err(error) => {
-                process.placement.remove().await;
+                // Its shim may have died before it could say what it started.
+                close(order.id, process.placement, None).await;
+                self.forget(order.id);
                 Err(error)
             }
         }
@@ -166,8 +215,8 @@ impl Backend for ProcessBackend {
     async fn adopt(&self, id: InstanceId) -> Result<Box<dyn Instance>, Ended> {
         let run_dir = self.run_dir(id);
         let placement = Placement::find(&self.host, &id.to_string());
-        let told = match ShimLink::connect(&run_dir).await {
-            Ok(mut link) => match link.state(ANSWER).await {
+        let told = match connect(&run_dir).await {
+            Some(mut link) => match link.state(ANSWER).await {
                 Ok(pid) => {
                     return Ok(Box::new(Process {
                         id,
@@ -179,7 +228,7 @@ impl Backend for ProcessBackend {
                 }
                 Err(told) => told,
             },
-            Err(_) => exit::read(&run_dir).map_or(Told::Lost, Told::State),
+            None => exit::read(&run_dir).map_or(Told::Lost, Told::State),
         };
         Err(close(id, placement, exit_of(&told)).await)
     }
@@ -215,12 +264,37 @@ impl Backend for ProcessBackend {
 
     async fn end_stray(&self, name: &str) {
         let path = self.runs.join(name);
-        if let Ok(mut link) = ShimLink::connect(&path).await {
+        if let Some(mut link) = connect(&path).await {
             tracing::warn!(path = %path.display(), "a stray instance is ended");
             link.ask(stop(TERMINATE, STRAY_GRACE)).await;
             link.ended().await;
+        } else if let Ok(id) = name.parse() {
+            // What a shim leaves that is gone.
+            leftovers::kill(id).await;
         }
         let _ = fs::remove_dir_all(path);
+    }
+}
+
+/// The shim of this folder; `None` when it is gone, and nothing but that: who
+/// takes one that lives for a dead one kills a service that is well.
+async fn connect(run_dir: &Path) -> Option<ShimLink> {
+    let mut is_known = false;
+    loop {
+        let error = match ShimLink::connect(run_dir).await {
+            Ok(link) => return Some(link),
+            Err(error) => error,
+        };
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => return None,
+            _ if is_known => {}
+            _ => {
+                is_known = true;
+                let path = run_dir.display();
+                tracing::warn!(%error, "the shim in {path} is tried again: {error}");
+            }
+        }
+        tokio::time::sleep(CONNECT_PAUSE).await;
     }
 }
 
@@ -340,9 +414,13 @@ async fn close(id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ende
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
     use std::sync::Arc;
 
+    use tokio::time::timeout;
+
     use super::*;
+    use crate::backend::conformance::{PATIENCE, Subject};
 
     fn open(folder: &Path) -> Arc<dyn Backend> {
         for name in ["run", "workloads", "bin"] {
@@ -352,4 +430,58 @@ mod tests {
     }
 
     crate::backend::conformance::conformance!(open);
+
+    #[tokio::test]
+    async fn an_exit_that_cannot_be_written_down_is_told_all_the_same() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        let id = InstanceId::new();
+        let mut instance = subject.shell(&backend, id, "sleep 1000").await;
+        // As on a disk that is full: nothing can be put in its place.
+        let taken = subject.path().join("run").join(id.to_string()).join("exit");
+        fs::create_dir_all(taken.join("in-the-way")).unwrap();
+        instance.stop(TERMINATE, PATIENCE).await;
+        let exit = instance.observe().await.unwrap();
+        assert_eq!((exit.code, exit.signal), (None, Some(TERMINATE)));
+        let ended = instance.close(Some(exit)).await;
+        assert_eq!(ended.exit, Some(exit));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_fails_says_nothing_of_the_shim() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        let id = InstanceId::new();
+        let instance = subject.shell(&backend, id, "sleep 1000").await;
+        let pid = instance.pid();
+        let run_dir = subject.path().join("run").join(id.to_string());
+        fs::rename(run_dir.join("s"), run_dir.join("kept")).unwrap();
+        // It can be connected to in another way only.
+        let other = UnixDatagram::bind(run_dir.join("s")).unwrap();
+        let short = Duration::from_millis(300);
+        let answer = timeout(short, backend.adopt(id)).await;
+        assert!(answer.is_err(), "{answer:?}");
+        fs::rename(run_dir.join("kept"), run_dir.join("s")).unwrap();
+        drop(other);
+        let mut adopted = timeout(PATIENCE, backend.adopt(id)).await.unwrap().unwrap();
+        assert_eq!(adopted.pid(), pid);
+        adopted.stop(TERMINATE, PATIENCE).await;
+        let exit = adopted.observe().await;
+        assert_eq!(exit.unwrap().signal, Some(TERMINATE));
+        adopted.close(exit).await;
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_leaves_nothing() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        // A folder where its log is to be written: the shim dies of it.
+        let log = backend.logs(Owner::Workload(subject.workload()));
+        fs::create_dir_all(log.parent().unwrap()).unwrap();
+        fs::write(&log, "in the way").unwrap();
+        let id = InstanceId::new();
+        let error = subject.start(&backend, id, &["sleep", "1000"]).await;
+        assert_eq!(error.unwrap_err().reason, "start-failed");
+        assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
+    }
 }

@@ -1,9 +1,9 @@
 //! Starting a shim.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -71,7 +71,7 @@ pub(super) struct SpawnError {
 #[derive(Debug)]
 pub(super) struct Start<'a> {
     pub launch: &'a Launch,
-    /// Of this instance alone; made here.
+    /// Of this instance alone; it is there, and nobody else can look into it.
     pub run_dir: &'a Path,
     /// `service.json` as it is now, for whoever adopts it.
     pub spec_json: &'a str,
@@ -84,11 +84,6 @@ pub(super) const SPEC: &str = "service.json";
 /// on whatever happens to this process.
 pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<ShimLink, SpawnError> {
     let failed = |doing| move |error| SpawnError { doing, error };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(start.run_dir)
-        .map_err(failed("its folder"))?;
     start
         .launch
         .write(start.run_dir)

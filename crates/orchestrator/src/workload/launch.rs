@@ -327,7 +327,7 @@ impl Actor {
             id: record.id,
             owner: Owner::Workload(self.record.id),
             command: &plan.command.command,
-            working_dir: &plan.command.working_dir,
+            working_dir: Some(&plan.command.working_dir),
             stdin: None,
             env: &env,
             keep: self.keep,
