@@ -23,6 +23,9 @@ pub struct OrchestratorConfig {
     pub secrets_dir: Option<PathBuf>,
     /// Where others reach what listens on this host.
     pub host: String,
+    /// How many files a service may open unless it asks for more, or its
+    /// `service.json` says; `None`: as many as this process.
+    pub open_files: Option<u64>,
     /// Makes services ready to run.
     pub prepare: Arc<dyn Prepare>,
 }
@@ -38,6 +41,7 @@ impl OrchestratorConfig {
             ports: 3100..=3200,
             secrets_dir: None,
             host: "127.0.0.1".into(),
+            open_files: None,
             prepare: Arc::new(RunAsIs),
         }
     }

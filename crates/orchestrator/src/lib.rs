@@ -42,5 +42,6 @@ mod workload;
 
 pub use config::OrchestratorConfig;
 pub use grpc::WorkloadOrchestratorRpc;
+pub use limits::raise_open_files;
 pub use orchestrator::{StartError, WorkloadOrchestrator};
 pub use preparer::ServicePreparer;

@@ -211,7 +211,8 @@ impl Shared {
         .map_err(|error| StartError::Folder {
             path: programs,
             error,
-        })?;
+        })?
+        .with_open_files(config.open_files);
         let (saver, saves) = Saver::new();
         let writes = Arc::clone(&store);
         tasks.spawn(

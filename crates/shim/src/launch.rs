@@ -2,9 +2,10 @@
 //! of the same version.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub struct Launch {
     pub cgroup_kill: Option<PathBuf>,
     /// Resources and their limits, for setrlimit.
     pub limits: Vec<(i32, u64)>,
+    /// How many files it may open unless it asks for more: those of the
+    /// orchestrator without it. A limit of open files counts for more.
+    pub open_files: Option<u64>,
     pub user: Option<(u32, u32)>,
     pub no_new_privs: bool,
     /// Which files it may use; any that its user may, without it. Needs
@@ -62,10 +66,17 @@ const STDIN: u8 = 12;
 const CONFINED: u8 = 13;
 const READABLE: u8 = 14;
 const WRITABLE: u8 = 15;
+const OPEN_FILES: u8 = 16;
 
 impl Launch {
     pub fn write(&self, directory: &Path) -> io::Result<()> {
-        let mut file = File::create(directory.join(NAME))?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            // The environment has secrets.
+            .mode(0o600)
+            .open(directory.join(NAME))?;
         file.write_all(&self.encode())
     }
 
@@ -116,6 +127,9 @@ impl Launch {
             let resource = u64::from(resource.unsigned_abs());
             put(LIMIT, &[resource, *limit].map(u64::to_le_bytes).concat());
         }
+        if let Some(open_files) = self.open_files {
+            put(OPEN_FILES, &open_files.to_le_bytes());
+        }
         if let Some((user, group)) = self.user {
             let ids = [u64::from(user), u64::from(group)];
             put(USER, &ids.map(u64::to_le_bytes).concat());
@@ -153,6 +167,7 @@ impl Launch {
             cgroups: Vec::new(),
             cgroup_kill: None,
             limits: Vec::new(),
+            open_files: None,
             user: None,
             no_new_privs: false,
             confined: None,
@@ -186,6 +201,7 @@ impl Launch {
                     let resource = i32::try_from(number(value, 0)?).ok()?;
                     launch.limits.push((resource, number(value, 1)?));
                 }
+                OPEN_FILES => launch.open_files = Some(number(value, 0)?),
                 USER => {
                     let user = u32::try_from(number(value, 0)?).ok()?;
                     launch.user = Some((user, u32::try_from(number(value, 1)?).ok()?));
@@ -233,6 +249,7 @@ mod tests {
             cgroups: vec!["/sys/fs/cgroup/x/cgroup.procs".into()],
             cgroup_kill: Some("/sys/fs/cgroup/x/cgroup.kill".into()),
             limits: vec![(7, 1024)],
+            open_files: Some(512),
             user: Some((65_534, 65_534)),
             no_new_privs: true,
             confined: Some(Confined {

@@ -74,11 +74,12 @@ pub fn run(directory: &Path) -> io::Result<()> {
         State::Exited(exit) => State::Exited(Exit { lost, ..exit }),
         other => other,
     };
-    let file = exit::write(directory, &last)?;
-    // Whoever is on the socket need not wait for the disk.
+    // Whoever is on the socket need not wait for the disk, and is told also
+    // when there is no room for it there.
+    let written = exit::write(directory, &last);
     shim.accept();
     shim.tell(last);
-    exit::sync(directory, &file)
+    exit::sync(directory, &written?)
 }
 
 fn listener() -> io::Result<UnixListener> {
@@ -130,7 +131,7 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
             born_into,
             cgroups,
             pid: pid_writer,
-            limits: launch.limits.clone(),
+            limits: limits(launch)?,
             user: launch.user,
             no_new_privs: launch.no_new_privs,
             rules,
@@ -151,6 +152,18 @@ fn start(launch: &Launch) -> io::Result<(u32, ChildStdout, ChildStderr)> {
         }
         _ => Err(io::ErrorKind::BrokenPipe.into()),
     }
+}
+
+/// Of each resource the soft and the hard one.
+fn limits(launch: &Launch) -> io::Result<Vec<(i32, u64, u64)>> {
+    let both = |(resource, limit): &(i32, u64)| (*resource, *limit, *limit);
+    let mut limits: Vec<_> = launch.limits.iter().map(both).collect();
+    let is_limited = limits.iter().any(|limit| limit.0 == sys::LIMIT_OPEN_FILES);
+    if let (Some(soft), false) = (launch.open_files, is_limited) {
+        let hard = sys::hard_limit(sys::LIMIT_OPEN_FILES)?;
+        limits.push((sys::LIMIT_OPEN_FILES, soft.min(hard), hard));
+    }
+    Ok(limits)
 }
 
 struct Pipe {

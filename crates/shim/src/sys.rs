@@ -66,6 +66,7 @@ unsafe extern "C" {
     fn fcntl(fd: c_int, command: c_int, argument: c_int) -> c_int;
     fn syscall(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long) -> c_long;
     fn setrlimit(resource: c_int, limit: *const Limit) -> c_int;
+    fn getrlimit(resource: c_int, limit: *mut Limit) -> c_int;
     fn setgroups(count: usize, groups: *const c_uint) -> c_int;
     fn setgid(gid: c_uint) -> c_int;
     fn setuid(uid: c_uint) -> c_int;
@@ -154,6 +155,14 @@ pub fn reap() -> Option<(u32, Ended)> {
     Some((pid, ended))
 }
 
+/// Up to where this process may raise a limit of its own.
+pub fn hard_limit(resource: i32) -> io::Result<u64> {
+    let mut limit = Limit { soft: 0, hard: 0 };
+    // SAFETY: `limit` lives for the length of the call.
+    check(unsafe { getrlimit(resource, &raw mut limit) })?;
+    Ok(limit.hard)
+}
+
 /// What a child does before it becomes the program. All of it is safe to do
 /// between fork and exec: system calls, and nothing else.
 #[derive(Debug)]
@@ -165,8 +174,8 @@ pub struct ChildSetup {
     pub cgroups: Vec<OwnedFd>,
     /// Gets the number of the process that becomes the program.
     pub pid: std::io::PipeWriter,
-    /// Resource and its limit.
-    pub limits: Vec<(i32, u64)>,
+    /// Resource, and its soft and its hard limit.
+    pub limits: Vec<(i32, u64, u64)>,
     /// User and group.
     pub user: Option<(u32, u32)>,
     pub no_new_privs: bool,
@@ -205,10 +214,10 @@ impl ChildSetup {
                     return Err(io::Error::last_os_error());
                 }
             }
-            for (resource, limit) in &self.limits {
+            for (resource, soft, hard) in &self.limits {
                 let limit = Limit {
-                    soft: *limit,
-                    hard: *limit,
+                    soft: *soft,
+                    hard: *hard,
                 };
                 check(setrlimit(*resource, &raw const limit))?;
             }

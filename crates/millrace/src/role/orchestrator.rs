@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millrace_orchestrator::node::NodeFinder;
-use millrace_orchestrator::{OrchestratorConfig, ServicePreparer, WorkloadOrchestrator};
+use millrace_orchestrator::{
+    OrchestratorConfig, ServicePreparer, WorkloadOrchestrator, raise_open_files,
+};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_runtime::StoredKeys;
 use millrace_service::access::Guard;
@@ -99,10 +101,16 @@ fn host_name() -> String {
 
 /// Starts an orchestrator on `database`.
 pub async fn start(
-    settings: OrchestratorConfig,
+    mut settings: OrchestratorConfig,
     database: &OpenDatabase,
     process: &Process,
 ) -> Result<WorkloadOrchestrator, RoleError> {
+    match raise_open_files() {
+        Ok(before) => settings.open_files = before,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is: {error}");
+        }
+    }
     let store: Arc<dyn WorkloadStore> = database.store(SlotRules::default());
     let (workers, listeners) = (&process.workers, &process.listeners);
     Ok(WorkloadOrchestrator::start(settings, store, workers, listeners).await?)

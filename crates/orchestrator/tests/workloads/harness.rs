@@ -20,6 +20,8 @@ use super::memory::MemoryStore;
 
 pub const PATIENCE: Duration = Duration::from_mins(1);
 pub const WAIT: u32 = 60_000;
+/// How many files a service may open that does not say.
+pub const OPEN_FILES: u64 = 400;
 
 pub type Client = WorkloadOrchestratorServiceClient<Transport>;
 
@@ -248,6 +250,7 @@ async fn start(
     config.roots = Some(vec![folder.to_owned()]);
     config.ports = ports.clone();
     config.secrets_dir = Some(folder.join("secrets"));
+    config.open_files = Some(OPEN_FILES);
     let tasks = TaskGroup::new();
     let store: Arc<dyn WorkloadStore> = store.clone();
     let started = WorkloadOrchestrator::start(config, store, &tasks, &tasks).await;

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::harness::Harness;
+use crate::harness::{Harness, OPEN_FILES};
 
 /// Runs a Python program under these limits; what is said of the limits, and
 /// the workload once it has ended.
@@ -26,6 +26,25 @@ async fn attempt(
         })
         .await;
     (ended.instances[0].limits.clone(), ended)
+}
+
+#[tokio::test]
+async fn a_service_gets_the_usual_number_of_open_files_and_may_ask_for_more() {
+    let harness = Harness::new().await;
+    let spec = r#"{"type": "process", "port": false, "restart": {"policy": "never"},
+        "command": "ulimit -Sn; ulimit -n $(ulimit -Hn) && echo raised"}"#;
+    harness.service("counter", spec);
+    let started = harness.run("counter").await;
+    let id = started.workload_id;
+    harness.until(&id, |w| w.stage == "stopped").await;
+    let said = harness.logs(&id).await;
+    let said: Vec<&str> = said
+        .iter()
+        .filter(|entry| entry.stream == "stdout")
+        .map(|entry| entry.line.as_str())
+        .collect();
+    assert_eq!(said, [OPEN_FILES.to_string().as_str(), "raised"]);
+    harness.end().await;
 }
 
 #[tokio::test]
