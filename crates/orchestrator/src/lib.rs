@@ -37,6 +37,7 @@ mod process;
 mod project;
 mod saver;
 pub mod spec;
+mod turns;
 mod user;
 mod workload;
 

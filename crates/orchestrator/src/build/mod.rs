@@ -23,14 +23,13 @@ mod plan;
 mod run;
 pub(crate) mod tree;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
 
 use millrace_service::CancellationToken;
 use tokio::task::spawn_blocking;
 
 use crate::prepare::{LogStream, LogWriter, PrepareRequest, StageError};
+use crate::turns::Turns;
 use cache::Note;
 use digest::Digest;
 use inputs::Inputs;
@@ -41,7 +40,7 @@ pub use plan::Plan;
 pub struct Builder {
     /// One build at a time in each folder: a second one then finds the note
     /// of the first.
-    folders: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
+    folders: Turns<PathBuf>,
 }
 
 impl Builder {
@@ -58,14 +57,11 @@ impl Builder {
         let Some(plan) = Plan::of(request.spec, request.dir) else {
             return Ok(());
         };
-        let folder = self.folder(request.dir);
         let _alone = tokio::select! {
-            alone = folder.lock() => alone,
+            alone = self.folders.wait(request.dir.to_owned()) => alone,
             () = cancel.cancelled() => return Err(cancelled()),
         };
-        let built = self.build_alone(&plan, request, cancel).await;
-        self.forget(request.dir);
-        built
+        self.build_alone(&plan, request, cancel).await
     }
 
     async fn build_alone(
@@ -100,7 +96,7 @@ impl Builder {
         say(request.log, format!("{}: begins", plan.title)).await;
         note.remove()
             .map_err(|error| failed(format!("the cache cannot be written: {error}")))?;
-        run::run(plan, request.dir, request.log, cancel).await?;
+        run::run(plan, request.dir, request.cache_dir, request.log, cancel).await?;
         let (dir, plan_again) = (request.dir.to_owned(), plan.clone());
         blocking(move || {
             let outputs = before.made_since(&dir, &plan_again)?;
@@ -110,27 +106,6 @@ impl Builder {
         .await?;
         say(request.log, format!("{}: done", plan.title)).await;
         Ok(())
-    }
-
-    fn folder(&self, dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.folders().entry(dir.to_owned()).or_default())
-    }
-
-    /// What nobody waits for any more.
-    fn forget(&self, dir: &Path) {
-        let mut folders = self.folders();
-        // Ours, and that of the map.
-        if folders
-            .get(dir)
-            .is_some_and(|lock| Arc::strong_count(lock) <= 2)
-        {
-            folders.remove(dir);
-        }
-    }
-
-    fn folders(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>> {
-        // Entries are put in and taken out as wholes.
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,12 +3,10 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use millrace_service::CancellationToken;
-use millrace_types::InstanceId;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::tree::Tree;
 use super::{Plan, cancelled, failed};
@@ -16,12 +14,12 @@ use crate::prepare::{LogStream, LogWriter, StageError};
 
 /// Longest line; what is longer is split.
 const MAX_LINE: usize = 64 * 1024;
-/// How long output may take to end once every writer is gone.
-const OUTPUT_GRACE: Duration = Duration::from_secs(5);
+
 /// Returns once the command has succeeded, and nothing that it started is left.
 pub async fn run(
     plan: &Plan,
     dir: &Path,
+    cache_dir: &Path,
     log: &LogWriter,
     cancel: &CancellationToken,
 ) -> Result<(), StageError> {
@@ -30,7 +28,7 @@ pub async fn run(
         .split_first()
         .ok_or_else(|| failed("the build has no command".into()))?;
     // Inherited by all that it starts, however far from home that goes.
-    let tree = Tree::new(format!("MILLRACE_BUILD_ID={}", InstanceId::new()));
+    let tree = Tree::new(cache_dir);
     let mut child = tree
         .command(program, is_handed_on)
         .args(arguments)
@@ -49,32 +47,18 @@ pub async fn run(
             copy(stderr, LogStream::Stderr, log)
         )
     };
-    tokio::pin!(output);
-    let mut said = None;
-    let ended = {
-        let wait = async {
-            // Reading goes on meanwhile: a full pipe would stop the build.
-            loop {
-                tokio::select! {
-                    status = child.wait() => return status,
-                    last = &mut output, if said.is_none() => said = Some(last),
-                }
-            }
-        };
+    let until = async {
         tokio::select! {
-            status = timeout(plan.timeout, wait) => Some(status),
-            () = cancel.cancelled() => None,
+            () = sleep(plan.timeout) => false,
+            () = cancel.cancelled() => true,
         }
     };
-    // Also what it left behind when it ended well: a build has no daemons.
-    guard.kill_all().await;
-    if said.is_none() {
-        said = timeout(OUTPUT_GRACE, output).await.ok();
-    }
-    let last = said.and_then(|(out, err)| err.or(out));
-    match ended {
-        None => Err(cancelled()),
-        Some(Err(_)) => Err(StageError::new(
+    // Also what it left behind when it ended well goes: a build has no daemons.
+    let done = guard.see_through(&mut child, output, until).await;
+    let last = done.output.and_then(|(out, err)| err.or(out));
+    match done.ended {
+        Err(true) => Err(cancelled()),
+        Err(false) => Err(StageError::new(
             "build-timeout",
             format!(
                 "`{}` takes longer than {} s; `build.timeout` says how long it may",
@@ -82,9 +66,9 @@ pub async fn run(
                 plan.timeout.as_secs_f64()
             ),
         )),
-        Some(Ok(Err(error))) => Err(failed(format!("`{}`: {error}", plan.title))),
-        Some(Ok(Ok(status))) if status.success() => Ok(()),
-        Some(Ok(Ok(status))) => Err(ended_badly(plan, status, last)),
+        Ok(Err(error)) => Err(failed(format!("`{}`: {error}", plan.title))),
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(ended_badly(plan, status, last)),
     }
 }
 

@@ -8,6 +8,7 @@ mod spawn;
 mod usage;
 
 pub(crate) mod leftovers;
+pub(crate) mod marked;
 
 pub(crate) use backend::ProcessBackend;
 use shim::{ShimLink, Told};
