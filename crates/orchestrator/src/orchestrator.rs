@@ -1,6 +1,6 @@
 //! The orchestrator as a whole: what its parts share, its start and its end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -11,11 +11,13 @@ use millrace_service::{OnFailure, TaskGroup, metrics};
 use millrace_store::{
     InstanceRecord, PageRequest, StoreError, WorkloadFilter, WorkloadRecord, WorkloadStore,
 };
-use millrace_types::{InstanceId, ProjectId, WorkloadId};
+use millrace_types::{InstanceId, WorkloadId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::OrchestratorConfig;
 use crate::backend::{Backend, Owner};
+use crate::build::tree;
+use crate::checkouts::Turns;
 use crate::logs::LogHub;
 use crate::ports::PortPool;
 use crate::process::ProcessBackend;
@@ -59,8 +61,10 @@ pub(crate) struct Shared {
     pub streams: TaskGroup,
     pub changes: broadcast::Sender<Arc<View>>,
     handles: Mutex<HashMap<WorkloadId, Handle>>,
-    /// Projects that are being fetched.
-    pub fetching: Mutex<HashSet<ProjectId>>,
+    /// Turns at the checkouts of projects.
+    pub checkouts: Turns,
+    /// Held while the row of a project is read, changed and written back.
+    pub project_rows: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Shared {
@@ -120,6 +124,19 @@ impl WorkloadOrchestrator {
             path: shared.config.data_dir.join("run"),
             error,
         })?;
+        let projects = shared.config.data_dir.join("projects");
+        let checkouts = shared.all_checkouts().map_err(|error| StartError::Folder {
+            path: projects.clone(),
+            error,
+        })?;
+        // Builds and fetches of a process before this one, that was killed:
+        // those of now must not find them at work.
+        for place in [shared.cache_dir(), projects] {
+            let killed = tree::sweep(&place).await;
+            if killed > 0 {
+                tracing::warn!("{killed} processes of a build or of Git were left, and are killed");
+            }
+        }
         for record in &living {
             if let Some(port) = record.port {
                 shared.ports.keep(port, record.id);
@@ -154,6 +171,16 @@ impl WorkloadOrchestrator {
             }
         }
         self.end_strays(strays);
+        let sweeper = Arc::clone(&self.shared);
+        self.shared
+            .tasks
+            .spawn("checkouts", OnFailure::Log, |stop| async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = sweeper.sweep_checkouts(checkouts) => {}
+                }
+                Ok::<(), Infallible>(())
+            });
         Ok(())
     }
 
@@ -231,7 +258,8 @@ impl Shared {
             streams: listeners.clone(),
             changes: broadcast::channel(CHANGES).0,
             handles: Mutex::default(),
-            fetching: Mutex::default(),
+            checkouts: Turns::default(),
+            project_rows: tokio::sync::Mutex::default(),
             config,
             store,
             saver,

@@ -75,6 +75,9 @@ impl WorkloadOrchestrator {
             return Err(CreateProjectError::Key);
         }
         let id = ProjectId::new();
+        let turn = self.shared.turn(id)?;
+        // Goes with this call, should nobody wait for its end.
+        let unfinished = self.shared.unfinished(id);
         let (path, git_json) = match new.git_json.as_str() {
             "" | "null" => (self.shared.roots.project(&new.local_path)?, None),
             _ if !new.local_path.is_empty() => return Err(CreateProjectError::Both),
@@ -85,7 +88,7 @@ impl WorkloadOrchestrator {
                 if self.shared.store.project_by_key(&new.key).await?.is_some() {
                     return Err(CreateProjectError::KeyTaken(new.key));
                 }
-                let (path, source) = self.shared.fetch_new(id, source).await?;
+                let (path, source) = self.shared.fetch(&turn, source).await?;
                 (path, Some(source.to_json()))
             }
         };
@@ -97,16 +100,13 @@ impl WorkloadOrchestrator {
             git_json,
             created_at: Timestamp::now(),
         };
-        let refused = match self.shared.store.create_project(&record).await {
-            Ok(()) => return Ok(record),
-            Err(refused) => refused,
-        };
-        if record.git_json.is_some() {
-            self.shared.forget_checkout(id).await;
+        match self.shared.store.create_project(&record).await {
+            Ok(()) => {
+                unfinished.keep();
+                Ok(record)
+            }
+            Err(CreateProjectRefused::KeyTaken(key)) => Err(CreateProjectError::KeyTaken(key)),
+            Err(CreateProjectRefused::Store(error)) => Err(error.into()),
         }
-        Err(match refused {
-            CreateProjectRefused::KeyTaken(key) => CreateProjectError::KeyTaken(key),
-            CreateProjectRefused::Store(error) => error.into(),
-        })
     }
 }

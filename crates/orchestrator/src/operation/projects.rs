@@ -7,7 +7,7 @@ use millrace_types::{ErrorKind, ProjectId};
 
 use super::Kind;
 use crate::WorkloadOrchestrator;
-use crate::project::{FoundService, PathRefused, list_services};
+use crate::project::{FoundService, GitError, PathRefused, list_services};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProjectError {
@@ -17,6 +17,8 @@ pub(crate) enum ProjectError {
     HasWorkloads(ProjectId),
     #[error("its folder cannot be used any more: {0}")]
     Path(#[from] PathRefused),
+    #[error(transparent)]
+    Git(#[from] GitError),
     #[error("its services cannot be read: {0}")]
     Read(String),
     #[error(transparent)]
@@ -28,6 +30,7 @@ impl Kind for ProjectError {
         match self {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::HasWorkloads(_) | Self::Path(_) | Self::Read(_) => ErrorKind::Precondition,
+            Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -47,9 +50,11 @@ impl WorkloadOrchestrator {
     }
 
     pub(crate) async fn delete_project(&self, id: ProjectId) -> Result<(), ProjectError> {
+        // Nobody brings its folder back after that.
+        let turn = self.shared.turn(id)?;
         match self.shared.store.delete_project(id).await {
             Ok(()) => {
-                self.shared.forget_checkout(id).await;
+                self.shared.forget_checkout(&turn).await;
                 Ok(())
             }
             Err(DeleteProjectRefused::NotFound(id)) => Err(ProjectError::NotFound(id)),
@@ -58,9 +63,19 @@ impl WorkloadOrchestrator {
         }
     }
 
-    /// What lies in the project's folder, by name.
+    /// What lies in the project's folder, by name. One from Git is fetched
+    /// when it is not there as it should be.
     pub(crate) async fn services(&self, id: ProjectId) -> Result<Vec<FoundService>, ProjectError> {
         let project = self.project(id).await?;
+        self.shared.checked_out(&project).await?;
+        self.services_there(project).await
+    }
+
+    /// The same, of the folder as it is.
+    pub(super) async fn services_there(
+        &self,
+        project: ProjectRecord,
+    ) -> Result<Vec<FoundService>, ProjectError> {
         let shared = self.shared.clone();
         let look = move || {
             let dir: PathBuf = shared.project_dir(&project)?;

@@ -134,7 +134,13 @@ impl WorkloadOrchestrator {
         make: bool,
     ) -> Result<Vec<Vec<WorkloadId>>, StartProjectError> {
         let mut services = BTreeMap::new();
-        for found in self.services(id).await? {
+        let all = if make {
+            self.services(id).await?
+        } else {
+            // Nothing has to be fetched for a stop.
+            self.services_there(self.project(id).await?).await?
+        };
+        for found in all {
             match found.spec {
                 Ok(spec) => {
                     services.insert(found.name, spec.depends_on);

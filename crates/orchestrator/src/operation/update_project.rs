@@ -52,48 +52,86 @@ impl Kind for UpdateProjectError {
     }
 }
 
+/// What is to be changed.
+#[derive(Debug, Default)]
+struct Patch {
+    name: Option<String>,
+    local_path: Option<String>,
+    git: Option<Value>,
+}
+
+impl Patch {
+    fn read(text: &str) -> Result<Self, UpdateProjectError> {
+        let Ok(Value::Object(members)) = serde_json::from_str(text) else {
+            return Err(UpdateProjectError::NoObject);
+        };
+        let mut patch = Self::default();
+        for (member, value) in members {
+            match (member.as_str(), value) {
+                ("name", Value::String(name)) if is_name(&name) => patch.name = Some(name),
+                ("name", _) => return Err(UpdateProjectError::Name),
+                ("localPath", Value::String(path)) => patch.local_path = Some(path),
+                ("localPath", _) => return Err(UpdateProjectError::NoPath),
+                ("git", value) => patch.git = Some(value),
+                _ => return Err(UpdateProjectError::Unknown(member)),
+            }
+        }
+        Ok(patch)
+    }
+
+    /// The kind of source stays what it is.
+    fn fits(&self, project: &ProjectRecord) -> Result<(), UpdateProjectError> {
+        match project.git_json {
+            Some(_) if self.local_path.is_some() => Err(UpdateProjectError::Source("/localPath")),
+            None if self.git.is_some() => Err(UpdateProjectError::Source("/git")),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl WorkloadOrchestrator {
     /// `patch` is a JSON merge patch. A new path holds from the next start of
     /// each service on. One that names `git` fetches, also when nothing in it
-    /// is new.
+    /// is new. What it does not name stays as it is by the time it is stored.
     pub(crate) async fn update_project(
         &self,
         id: ProjectId,
         patch: &str,
     ) -> Result<ProjectRecord, UpdateProjectError> {
-        let found = self.shared.store.project(id).await?;
-        let mut project = found.ok_or(UpdateProjectError::NotFound(id))?;
-        let Ok(Value::Object(patch)) = serde_json::from_str(patch) else {
-            return Err(UpdateProjectError::NoObject);
-        };
-        let mut source = None;
-        for (key, value) in &patch {
-            match key.as_str() {
-                "name" => {
-                    let name = value.as_str().filter(|name| is_name(name));
-                    name.ok_or(UpdateProjectError::Name)?
-                        .clone_into(&mut project.name);
-                }
-                "localPath" if project.git_json.is_some() => {
-                    return Err(UpdateProjectError::Source("/localPath"));
-                }
-                "localPath" => {
-                    let path = value.as_str().ok_or(UpdateProjectError::NoPath)?;
-                    let path = self.shared.roots.project(path)?;
-                    project.local_path = path.to_string_lossy().into_owned();
-                }
-                "git" => {
-                    let before = project.git_json.as_deref().and_then(GitSource::stored);
-                    let before = before.ok_or(UpdateProjectError::Source("/git"))?;
-                    source = Some(GitSource::read(value, Some(&before))?);
-                }
-                other => return Err(UpdateProjectError::Unknown(other.to_owned())),
+        let project = self.stored(id).await?;
+        let patch = Patch::read(patch)?;
+        patch.fits(&project)?;
+        let path = patch.local_path.as_deref();
+        let mut path = path
+            .map(|path| self.shared.roots.project(path))
+            .transpose()?;
+        let mut git_json = None;
+        let _turn = match &patch.git {
+            None => None,
+            Some(given) => {
+                let turn = self.shared.turn(id)?;
+                // Nobody else fetches it from here on.
+                let before = self.stored(id).await?.git_json;
+                let before = before.as_deref().and_then(GitSource::stored);
+                let before = before.ok_or(UpdateProjectError::Source("/git"))?;
+                let source = GitSource::read(given, Some(&before))?;
+                let (folder, source) = self.shared.fetch(&turn, source).await?;
+                path = Some(folder);
+                git_json = Some(source.to_json());
+                Some(turn)
             }
+        };
+        // Another call may have changed what this one does not name.
+        let _alone = self.shared.project_rows.lock().await;
+        let mut project = self.stored(id).await?;
+        if let Some(name) = patch.name {
+            project.name = name;
         }
-        if let Some(source) = source {
-            let (path, source) = self.shared.fetch(id, source).await?;
+        if let Some(path) = path {
             project.local_path = path.to_string_lossy().into_owned();
-            project.git_json = Some(source.to_json());
+        }
+        if git_json.is_some() {
+            project.git_json = git_json;
         }
         let there = self.shared.store.update_project(&project).await?;
         if there {
@@ -101,5 +139,10 @@ impl WorkloadOrchestrator {
         } else {
             Err(UpdateProjectError::NotFound(id))
         }
+    }
+
+    async fn stored(&self, id: ProjectId) -> Result<ProjectRecord, UpdateProjectError> {
+        let found = self.shared.store.project(id).await?;
+        found.ok_or(UpdateProjectError::NotFound(id))
     }
 }

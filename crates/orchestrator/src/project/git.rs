@@ -7,9 +7,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_types::{ErrorKind, InstanceId};
+use millrace_store::StoreError;
+use millrace_types::ErrorKind;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
@@ -52,8 +54,14 @@ pub(crate) enum GitError {
          `._/@+#-`, and no `-` or `+` at its beginning"
     )]
     Reference,
-    #[error("this project is being fetched already")]
+    #[error("this project is being fetched; try again once that is over")]
     Busy,
+    #[error("the project was deleted meanwhile")]
+    Gone,
+    #[error("{0}")]
+    Before(Arc<GitError>),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("this host has no program `git`: {0}")]
     NoProgram(io::Error),
     #[error("`git {doing}` took longer than {} s", GIT_TIME.as_secs())]
@@ -68,6 +76,9 @@ impl Kind for GitError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Busy => ErrorKind::Conflict,
+            Self::Gone => ErrorKind::NotFound,
+            Self::Before(error) => error.kind(),
+            Self::Store(error) => error.kind(),
             Self::NoProgram(_) | Self::Timeout { .. } | Self::Failed { .. } => {
                 ErrorKind::Precondition
             }
@@ -81,6 +92,7 @@ impl Kind for GitError {
             Self::Shape | Self::Unknown(_) => "/git",
             Self::Url(_) | Self::Path(_) => "/git/url",
             Self::Reference => "/git/ref",
+            Self::Before(error) => error.pointer(),
             _ => "",
         }
     }
@@ -182,10 +194,22 @@ impl GitSource {
             wanted.unwrap_or("HEAD"),
         ];
         git.run("fetch", &fetch).await?;
-        let checkout = ["checkout", "--quiet", "--force", "--detach", "FETCH_HEAD"];
+        let fetched = ["rev-parse", "--verify", "--quiet", "FETCH_HEAD^{commit}"];
+        let commit = git.run("rev-parse", &fetched).await?;
+        let commit = commit.trim();
+        if let Some(State::Begun(other)) = state(folder)
+            && other != commit
+        {
+            // Of a checkout that was cut off, Git does not know which files
+            // it has brought. Brought to its end, they are known, and go.
+            let finish = ["checkout", "--quiet", "--force", "--detach", &other];
+            let _ = git.run("checkout", &finish).await;
+        }
+        note(folder, &State::Begun(commit.to_owned()))?;
+        let checkout = ["checkout", "--quiet", "--force", "--detach", commit];
         git.run("checkout", &checkout).await?;
-        let commit = git.run("rev-parse", &["rev-parse", "HEAD"]).await?;
-        Ok(commit.trim().to_owned())
+        note(folder, &State::Whole(commit.to_owned()))?;
+        Ok(commit.to_owned())
     }
 }
 
@@ -255,7 +279,7 @@ impl Git<'_> {
     /// What it writes to its standard output.
     async fn run(&self, doing: &'static str, arguments: &[&str]) -> Result<String, GitError> {
         // Inherited by all that it starts.
-        let tree = Tree::new(format!("MILLRACE_GIT_ID={}", InstanceId::new()));
+        let tree = Tree::new(self.folder.parent().unwrap_or(self.folder));
         let mut child = tree
             .command("git", |name| name == "SSH_AUTH_SOCK")
             .args(["-c", "core.hooksPath=/dev/null"])
@@ -277,16 +301,14 @@ impl Git<'_> {
         // A caller who goes away takes all of it along.
         let guard = tree.guard();
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let work = async {
-            let (out, said, status) = tokio::join!(some_of(stdout), some_of(stderr), child.wait());
-            (out, said, status)
-        };
-        let done = tokio::time::timeout_at(self.deadline, work).await;
-        guard.kill_all().await;
-        match done {
-            Err(_) => Err(GitError::Timeout { doing }),
-            Ok((out, _, Ok(status))) if status.success() => Ok(out),
-            Ok((_, said, Ok(status))) => {
+        let output = async { tokio::join!(some_of(stdout), some_of(stderr)) };
+        let until = tokio::time::sleep_until(self.deadline);
+        let done = guard.see_through(&mut child, output, until).await;
+        let (out, said) = done.output.unwrap_or_default();
+        match done.ended {
+            Err(()) => Err(GitError::Timeout { doing }),
+            Ok(Ok(status)) if status.success() => Ok(out),
+            Ok(Ok(status)) => {
                 let said = said.trim();
                 let said = if said.is_empty() {
                     status.to_string()
@@ -295,7 +317,7 @@ impl Git<'_> {
                 };
                 Err(GitError::Failed { doing, said })
             }
-            Ok((_, _, Err(error))) => Err(GitError::NoProgram(error)),
+            Ok(Err(error)) => Err(GitError::NoProgram(error)),
         }
     }
 }
@@ -313,10 +335,52 @@ async fn some_of(pipe: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// Whether `folder` holds a checkout: what was begun and not ended is none.
-pub(crate) fn is_checked_out(folder: &Path) -> bool {
-    // Before the first checkout has ended, it names a branch.
-    std::fs::read_to_string(folder.join(".git/HEAD")).is_ok_and(|head| !head.starts_with("ref:"))
+/// The file that says what a folder holds; no checkout can write it.
+const NOTE: &str = ".git/millrace-checkout";
+
+/// What a folder holds.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// This commit.
+    Whole(String),
+    /// Something on the way to it.
+    Begun(String),
+}
+
+fn state(folder: &Path) -> Option<State> {
+    match std::fs::read_to_string(folder.join(NOTE)) {
+        Ok(text) => match text.trim().strip_prefix("begun ") {
+            Some(commit) => Some(State::Begun(commit.to_owned())),
+            None => Some(State::Whole(text.trim().to_owned())),
+        },
+        // Versions before did not write it. Until the first checkout has
+        // ended, the head names a branch.
+        Err(_) => std::fs::read_to_string(folder.join(".git/HEAD"))
+            .ok()
+            .filter(|head| !head.starts_with("ref:"))
+            .map(|head| State::Whole(head.trim().to_owned())),
+    }
+}
+
+/// Written as a whole: whoever is cut off leaves the one before.
+fn note(folder: &Path, state: &State) -> Result<(), GitError> {
+    let text = match state {
+        State::Whole(commit) => format!("{commit}\n"),
+        State::Begun(commit) => format!("begun {commit}\n"),
+    };
+    let new = folder.join(".git/millrace-checkout.new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, folder.join(NOTE)))
+        .map_err(GitError::Folder)
+}
+
+/// Whether `folder` holds a checkout of this commit, or of any when it is not
+/// known which: what was begun and not ended is none.
+pub(crate) fn is_checked_out(folder: &Path, commit: Option<&str>) -> bool {
+    match state(folder) {
+        Some(State::Whole(there)) => commit.is_none_or(|commit| commit == there),
+        Some(State::Begun(_)) | None => false,
+    }
 }
 
 /// Where the project of this identifier is checked out.
@@ -326,7 +390,71 @@ pub(crate) fn folder_of(data_dir: &Path, id: millrace_types::ProjectId) -> PathB
 
 #[cfg(test)]
 mod tests {
+    use millrace_testkit::git;
+
     use super::*;
+
+    /// A repository with two commits: a file `one`, then a file `two` instead.
+    fn repository(folder: &Path) -> (String, [String; 2]) {
+        let source = folder.join("source");
+        std::fs::create_dir_all(&source).unwrap();
+        git(&source, &["init", "-q", "-b", "main"]);
+        let commits = ["one", "two"].map(|name| {
+            let _ = std::fs::remove_file(source.join("one"));
+            std::fs::write(source.join(name), name).unwrap();
+            git(&source, &["add", "-A"]);
+            git(&source, &["commit", "-q", "-m", name]);
+            git(&source, &["rev-parse", "HEAD"])
+        });
+        (format!("file://{}", source.display()), commits)
+    }
+
+    #[tokio::test]
+    async fn a_checkout_that_was_cut_off_is_none_and_leaves_no_files() {
+        let home = tempfile::tempdir().unwrap();
+        let (url, [one, two]) = repository(home.path());
+        let source = GitSource::read(&json!({"url": url}), None).unwrap();
+        let roots = Roots::new(None);
+        let folder = home.path().join("projects/one");
+        assert!(!is_checked_out(&folder, None));
+        let commit = source.bring(&folder, Some(&one), &roots).await.unwrap();
+        assert_eq!(commit, one);
+        assert!(is_checked_out(&folder, Some(&one)) && is_checked_out(&folder, None));
+        assert!(!is_checked_out(&folder, Some(&two)));
+        std::fs::write(folder.join("built"), "").unwrap();
+
+        // What a call leaves that was killed half-way through its checkout.
+        source.bring(&folder, Some(&two), &roots).await.unwrap();
+        git(&folder, &["checkout", "-q", "--detach", &one]);
+        std::fs::write(folder.join("two"), "tw").unwrap();
+        note(&folder, &State::Begun(two.clone())).unwrap();
+        for commit in [None, Some(one.as_str()), Some(two.as_str())] {
+            assert!(!is_checked_out(&folder, commit), "{commit:?}");
+        }
+
+        source.bring(&folder, Some(&one), &roots).await.unwrap();
+        assert!(is_checked_out(&folder, Some(&one)));
+        let left = std::fs::read_dir(&folder).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".git", "built", "one"]);
+    }
+
+    #[tokio::test]
+    async fn a_checkout_of_a_version_before_counts_as_what_its_head_says() {
+        let home = tempfile::tempdir().unwrap();
+        let (url, [one, two]) = repository(home.path());
+        let source = GitSource::read(&json!({"url": url}), None).unwrap();
+        let folder = home.path().join("projects/one");
+        let roots = Roots::new(None);
+        source.bring(&folder, Some(&one), &roots).await.unwrap();
+        std::fs::remove_file(folder.join(NOTE)).unwrap();
+        assert!(is_checked_out(&folder, Some(&one)));
+        assert!(!is_checked_out(&folder, Some(&two)));
+        // Its first checkout had not ended.
+        std::fs::write(folder.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        assert!(!is_checked_out(&folder, None));
+    }
 
     fn url(text: &str) -> Result<GitSource, GitError> {
         GitSource::read(&json!({"url": text}), None)

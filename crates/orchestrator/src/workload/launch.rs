@@ -1,6 +1,7 @@
 //! From nothing to an instance that is ready.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use millrace_shim::log::Keep;
 use millrace_shim::record::Stage;
@@ -13,11 +14,13 @@ use super::instance::{Live, Rise};
 use crate::backend::{Instance, Order, Owner};
 use crate::logs;
 use crate::prepare::{LogWriter, PrepareRequest, PreparedCommand, StageError};
-use crate::project::{FoundService, find_service};
+use crate::project::{FoundService, GitError, find_service};
 use crate::spec::{Isolation, ServiceSpec};
 
 /// Ports that are tried when others take them away.
 const PORT_ATTEMPTS: u32 = 5;
+/// Between two questions to a database that does not answer.
+const DATABASE_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is to be run.
 #[derive(Debug)]
@@ -151,9 +154,20 @@ impl Actor {
         let project = self.project().await?;
         let service = self.record.service.clone();
         let shared = self.shared.clone();
-        // Another host may have made the project.
+        // Another host may have made the project, or fetched it since.
         let here = shared.clone();
-        self.attend(async { here.checked_out(&project).await.map(drop) })
+        let check_out = async {
+            loop {
+                match here.checked_out(&project).await {
+                    Err(GitError::Store(error)) if error.is_transient() => {
+                        tracing::warn!(%error, "a start waits for the database");
+                        tokio::time::sleep(DATABASE_PAUSE).await;
+                    }
+                    done => return done,
+                }
+            }
+        };
+        self.attend(check_out)
             .await?
             .map_err(|error| StageError::new("git-failed", error.to_string()))?;
         let look = tokio::task::spawn_blocking(move || {
@@ -177,7 +191,7 @@ impl Actor {
                 match store.project(id).await {
                     Err(error) if error.is_transient() => {
                         tracing::warn!(%error, "a start waits for the database");
-                        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+                        tokio::time::sleep(DATABASE_PAUSE).await;
                     }
                     done => return done,
                 }

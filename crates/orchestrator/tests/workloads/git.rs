@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use millrace_proto::orchestrator::v1 as pb;
 use millrace_testkit::{eventually, git};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
 use crate::harness::{Harness, PATIENCE, WAIT};
@@ -26,11 +26,15 @@ impl Remote {
         git(folder, &["init", "-q", "-b", "main", text(&work)]);
         git(&work, &["remote", "add", "origin", text(&bare)]);
         let remote = Self { bare, work };
-        let service = remote.work.join("src/services/teller");
-        fs::create_dir_all(&service).unwrap();
-        let spec = r#"{"type": "process", "port": false, "command": "cat word; sleep 1000"}"#;
-        fs::write(service.join("service.json"), spec).unwrap();
+        remote.service("teller", "cat word; sleep 1000");
         remote
+    }
+
+    fn service(&self, name: &str, command: &str) {
+        let folder = self.work.join("src/services").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let spec = json!({"type": "process", "port": false, "command": command});
+        fs::write(folder.join("service.json"), spec.to_string()).unwrap();
     }
 
     /// Commits this word for the service to say; answers the commit.
@@ -49,6 +53,23 @@ impl Remote {
     }
 }
 
+/// Answers one connection with what lies in `folder`, as `git daemon` does.
+async fn serve(connection: TcpStream, folder: &Path) {
+    let connection = connection.into_std().unwrap();
+    connection.set_nonblocking(false).unwrap();
+    let answers = connection.try_clone().unwrap();
+    let mut daemon = tokio::process::Command::new("git");
+    daemon
+        .args(["daemon", "--inetd", "--export-all"])
+        .arg(format!("--base-path={}", folder.display()))
+        .arg(folder)
+        .stdin(std::os::fd::OwnedFd::from(connection))
+        .stdout(std::os::fd::OwnedFd::from(answers))
+        .kill_on_drop(true);
+    let status = tokio::time::timeout(PATIENCE, daemon.status()).await;
+    assert!(status.unwrap().unwrap().success());
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -62,6 +83,26 @@ async fn create(harness: &Harness, git: &Value) -> Result<pb::Project, tonic::St
     };
     let made = harness.client.clone().create_project(request).await?;
     Ok(made.into_inner().project.unwrap())
+}
+
+async fn start(
+    harness: &Harness,
+    project: &pb::Project,
+) -> Result<Vec<pb::Workload>, tonic::Status> {
+    let request = pb::StartProjectRequest {
+        project_id: project.project_id.clone(),
+        wait_ms: WAIT,
+    };
+    let started = harness.client.clone().start_project(request).await?;
+    Ok(started.into_inner().workloads)
+}
+
+async fn delete(harness: &Harness, project: &pb::Project) -> Result<(), tonic::Status> {
+    let request = pb::DeleteProjectRequest {
+        project_id: project.project_id.clone(),
+    };
+    let deleted = harness.client.clone().delete_project(request).await;
+    deleted.map(drop)
 }
 
 async fn update(
@@ -112,12 +153,7 @@ async fn a_project_from_git_runs_what_was_fetched_and_changes_when_it_is_updated
     let project = create(&harness, &source).await.unwrap();
     assert_eq!(commit(&project), one);
     assert!(Path::new(&project.local_path).starts_with(harness.folder.path()));
-    let request = pb::StartProjectRequest {
-        project_id: project.project_id.clone(),
-        wait_ms: WAIT,
-    };
-    let started = harness.client.clone().start_project(request).await;
-    let workload = started.unwrap().into_inner().workloads.remove(0);
+    let workload = start(&harness, &project).await.unwrap().remove(0);
     assert_eq!(workload.stage, "running", "{workload:?}");
     let id = workload.workload_id;
     assert_eq!(said(&harness, &id, 1).await, ["one"]);
@@ -152,15 +188,7 @@ async fn a_project_from_git_runs_what_was_fetched_and_changes_when_it_is_updated
         .delete_workload(request)
         .await
         .unwrap();
-    let request = pb::DeleteProjectRequest {
-        project_id: project.project_id,
-    };
-    harness
-        .client
-        .clone()
-        .delete_project(request)
-        .await
-        .unwrap();
+    delete(&harness, &project).await.unwrap();
     assert_eq!(fetched(&harness), [""; 0].map(PathBuf::from));
     harness.end().await;
 }
@@ -263,6 +291,131 @@ async fn a_fetch_whose_caller_goes_away_leaves_no_process_and_no_folder() {
             [] => Ok(()),
             left => Err(left.to_vec()),
         }
+    })
+    .await;
+    harness.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_services_of_a_project_start_where_its_checkout_is_lost() {
+    let harness = Harness::new().await;
+    let remote = Remote::new(&harness);
+    for name in ["second", "third", "fourth"] {
+        remote.service(name, "sleep 1000");
+    }
+    remote.push("one");
+    let source = json!({"url": remote.url()});
+    let project = create(&harness, &source).await.unwrap();
+
+    // First what is asked for the project, then what is asked of each.
+    fs::remove_dir_all(&project.local_path).unwrap();
+    let started = start(&harness, &project).await.unwrap();
+    let ids: Vec<String> = started.iter().map(|w| w.workload_id.clone()).collect();
+    for workload in started {
+        assert_eq!(workload.stage, "running", "{workload:#?}");
+    }
+    fs::remove_dir_all(&project.local_path).unwrap();
+    let restarts = ids.iter().map(|id| harness.restart(id, ""));
+    let restarted = futures::future::join_all(restarts).await;
+    assert_eq!(restarted.len(), 4);
+    for workload in restarted {
+        assert_eq!(workload.stage, "running", "{workload:#?}");
+    }
+
+    // Where it cannot be had again, all of them say so.
+    fs::remove_dir_all(&project.local_path).unwrap();
+    fs::remove_dir_all(&remote.bare).unwrap();
+    let restarts = ids.iter().map(|id| harness.restart(id, ""));
+    for workload in futures::future::join_all(restarts).await {
+        assert_eq!(workload.stage, "failed", "{workload:#?}");
+        assert_eq!(workload.error.unwrap().reason, "git-failed");
+    }
+    assert_eq!(fetched(&harness), [""; 0].map(PathBuf::from));
+    harness.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkout_of_another_commit_is_brought_to_the_one_on_record() {
+    let harness = Harness::new().await;
+    let remote = Remote::new(&harness);
+    remote.push("one");
+    let source = json!({"url": remote.url()});
+    let project = create(&harness, &source).await.unwrap();
+    let id = start(&harness, &project).await.unwrap()[0]
+        .workload_id
+        .clone();
+    assert_eq!(said(&harness, &id, 1).await, ["one"]);
+
+    // Another host fetches it; this one has what it had.
+    let (here, old) = (&project.local_path, harness.folder.path().join("old"));
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([Path::new(here), &old])
+        .status();
+    assert!(copied.unwrap().success());
+    remote.push("two");
+    update(&harness, &project, &json!({"git": {}}))
+        .await
+        .unwrap();
+    fs::remove_dir_all(here).unwrap();
+    fs::rename(&old, here).unwrap();
+    harness.restart(&id, "").await;
+    assert_eq!(said(&harness, &id, 2).await, ["one", "two"]);
+    harness.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_during_a_fetch_stays_changed() {
+    let harness = Harness::new().await;
+    let remote = Remote::new(&harness);
+    remote.push("one");
+    let source = json!({"url": remote.url()});
+    let project = create(&harness, &source).await.unwrap();
+    let two = remote.push("two");
+
+    // One that answers when it is told to.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let patch = json!({"git": {"url": format!("git://127.0.0.1:{port}/remote.git")}});
+    let fetch = update(&harness, &project, &patch);
+    let meanwhile = async {
+        let (connection, _) = listener.accept().await.unwrap();
+        let renamed = update(&harness, &project, &json!({"name": "Renamed"})).await;
+        assert_eq!(renamed.unwrap().name, "Renamed");
+        // Neither a second fetch, nor one that would leave what this one brings.
+        let second = update(&harness, &project, &json!({"git": {}})).await;
+        assert_eq!(second.unwrap_err().code(), Code::AlreadyExists);
+        let deleted = delete(&harness, &project).await;
+        assert_eq!(deleted.unwrap_err().code(), Code::AlreadyExists);
+        serve(connection, &harness.home()).await;
+    };
+    let (fetched_now, ()) = tokio::join!(fetch, meanwhile);
+    let updated = fetched_now.unwrap();
+    assert_eq!((updated.name.as_str(), commit(&updated)), ("Renamed", two));
+    delete(&harness, &project).await.unwrap();
+    assert_eq!(fetched(&harness), [""; 0].map(PathBuf::from));
+    harness.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkouts_of_projects_that_do_not_exist_go_at_the_next_start() {
+    let harness = Harness::new().await;
+    let remote = Remote::new(&harness);
+    remote.push("one");
+    let source = json!({"url": remote.url()});
+    let project = create(&harness, &source).await.unwrap();
+    // Of a call that was killed before it had stored the project.
+    let projects = harness.folder.path().join("data/projects");
+    let left = projects.join(millrace_types::ProjectId::new().to_string());
+    fs::create_dir_all(left.join(".git")).unwrap();
+    fs::create_dir(projects.join("another's")).unwrap();
+    let harness = harness.reborn().await;
+    let mut wanted = [project.local_path.into(), projects.join("another's")];
+    wanted.sort();
+    eventually(PATIENCE, || async {
+        let mut found = fetched(&harness);
+        found.sort();
+        if found == wanted { Ok(()) } else { Err(found) }
     })
     .await;
     harness.end().await;
