@@ -69,7 +69,10 @@ pub(super) fn confined(
         .collect();
     let mut around = Vec::new();
     cover(Path::new("/"), &hidden, &mut around)?;
-    around.extend_from_slice(readable);
+    // What is hidden may lie within them: `.millrace` in a project's folder.
+    for folder in readable {
+        cover(&fs::canonicalize(folder)?, &hidden, &mut around)?;
+    }
     let devices = DEVICES.iter().map(PathBuf::from);
     let devices = devices.filter(|device| device.exists());
     Ok(Confined {
@@ -118,6 +121,29 @@ mod tests {
         let mut all = Vec::new();
         cover(&root, &[], &mut all).unwrap();
         assert_eq!(all, [root]);
+    }
+
+    #[test]
+    fn what_is_hidden_stays_so_within_a_folder_that_may_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap();
+        let (project, data) = (root.join("project"), root.join("project/.millrace"));
+        let cache = data.join("cache");
+        for path in [&cache, &data.join("run"), &project.join("src")] {
+            fs::create_dir_all(path).unwrap();
+        }
+        fs::write(data.join("key"), "").unwrap();
+        let hidden = [data.clone()];
+        let confined = confined(&hidden, &[project.clone(), cache.clone()], &[]).unwrap();
+        let may_read = |path: &Path| {
+            let mut rules = confined.readable.iter();
+            rules.any(|rule| path.starts_with(rule))
+        };
+        assert!(may_read(&project.join("src/file")) && may_read(&cache.join("file")));
+        for secret in ["key", "run", "other"] {
+            assert!(!may_read(&data.join(secret)), "{secret}");
+        }
+        assert!(!may_read(&project) && !may_read(&data));
     }
 
     #[test]
