@@ -18,7 +18,8 @@ mod tls;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::response::IntoResponse;
+use ::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use metrics::{describe_gauge, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
@@ -131,16 +132,16 @@ pub fn text() -> String {
 }
 
 /// `GET /metrics`.
-pub async fn page() -> impl IntoResponse {
-    // A panic of a section was said already.
-    let text = tokio::task::spawn_blocking(text).await.unwrap_or_default();
-    (
-        [(
-            ::http::header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text,
-    )
+pub async fn page() -> Response {
+    match tokio::task::spawn_blocking(text).await {
+        Ok(text) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            ([(::http::header::CONTENT_TYPE, kind)], text).into_response()
+        }
+        // A panic of a section, which was said already. A page without
+        // figures would be taken for figures that are gone.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// Keeps the figures small until `stop`, and calls `sample` each time, for

@@ -99,12 +99,28 @@ pub(super) fn compress_all(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the newest `keep`.
+/// Leaves the newest `keep`: one that is only half compressed is the same as
+/// what it is made of.
 pub(super) fn delete_old(path: &Path, keep: usize) -> io::Result<()> {
     let all = archives(path)?;
-    let too_many = all.len().saturating_sub(keep);
-    for archive in &all[..too_many] {
-        fs::remove_file(archive)?;
+    let mut stamps: Vec<&str> = all
+        .iter()
+        .filter_map(|archive| stamp(path, archive))
+        .collect();
+    stamps.dedup();
+    let too_many = stamps.len().saturating_sub(keep);
+    let old = &stamps[..too_many];
+    for archive in &all {
+        if stamp(path, archive).is_some_and(|stamp| old.contains(&stamp)) {
+            fs::remove_file(archive)?;
+        }
     }
     Ok(())
+}
+
+/// The time in the name of an archive of the log at `path`.
+fn stamp<'a>(path: &Path, archive: &'a Path) -> Option<&'a str> {
+    let start = path.file_name()?.len() + 1;
+    let name = archive.file_name()?.to_str()?;
+    name.get(start..start + STAMP)
 }

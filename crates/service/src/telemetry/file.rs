@@ -95,7 +95,12 @@ impl LogFile {
 
     fn rotate(&self) -> io::Result<Open> {
         let path = &self.0.path;
-        fs::rename(path, archive_name(path, SystemTime::now()))?;
+        match fs::rename(path, archive_name(path, SystemTime::now())) {
+            // Somebody else has moved it away, or the last attempt got no
+            // further than that: what it takes is a new one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done?,
+        }
         Open::new(path)
     }
 }
@@ -129,9 +134,12 @@ fn archiver(path: PathBuf, keep: usize) -> io::Result<SyncSender<()>> {
     let (wake, woken) = sync_channel(1);
     let work = move || {
         loop {
-            if let Err(error) = compress_all(&path).and_then(|()| delete_old(&path, keep)) {
-                // The next archive tries again.
-                tracing::warn!(%error, "old logs cannot be archived: {error}");
+            // First what makes room, and each whatever came of the other.
+            for done in [delete_old(&path, keep), compress_all(&path)] {
+                if let Err(error) = done {
+                    // The next archive tries again.
+                    tracing::warn!(%error, "old logs cannot be archived: {error}");
+                }
             }
             if woken.recv().is_err() {
                 return;
@@ -257,6 +265,34 @@ mod tests {
             let kept = fs::read_to_string(directory.path().join(other)).unwrap();
             assert_eq!(kept, "mine\n", "{other}");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_followed_by_a_new_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("millrace.log");
+        let log = LogFile::open(&path, rotation(10, 5)).unwrap();
+        log.write(b"before\n");
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        log.write(b"after\n");
+        assert_eq!(fs::read(&path).unwrap(), b"after\n");
+    }
+
+    #[test]
+    fn old_archives_go_also_when_nothing_can_be_compressed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("millrace.log");
+        let second = |n: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(n);
+        for n in 0..4 {
+            fs::write(archive_name(&path, second(n)), "old\n").unwrap();
+        }
+        let newest = path.with_file_name("millrace.log.19700101T000003.000000Z");
+        // In the way of what it would be compressed to.
+        let part = PathBuf::from(format!("{}.gz.part", newest.display()));
+        fs::create_dir(&part).unwrap();
+        let _log = LogFile::open(&path, rotation(100, 1)).unwrap();
+        let all = archived(&path, |all| all.len() == 2);
+        assert_eq!(all, [newest, part]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub enum LevelError {
 }
 
 /// What `level` says, with what is quiet unless it is named.
-pub(super) fn targets(level: &str) -> Result<Targets, ParseError> {
+fn targets(level: &str) -> Result<Targets, ParseError> {
     format!("{QUIET},{level}").parse()
 }
 
@@ -112,7 +112,9 @@ pub fn set_level(text: &str) -> Result<(), LevelError> {
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Targets, LevelError> {
+/// What a text says of levels, which is checked word by word.
+pub(super) fn parse(text: &str) -> Result<Targets, LevelError> {
+    let text = text.trim();
     if text.is_empty() || text.len() > LONGEST {
         return Err(LevelError::Length);
     }

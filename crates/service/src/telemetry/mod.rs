@@ -22,7 +22,6 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
@@ -40,8 +39,8 @@ const YOUNGEST_FILE: Duration = Duration::from_secs(1);
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error("the value of `log.level` is not usable: {0}")]
-    Level(#[from] ParseError),
+    #[error("`log.level`: {0}")]
+    Level(#[from] LevelError),
     #[error("`log.file`: {} cannot be written: {reason}", path.display())]
     File { path: PathBuf, reason: io::Error },
     #[error("`log.file_max_size`: it is less than {SMALLEST_FILE} bytes")]
@@ -62,7 +61,7 @@ pub fn init(
     otlp: &OtlpConfig,
     role: &'static str,
 ) -> Result<(), TelemetryError> {
-    let levels = Levels::new(level::targets(&config.level)?);
+    let levels = Levels::new(level::parse(&config.level)?);
     let terminal = io::stderr().is_terminal();
     let style = match config.format {
         LogFormat::Json => Style::Json,
