@@ -366,12 +366,14 @@ async fn a_websocket_is_a_pipe_until_either_side_or_the_gateway_ends_it() {
     }
 }
 
-#[tokio::test]
-async fn a_websocket_over_http2_is_a_pipe_to_a_service_that_speaks_http1() {
-    let mut served = Served::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    *served.endpoint.lock().unwrap() = Some(listener.local_addr().unwrap());
-    let service = served.tasks.spawn(shouting(listener));
+/// Asks for a WebSocket; the answer, and what holds the connection.
+async fn ask_over_http2(
+    served: &mut Served,
+) -> (
+    http::Response<hyper::body::Incoming>,
+    hyper::client::conn::http2::SendRequest<Body>,
+    tokio::task::AbortHandle,
+) {
     let stream = TcpStream::connect(served.address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(stream);
     let (mut send, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
@@ -394,6 +396,37 @@ async fn a_websocket_over_http2_is_a_pipe_to_a_service_that_speaks_http1() {
         .await
         .expect("in time")
         .unwrap();
+    (answer, send, connection)
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_agreement_is_not_taken_for_one_over_http2() {
+    for (answered, passed_on) in [("200 OK", 502), ("204 No Content", 502), ("426 No", 426)] {
+        let mut served = Served::new().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        *served.endpoint.lock().unwrap() = Some(listener.local_addr().unwrap());
+        served.tasks.spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(socket.read_u8().await.unwrap());
+            }
+            let answer = format!("HTTP/1.1 {answered}\r\nconnection: close\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let (answer, _send, connection) = ask_over_http2(&mut served).await;
+        assert_eq!(answer.status().as_u16(), passed_on, "{answered}");
+        connection.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_is_a_pipe_to_a_service_that_speaks_http1() {
+    let mut served = Served::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    *served.endpoint.lock().unwrap() = Some(listener.local_addr().unwrap());
+    let service = served.tasks.spawn(shouting(listener));
+    let (answer, send, connection) = ask_over_http2(&mut served).await;
     assert_eq!(
         (answer.status().as_u16(), answer.version()),
         (200, Version::HTTP_2)

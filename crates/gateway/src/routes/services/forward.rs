@@ -66,6 +66,7 @@ pub async fn service(
     let asked = Asked::of(&mut request, tasks.map(|Extension(tasks)| tasks));
     let peer = peer.map(|Extension(ConnectInfo(peer))| peer);
     let (mut parts, body) = request.into_parts();
+    let is_connect = parts.method == Method::CONNECT;
     let is_grpc = parts.version == Version::HTTP_2 && is_grpc(&parts.headers);
     headers::remove_hop_by_hop(&mut parts.headers);
     headers::set_forwarded(&mut parts.headers, &parts.uri, &address, peer);
@@ -86,6 +87,12 @@ pub async fn service(
                 "The service went over to a protocol that nobody asked for.",
             )),
         };
+    }
+    // To whoever sent a CONNECT, it would mean that the stream has gone over.
+    if is_connect && response.status().is_success() {
+        return Err(Problem::bad_gateway(
+            "The service did not go over to the protocol that it was asked for.",
+        ));
     }
     let mut response = response.map(Body::new);
     let headers = response.headers_mut();
