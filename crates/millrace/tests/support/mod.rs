@@ -33,8 +33,6 @@ impl Millrace {
     }
 
     pub async fn dev_with(data: &Path, settings: &[(&str, &str)]) -> Self {
-        // It runs services, which outlive it when it is killed.
-        guard(data);
         let data = data
             .to_str()
             .expect("temporary directories have plain names");
@@ -66,6 +64,11 @@ impl Millrace {
     }
 
     async fn spawn(arguments: &[&str], mut command: Command) -> Self {
+        // It may run services, which outlive it when it is killed.
+        let mut words = arguments.iter().skip_while(|word| **word != "--data-dir");
+        if let Some(data) = words.nth(1) {
+            guard(Path::new(data));
+        }
         let mut child = command.stdout(Stdio::piped()).spawn().expect("starts");
         let stdout = child.stdout.take().expect("piped");
         let mut lines = BufReader::new(stdout).lines();
