@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
@@ -180,10 +180,10 @@ impl Files {
     }
 }
 
-fn source(key: &'static str, path: &PathBuf) -> Source {
+fn source(key: &'static str, path: &Path) -> Source {
     Source {
         key,
-        path: path.clone(),
+        path: path.to_owned(),
     }
 }
 
