@@ -230,9 +230,11 @@ fn capabilities_of(turn: &Turn) -> BoxFuture<'static, Result<(), Status>> {
 fn is_of_connection(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => true,
-        Code::Internal | Code::DeadlineExceeded => status.details().is_empty(),
-        // It does not know us: `auth.internal_token` differs.
-        Code::Unauthenticated | Code::PermissionDenied => status.details().is_empty(),
+        // The last two: it does not know us, `auth.internal_token` differs.
+        Code::Internal
+        | Code::DeadlineExceeded
+        | Code::Unauthenticated
+        | Code::PermissionDenied => status.details().is_empty(),
         _ => false,
     }
 }

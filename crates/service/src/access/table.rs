@@ -2,6 +2,8 @@
 //! it is refused. Tests hold it against the gateway's routes and against every
 //! contract; docs/operations.md shows it.
 
+use std::fmt::Write as _;
+
 use millrace_types::Role;
 
 /// Who may call something.
@@ -241,7 +243,8 @@ pub fn document() -> String {
     let mut text = String::from("| call | who |\n|---|---|\n");
     for (method, path, needs) in ROUTES {
         let method = if *method == ANY { "any" } else { method };
-        text.push_str(&format!("| `{method} {path}` | {} |\n", needs.in_words()));
+        // A string takes everything.
+        let _ = writeln!(text, "| `{method} {path}` | {} |", needs.in_words());
     }
     text.push_str("\n| RPC | who |\n|---|---|\n");
     for (service, methods) in RPCS {
@@ -253,7 +256,7 @@ pub fn document() -> String {
         };
         for (method, needs) in *methods {
             let who = needs.in_words();
-            text.push_str(&format!("| `{short}/{method}`{version} | {who} |\n"));
+            let _ = writeln!(text, "| `{short}/{method}`{version} | {who} |");
         }
     }
     text
