@@ -40,6 +40,9 @@ pub struct Launch {
     /// Which files it may use; any that its user may, without it. Needs
     /// `no_new_privs`.
     pub confined: Option<Confined>,
+    /// Whoever does not say it on the socket is not obeyed; everybody is,
+    /// without it.
+    pub key: Option<u128>,
 }
 
 /// Which files may be used.
@@ -67,6 +70,7 @@ const CONFINED: u8 = 13;
 const READABLE: u8 = 14;
 const WRITABLE: u8 = 15;
 const OPEN_FILES: u8 = 16;
+const KEY: u8 = 17;
 
 impl Launch {
     pub fn write(&self, directory: &Path) -> io::Result<()> {
@@ -127,6 +131,9 @@ impl Launch {
             let resource = u64::from(resource.unsigned_abs());
             put(LIMIT, &[resource, *limit].map(u64::to_le_bytes).concat());
         }
+        if let Some(key) = self.key {
+            put(KEY, &key.to_be_bytes());
+        }
         if let Some(open_files) = self.open_files {
             put(OPEN_FILES, &open_files.to_le_bytes());
         }
@@ -171,6 +178,7 @@ impl Launch {
             user: None,
             no_new_privs: false,
             confined: None,
+            key: None,
         };
         while let Some((tag, rest)) = bytes.split_first() {
             let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -201,6 +209,7 @@ impl Launch {
                     let resource = i32::try_from(number(value, 0)?).ok()?;
                     launch.limits.push((resource, number(value, 1)?));
                 }
+                KEY => launch.key = Some(u128::from_be_bytes(value.try_into().ok()?)),
                 OPEN_FILES => launch.open_files = Some(number(value, 0)?),
                 USER => {
                     let user = u32::try_from(number(value, 0)?).ok()?;
@@ -256,6 +265,7 @@ mod tests {
                 readable: vec!["/usr".into(), "/a b".into()],
                 writable: vec!["/data".into()],
             }),
+            key: Some(u128::MAX - 2),
         };
         let bytes = launch.encode();
         assert_eq!(Launch::decode(&bytes), Some(launch));

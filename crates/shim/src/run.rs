@@ -16,7 +16,7 @@ use crate::queue::{Intake, Queue};
 use crate::record::{Meta, PARTIAL, Stage, Stream};
 use crate::sys::landlock::Rules;
 use crate::sys::{self, ChildSetup, Ended, Poll, SIGKILL, SIGSTOP};
-use crate::wire::{Exit, Request, State, parse_request};
+use crate::wire::{Exit, Request, State, key_line, parse_request};
 use crate::{exit, tree};
 
 /// Read from a pipe at once: half of what it holds by default.
@@ -189,6 +189,8 @@ struct Client {
     stream: UnixStream,
     /// What has come of a request that has not ended.
     input: Vec<u8>,
+    /// It has said the key, or there is none.
+    is_trusted: bool,
 }
 
 /// How far the end has come.
@@ -430,11 +432,14 @@ impl<'a> Shim<'a> {
                 continue;
             }
             if self.clients.len() >= MAX_CLIENTS {
-                self.clients.remove(0);
+                // Who only looks is no reason to lose an orchestrator.
+                let stranger = self.clients.iter().position(|client| !client.is_trusted);
+                self.clients.remove(stranger.unwrap_or(0));
             }
             self.clients.push(Client {
                 stream,
                 input: Vec::new(),
+                is_trusted: self.launch.key.is_none(),
             });
         }
     }
@@ -447,11 +452,12 @@ impl<'a> Shim<'a> {
 
     fn hear(&mut self, ready: &[bool]) {
         let mut requests = Vec::new();
+        let key = self.launch.key.map(key_line);
         let mut index = 0;
         self.clients.retain_mut(|client| {
             let is_ready = ready.get(index).copied().unwrap_or(false);
             index += 1;
-            !is_ready || client.read(&mut requests)
+            !is_ready || client.read(key.as_deref(), &mut requests)
         });
         for request in requests {
             self.follow(request);
@@ -485,7 +491,7 @@ impl<'a> Shim<'a> {
 
 impl Client {
     /// `false` when it has gone, or says what cannot be a request.
-    fn read(&mut self, requests: &mut Vec<Request>) -> bool {
+    fn read(&mut self, key: Option<&str>, requests: &mut Vec<Request>) -> bool {
         let mut buffer = [0; 512];
         loop {
             match self.stream.read(&mut buffer) {
@@ -499,7 +505,10 @@ impl Client {
         while let Some(end) = self.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line[..end]);
-            requests.extend(parse_request(&line));
+            self.is_trusted |= key == Some(&*line);
+            if self.is_trusted {
+                requests.extend(parse_request(&line));
+            }
         }
         self.input.len() < 1024
     }

@@ -4,7 +4,9 @@
 //! The shim says what the state is when somebody connects, and with each
 //! change: `starting`, `running PID SHIM BEGAN`, `failed ERRNO MESSAGE`,
 //! `exited CODE SIGNAL AT LOST`. It is asked: `signal N`, `stop N GRACE_MS`,
-//! `stage N`. What it does not know it ignores.
+//! `stage N`; before that, where the launch file has a key, `key HEX`: it is
+//! read by whoever may, and not by a program that is confined. What a shim
+//! does not know it ignores.
 
 use std::fmt;
 
@@ -114,6 +116,11 @@ impl fmt::Display for Request {
             Self::Stage(stage) => write!(f, "stage {stage}"),
         }
     }
+}
+
+/// The line, without its newline, of one who may ask for something.
+pub fn key_line(key: u128) -> String {
+    format!("key {key:032x}")
 }
 
 /// Reads a line without its newline.

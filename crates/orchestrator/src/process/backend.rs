@@ -1,7 +1,7 @@
 //! Processes as a backend: each behind a shim, found again by its folder.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -112,6 +112,7 @@ impl ProcessBackend {
             user,
             no_new_privs: order.isolation != Isolation::None,
             confined,
+            key: Some(own.key),
         };
         let start = Start {
             launch: &launch,
@@ -128,6 +129,8 @@ impl ProcessBackend {
 struct OwnFiles {
     working_dir: PathBuf,
     stdin: Option<PathBuf>,
+    /// For who may ask its shim for something: whoever can read the folder.
+    key: u128,
 }
 
 impl OwnFiles {
@@ -152,7 +155,13 @@ impl OwnFiles {
             }
             None => None,
         };
-        Ok(Self { working_dir, stdin })
+        let mut key = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut key)?;
+        Ok(Self {
+            working_dir,
+            stdin,
+            key: u128::from_ne_bytes(key),
+        })
     }
 }
 
@@ -414,7 +423,8 @@ async fn close(id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ende
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixDatagram;
+    use std::io::Write as _;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
     use std::sync::Arc;
 
     use tokio::time::timeout;
@@ -469,6 +479,39 @@ mod tests {
         let exit = adopted.observe().await;
         assert_eq!(exit.unwrap().signal, Some(TERMINATE));
         adopted.close(exit).await;
+    }
+
+    /// What it says, and nothing more once it is not listened to any longer.
+    fn read_to_its_end(mut stream: &UnixStream) -> String {
+        let mut said = Vec::new();
+        // It may be reset rather than closed.
+        let _ = stream.read_to_end(&mut said);
+        String::from_utf8(said).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stranger_on_the_socket_is_not_obeyed_and_drives_nobody_away() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        let id = InstanceId::new();
+        let mut instance = subject.shell(&backend, id, "sleep 1000").await;
+        let socket = subject.path().join("run").join(id.to_string()).join("s");
+        let strangers: Vec<UnixStream> = (0..20)
+            .map(|_| {
+                let mut stranger = UnixStream::connect(&socket).unwrap();
+                // After that it is not listened to: it has been heard.
+                let said = format!("key {:032x}\nstop 9 0\n{}", 0, "x".repeat(2000));
+                let _ = stranger.write_all(said.as_bytes());
+                stranger
+            })
+            .collect();
+        for stranger in &strangers {
+            read_to_its_end(stranger);
+        }
+        instance.stop(TERMINATE, PATIENCE).await;
+        let exit = timeout(PATIENCE, instance.observe()).await.unwrap();
+        assert_eq!(exit.unwrap().signal, Some(TERMINATE));
+        instance.close(exit).await;
     }
 
     #[tokio::test]

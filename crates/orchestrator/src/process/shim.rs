@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_shim::exit;
-use millrace_shim::wire::{Request, State, parse_state};
+use millrace_shim::launch::Launch;
+use millrace_shim::wire::{Request, State, key_line, parse_state};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -34,7 +35,14 @@ impl ShimLink {
     pub(crate) async fn connect(run_dir: &Path) -> io::Result<Self> {
         let folder = File::open(run_dir)?;
         let stream = UnixStream::connect(short_path(&folder)).await?;
-        let (reader, writer) = stream.into_split();
+        let (reader, mut writer) = stream.into_split();
+        // One of a version before has none. What a shim that is gone would
+        // have been told, its end says.
+        if let Some(key) = Launch::read(run_dir).ok().and_then(|launch| launch.key) {
+            let _ = writer
+                .write_all(format!("{}\n", key_line(key)).as_bytes())
+                .await;
+        }
         Ok(Self {
             run_dir: run_dir.to_owned(),
             lines: BufReader::new(reader).lines(),
