@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use millrace_shim::tree;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -126,19 +127,7 @@ impl Server {
     /// Processor time that it has used so far.
     pub fn cpu(&self) -> io::Result<Duration> {
         let pid = self.pid()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // Fields 14 and 15 of the whole, 12 and 13 after the name in brackets.
-        let ticks: u64 = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
-        // The kernel counts in hundredths of a second on every Linux.
-        Ok(Duration::from_millis(ticks * 10))
+        used(pid)
     }
 
     /// Stops it in order and waits for its end.
@@ -164,4 +153,11 @@ impl Drop for Server {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
     }
+}
+
+/// Processor time of a process so far, in whole ticks.
+pub fn used(pid: u32) -> io::Result<Duration> {
+    let stat = tree::stat(pid);
+    let stat = stat.ok_or_else(|| io::Error::other(format!("process {pid} is gone")))?;
+    Ok(Duration::from_millis(stat.used * tree::TICK))
 }

@@ -166,9 +166,10 @@ fn refused(error: &LevelError) -> Response {
     refuse(status, &error.to_string())
 }
 
-/// With the members of problem details.
-fn refuse(status: StatusCode, detail: &str) -> Response {
+/// An answer of an admin listener that refuses, as problem details (RFC 9457).
+pub fn refuse(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
     let problem = json!({"title": title, "status": status.as_u16(), "detail": detail});
-    (status, Json(problem)).into_response()
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, kind, problem.to_string()).into_response()
 }

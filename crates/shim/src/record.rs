@@ -139,12 +139,6 @@ pub fn measure(bytes: &[u8]) -> Option<(usize, u64)> {
     (length <= MAX_LINE).then_some((HEADER + length, seq))
 }
 
-/// Reads the record at the beginning of `bytes`, and how long it is.
-pub fn decode(bytes: &[u8]) -> Option<(usize, Entry)> {
-    let (length, _) = peek(bytes)?;
-    Some((length, entry(&bytes[..length])?))
-}
-
 /// What is in one whole record.
 pub fn entry(bytes: &[u8]) -> Option<Entry> {
     let (length, seq) = measure(bytes)?;
@@ -201,12 +195,14 @@ mod tests {
             encode(&mut buffer, &META, line);
         }
         assert_eq!(number(&mut buffer, 41), 44);
-        let (length, first) = decode(&buffer).unwrap();
+        let (length, seq) = peek(&buffer).unwrap();
+        let first = entry(&buffer[..length]).unwrap();
+        assert_eq!((seq, measure(&buffer)), (41, Some((length, 41))));
         assert_eq!(
             (first.seq, first.meta, &first.line[..]),
             (41, META, &b"one"[..])
         );
-        let (_, second) = decode(&buffer[length..]).unwrap();
+        let second = entry(&buffer[length..]).unwrap();
         assert_eq!((second.seq, second.line.len()), (42, 0));
     }
 
@@ -216,14 +212,14 @@ mod tests {
         encode(&mut buffer, &META, b"a line that is long enough to be torn");
         number(&mut buffer, 1);
         for end in 0..buffer.len() {
-            assert!(decode(&buffer[..end]).is_none(), "{end}");
+            assert_eq!(peek(&buffer[..end]), None, "{end}");
         }
         for at in 0..buffer.len() {
             let mut torn = buffer.clone();
             torn[at] ^= 0x40;
             // A changed length may ask for more than there is; both are none.
-            assert!(decode(&torn).is_none(), "{at}");
+            assert_eq!(peek(&torn), None, "{at}");
         }
-        assert!(decode(&[0; 200]).is_none(), "zeros are no record");
+        assert_eq!(peek(&[0; 200]), None, "zeros are no record");
     }
 }

@@ -41,12 +41,20 @@ fn children(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Of `/proc/PID/stat`: the state, the parent, and when it began, in ticks
-/// since the machine did.
+/// Milliseconds of a tick: the kernel counts in hundredths of a second for
+/// others, whatever it uses inside.
+pub const TICK: u64 = 10;
+
+/// Of `/proc/PID/stat`. Times are in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     pub state: u8,
     pub parent: u32,
+    /// Processor time of its own, and of the kernel for it.
+    pub used: u64,
+    /// The same of its children that have ended and were waited for.
+    pub used_by_children: u64,
+    /// When it began, since the machine did.
     pub began: u64,
 }
 
@@ -58,11 +66,18 @@ pub fn stat(pid: u32) -> Option<Stat> {
     let mut fields = text.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
-    // The 22nd field; these were the third and the fourth.
-    let began = fields.nth(17)?.parse().ok()?;
+    // The third field and the fourth; on with the 14th.
+    let mut numbers = fields.skip(9).map(str::parse::<u64>);
+    let mut number = || numbers.next()?.ok();
+    let used = number()? + number()?;
+    let used_by_children = number()? + number()?;
+    // The 22nd.
+    let began = numbers.nth(4)?.ok()?;
     Some(Stat {
         state,
         parent,
+        used,
+        used_by_children,
         began,
     })
 }
@@ -110,6 +125,7 @@ mod tests {
             .unwrap();
         let pid = child.id();
         assert_eq!(stat(pid).unwrap().parent, me);
+        assert!(stat(pid).unwrap().began >= stat(me).unwrap().began);
         assert!(descendants(me).contains(&pid));
         // Not below the child: it is left alone.
         signal_descendant(pid, me, 9);

@@ -72,17 +72,7 @@ pub fn cpu(pid: u32) -> io::Result<Duration> {
         let nanos = text.split_whitespace().next().and_then(|n| n.parse().ok());
         exact += Duration::from_nanos(nanos.unwrap_or(0));
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Fields 14 and 15 of the whole, 12 and 13 after the name in brackets.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    // The kernel counts in hundredths of a second on every Linux.
-    Ok(exact.max(Duration::from_millis(ticks * 10)))
+    Ok(exact.max(crate::server::used(pid)?))
 }
 
 /// The process that has made `pid`.

@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_runtime::{SchedulerControl, SchedulerControlError, SchedulerStatus};
+use millrace_service::admin::refuse;
 use millrace_store::SchedulerCommand;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 /// The switch, once there is a runtime; the listener is there before.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +25,6 @@ impl Switch {
     }
 }
 
-type Refusal = (StatusCode, Json<Value>);
-
 pub fn router(switch: Switch) -> Router {
     Router::new()
         .route("/admin/scheduler", get(status))
@@ -33,7 +32,7 @@ pub fn router(switch: Switch) -> Router {
         .with_state(switch)
 }
 
-async fn status(State(switch): State<Switch>) -> Result<Json<SchedulerStatus>, Refusal> {
+async fn status(State(switch): State<Switch>) -> Result<Json<SchedulerStatus>, Response> {
     let control = connected(&switch)?;
     control.status().await.map(Json).map_err(refusal)
 }
@@ -43,7 +42,7 @@ async fn command(
     State(switch): State<Switch>,
     Path(command): Path<String>,
     body: Bytes,
-) -> Result<Json<SchedulerStatus>, Refusal> {
+) -> Result<Json<SchedulerStatus>, Response> {
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     struct Asked {
@@ -70,12 +69,12 @@ async fn command(
     status.map(Json).map_err(refusal)
 }
 
-fn connected(switch: &Switch) -> Result<&SchedulerControl, Refusal> {
+fn connected(switch: &Switch) -> Result<&SchedulerControl, Response> {
     let starting = || refuse(StatusCode::SERVICE_UNAVAILABLE, "this process is starting");
     switch.0.get().ok_or_else(starting)
 }
 
-fn refusal(error: SchedulerControlError) -> Refusal {
+fn refusal(error: SchedulerControlError) -> Response {
     match error {
         SchedulerControlError::Reason => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         SchedulerControlError::Ending => {
@@ -89,10 +88,4 @@ fn refusal(error: SchedulerControlError) -> Refusal {
             )
         }
     }
-}
-
-fn refuse(status: StatusCode, detail: &str) -> Refusal {
-    let title = status.canonical_reason().unwrap_or_default();
-    let problem = json!({"title": title, "status": status.as_u16(), "detail": detail});
-    (status, Json(problem))
 }

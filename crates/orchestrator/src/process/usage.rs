@@ -34,21 +34,11 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
 }
 
 fn one(pid: u32) -> Option<Usage> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let text = String::from_utf8_lossy(stat.get(end + 2..)?).into_owned();
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    if fields.first() == Some(&"Z") {
+    let stat = tree::stat(pid)?;
+    if stat.state == b'Z' {
         return None;
     }
-    // Fields 14 to 17 of the whole line: user, system, and those of children.
-    let ticks: u64 = fields
-        .get(11..15)?
-        .iter()
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    // A hundred a second, whatever the kernel uses inside.
-    let cpu_ms = ticks * 10;
+    let cpu_ms = (stat.used + stat.used_by_children) * tree::TICK;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let anonymous = status
         .lines()
