@@ -1,5 +1,7 @@
 //! What a process records, as it is shown.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::routing::get;
 use axum::{Router, middleware};
 use http::Request;
@@ -43,4 +45,13 @@ async fn requests_are_counted_by_template_and_nothing_from_outside_becomes_a_lab
         !text.contains("/things/7") && !text.contains("BREW"),
         "{text}"
     );
+
+    // A page that cannot be made is an error, and no page without figures.
+    let panicked = AtomicBool::new(false);
+    metrics::add_section(move || {
+        assert!(panicked.swap(true, Ordering::SeqCst), "it cannot be made");
+        None
+    });
+    assert_eq!(metrics::page().await.status(), 500);
+    assert_eq!(metrics::page().await.status(), 200);
 }
