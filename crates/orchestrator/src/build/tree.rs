@@ -47,7 +47,7 @@ pub struct Tree {
 /// Kills what works for this place still, since whoever started it was
 /// killed: the next one would work beside it. Answers how many processes.
 pub async fn sweep(place: &Path) -> usize {
-    marked::kill_all(format!("{PLACE}={}", name_of(place))).await
+    marked::kill_all(&format!("{PLACE}={}", name_of(place))).await
 }
 
 fn name_of(place: &Path) -> String {
@@ -147,7 +147,7 @@ impl Guard {
     /// Returns once they are gone.
     async fn kill_all(mut self) {
         if let Some(mark) = &self.mark {
-            marked::kill_all(mark.clone()).await;
+            marked::kill_all(mark).await;
         }
         self.mark = None;
     }
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn who_stays_behind_is_not_waited_for() {

@@ -10,5 +10,5 @@ pub(crate) const INSTANCE_VARIABLE: &str = "MILLRACE_INSTANCE_ID";
 
 /// Kills whatever still runs of the instance; answers how many that were.
 pub(crate) async fn kill(instance: InstanceId) -> usize {
-    marked::kill_all(format!("{INSTANCE_VARIABLE}={instance}")).await
+    marked::kill_all(&format!("{INSTANCE_VARIABLE}={instance}")).await
 }

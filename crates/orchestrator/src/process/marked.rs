@@ -13,10 +13,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Kills every process with this variable (`NAME=value`) but this one, and
 /// comes back once there are none; answers how many that were.
-pub(crate) async fn kill_all(variable: String) -> usize {
+pub(crate) async fn kill_all(variable: &str) -> usize {
     let mut killed = 0;
     for _ in 0..ROUNDS {
-        let mark = variable.clone();
+        let mark = variable.to_owned();
         let look = tokio::task::spawn_blocking(move || kill(&mark));
         // One that was just being started is found the next time.
         match look.await {
@@ -24,7 +24,7 @@ pub(crate) async fn kill_all(variable: String) -> usize {
             Ok(more) => killed += more,
             // The runtime is at its end.
             Err(_) => {
-                kill(&variable);
+                kill(variable);
                 return killed;
             }
         }
