@@ -1,6 +1,7 @@
 //! The service's own periodic jobs, on tokio-cron-scheduler: taking over what
-//! dead processes owned, publishing what they left, and retention. Schedules of workflows are not here:
-//! those are rows in the database that all instances share.
+//! dead processes owned, publishing what they left, and retention. Schedules of
+//! workflows are not here: those are rows in the database that all instances
+//! share.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -81,9 +82,10 @@ pub(crate) async fn run(
     scheduler.shutdown().await
 }
 
-/// A job that does `work` as long as the coordinator lives. It is held weakly:
-/// the scheduler may hold on to its jobs after its end, and what refers to the
-/// coordinator keeps the committers waiting for writes.
+/// A job that does `work` as long as the coordinator lives, unless it is still
+/// at work. The coordinator is held weakly: the scheduler may hold on to its
+/// jobs after its end, and what refers to the coordinator keeps the committers
+/// waiting for writes.
 fn repeated<F, Fut>(
     every: Duration,
     coordinator: &Arc<ExecutionCoordinator>,
@@ -94,10 +96,12 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let coordinator = Arc::downgrade(coordinator);
+    let at_work = Arc::new(tokio::sync::Mutex::new(()));
     Job::new_repeated_async(every, move |_, _| {
+        let alone = Arc::clone(&at_work).try_lock_owned();
         let work = coordinator.upgrade().map(&work);
         Box::pin(async move {
-            if let Some(work) = work {
+            if let (Ok(_alone), Some(work)) = (alone, work) {
                 work.await;
             }
         })

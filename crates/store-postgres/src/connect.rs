@@ -54,7 +54,10 @@ impl PostgresStore {
     pub async fn connect(config: &PostgresConfig) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(&config.url)
             .map_err(|error| StoreError::Rejected(format!("the database URL: {error}")))?
-            .application_name("millrace");
+            .application_name("millrace")
+            // Days and limits stand in the texts of statements that keep
+            // their plans: those of all filters and of a month of days.
+            .statement_cache_capacity(500);
         let max = config.max_connections.max(2);
         let keeping = (max / 3).clamp(1, MAX_KEEPING);
         let pool = pool(config, &options, max - keeping, "");

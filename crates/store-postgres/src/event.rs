@@ -1,4 +1,4 @@
-//! Who listens to events.
+//! Events: who listens to them, and those that are left to be published.
 
 use std::time::Duration;
 
@@ -21,9 +21,10 @@ impl EventStore for PostgresStore {
     async fn event_listeners(
         &self,
         event_type: &str,
+        after: Option<TriggerId>,
         limit: u32,
     ) -> Result<Vec<EventListener>, StoreError> {
-        self.bounded(find(self, event_type, limit)).await
+        self.bounded(find(self, event_type, after, limit)).await
     }
 
     async fn subscriptions(
@@ -39,23 +40,36 @@ impl EventStore for PostgresStore {
     async fn unpublished(
         &self,
         older_than: Duration,
+        hold: Duration,
         limit: u32,
     ) -> Result<Vec<EmittedEvent>, StoreError> {
-        self.bounded(unpublished(self, older_than, limit)).await
+        self.bounded(unpublished(self, older_than, hold, limit))
+            .await
     }
 }
 
 async fn unpublished(
     store: &PostgresStore,
     older_than: Duration,
+    hold: Duration,
     limit: u32,
 ) -> Result<Vec<EmittedEvent>, StoreError> {
+    // The time of the statement: a bound that an index can be searched by.
     let rows: Vec<(String, Option<String>, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, traceparent, event FROM emitted_events \
-         WHERE emitted_at <= clock_timestamp() - $1 * interval '1 microsecond' \
-         ORDER BY emitted_at, id LIMIT $2",
+        "WITH left_behind AS ( \
+             SELECT id FROM emitted_events \
+             WHERE emitted_at <= statement_timestamp() - $1 * interval '1 microsecond' \
+                 AND (held_until IS NULL OR held_until <= statement_timestamp()) \
+             ORDER BY emitted_at, id LIMIT $3 FOR UPDATE SKIP LOCKED \
+         ), held AS ( \
+             UPDATE emitted_events e \
+             SET held_until = statement_timestamp() + $2 * interval '1 microsecond' \
+             FROM left_behind l WHERE e.id = l.id \
+             RETURNING e.id, e.emitted_at, e.traceparent, e.event \
+         ) SELECT id, traceparent, event FROM held ORDER BY emitted_at, id",
     )
     .bind(micros(older_than))
+    .bind(micros(hold))
     .bind(i64::from(limit))
     .fetch_all(&store.pool)
     .await
@@ -118,6 +132,7 @@ async fn subscriptions(
 async fn find(
     store: &PostgresStore,
     event_type: &str,
+    after: Option<TriggerId>,
     limit: u32,
 ) -> Result<Vec<EventListener>, StoreError> {
     let rows: Vec<TriggerRow> = sqlx::query_as(
@@ -125,10 +140,12 @@ async fn find(
          FROM event_listeners l \
          JOIN triggers t ON t.id = l.trigger_id \
          JOIN workflows w ON w.deployment_id = t.deployment_id \
-         WHERE l.event_type IN ($1, '') AND t.enabled AND w.deployment_status = 'DEPLOYED' \
-         ORDER BY t.id LIMIT $2",
+         WHERE l.event_type IN ($1, '') AND l.trigger_id > $2 \
+             AND t.enabled AND w.deployment_status = 'DEPLOYED' \
+         ORDER BY l.trigger_id LIMIT $3",
     )
     .bind(event_type)
+    .bind(after.map_or_else(String::new, |id| id.to_string()))
     .bind(i64::from(limit))
     .fetch_all(&store.pool)
     .await

@@ -1,4 +1,4 @@
-//! Who listens to events.
+//! Events: who listens to them, and those that are left to be published.
 
 use std::time::Duration;
 
@@ -15,14 +15,16 @@ use crate::deployment::record::trigger;
 use crate::error::store_error;
 use crate::incarnation::micros;
 use crate::row::Columns;
+use crate::rows::json;
 
 const LISTENERS: &str = "
     SELECT t.deployment_id, t.id, t.kind, t.name, t.enabled, t.spec, t.revision
     FROM event_listeners l
     JOIN triggers t ON t.id = l.trigger_id
     JOIN workflows w ON w.deployment_id = t.deployment_id
-    WHERE l.event_type IN (?1, '') AND t.enabled AND w.deployment_status = 'DEPLOYED'
-    ORDER BY t.id LIMIT ?2";
+    WHERE l.event_type IN (?1, '') AND l.trigger_id > ?2
+        AND t.enabled AND w.deployment_status = 'DEPLOYED'
+    ORDER BY l.trigger_id LIMIT ?3";
 
 const SUBSCRIPTIONS: &str = "
     SELECT s.execution_id, s.listener_id, s.position, l.since, s.filter
@@ -32,19 +34,26 @@ const SUBSCRIPTIONS: &str = "
     ORDER BY s.execution_id, s.listener_id, s.position LIMIT ?5";
 
 const UNPUBLISHED: &str = "
-    SELECT id, traceparent, event FROM emitted_events WHERE emitted_at <= ?1
-    ORDER BY emitted_at, id LIMIT ?2";
+    SELECT id, traceparent, event FROM emitted_events
+    WHERE emitted_at <= ?1 AND (held_until IS NULL OR held_until <= ?2)
+    ORDER BY emitted_at, id LIMIT ?3";
+
+const HOLD: &str = "
+    UPDATE emitted_events SET held_until = ?2
+    WHERE id IN (SELECT value FROM json_each(?1))";
 
 #[async_trait]
 impl EventStore for SqliteStore {
     async fn event_listeners(
         &self,
         event_type: &str,
+        after: Option<TriggerId>,
         limit: u32,
     ) -> Result<Vec<EventListener>, StoreError> {
         let mut connection = self.read().await?;
         let rows = sqlx::query(LISTENERS)
             .bind(event_type)
+            .bind(after.map_or_else(String::new, |id| id.to_string()))
             .bind(limit)
             .fetch_all(&mut *connection)
             .await
@@ -103,28 +112,53 @@ impl EventStore for SqliteStore {
     async fn unpublished(
         &self,
         older_than: Duration,
+        hold: Duration,
         limit: u32,
     ) -> Result<Vec<EmittedEvent>, StoreError> {
-        let mut connection = self.read().await?;
-        let upto = Timestamp::now()
-            .as_micros()
-            .saturating_sub(micros(older_than));
-        let rows = sqlx::query(UNPUBLISHED)
-            .bind(upto)
-            .bind(limit)
-            .fetch_all(&mut *connection)
+        // Most looks find nothing: they do not take the write lock.
+        let mut reader = self.read().await?;
+        let now = Timestamp::now().as_micros();
+        if left(&mut reader, now, older_than, 1).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        drop(reader);
+        let (mut transaction, now) = self.write().await?;
+        let events = left(&mut transaction, now, older_than, limit).await?;
+        let ids: Vec<&str> = events.iter().map(|event| &*event.id).collect();
+        sqlx::query(HOLD)
+            .bind(json(&ids))
+            .bind(now.saturating_add(micros(hold)))
+            .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
-        rows.iter()
-            .map(|row| {
-                Ok(EmittedEvent {
-                    id: row.raw("id")?,
-                    traceparent: row.raw("traceparent")?,
-                    event: row.bytes("event")?,
-                })
-            })
-            .collect()
+        transaction.commit().await.map_err(store_error)?;
+        Ok(events)
     }
+}
+
+/// Events that are left, and that nobody holds.
+async fn left(
+    connection: &mut SqliteConnection,
+    now: i64,
+    older_than: Duration,
+    limit: u32,
+) -> Result<Vec<EmittedEvent>, StoreError> {
+    let rows = sqlx::query(UNPUBLISHED)
+        .bind(now.saturating_sub(micros(older_than)))
+        .bind(now)
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    rows.iter()
+        .map(|row| {
+            Ok(EmittedEvent {
+                id: row.raw("id")?,
+                traceparent: row.raw("traceparent")?,
+                event: row.bytes("event")?,
+            })
+        })
+        .collect()
 }
 
 /// Forgets what the deployment's triggers listen to.
@@ -168,6 +202,6 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_looked_up_by_their_type() {
-        assert_searches(&[LISTENERS, SUBSCRIPTIONS, UNPUBLISHED]).await;
+        assert_searches(&[LISTENERS, SUBSCRIPTIONS, UNPUBLISHED, HOLD]).await;
     }
 }

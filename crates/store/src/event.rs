@@ -1,10 +1,10 @@
-//! Who listens to events.
+//! Events: who listens to them, and those that executions publish.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use millrace_types::{DeploymentId, ExecutionId, Timestamp};
+use millrace_types::{DeploymentId, ExecutionId, Timestamp, TriggerId};
 
 use crate::{StoreError, TriggerRecord};
 
@@ -99,15 +99,16 @@ pub struct Publication {
     pub deliveries: Vec<Delivery>,
 }
 
-/// Finds triggers and listeners by what they listen to. What an event starts are admissions
-/// like any other.
+/// Finds triggers and listeners by what they listen to, and events that are
+/// left to be published. What an event starts are admissions like any other.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Those that listen to events of this type, or of any; `limit` at most,
-    /// by id.
+    /// Those that listen to events of this type, or of any, behind `after`;
+    /// `limit` at most, by id.
     async fn event_listeners(
         &self,
         event_type: &str,
+        after: Option<TriggerId>,
         limit: u32,
     ) -> Result<Vec<EventListener>, StoreError>;
 
@@ -123,11 +124,13 @@ pub trait EventStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Subscription>, StoreError>;
 
-    /// Emitted events that are older than this and were not published, the
-    /// oldest first; `limit` at most.
+    /// Takes up emitted events that are older than this, were not published
+    /// and are not held, the oldest first; `limit` at most. They are held from
+    /// now on for as long as `hold` says: nobody else takes them up meanwhile.
     async fn unpublished(
         &self,
         older_than: Duration,
+        hold: Duration,
         limit: u32,
     ) -> Result<Vec<EmittedEvent>, StoreError>;
 }

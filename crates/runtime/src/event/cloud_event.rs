@@ -5,6 +5,10 @@ use serde_json::{Map, Value};
 
 use crate::deployment::settings::{escape, finding};
 
+/// How many arrays and objects may lie inside each other: executions get the
+/// event within other data, and engines read 120 levels.
+const MAX_DEPTH: usize = 100;
+
 /// Longest value of an attribute in bytes.
 const MAX_ATTRIBUTE: usize = 8 * 1024;
 
@@ -31,6 +35,13 @@ impl CloudEvent {
             )]
         })?;
         let mut faults = Vec::new();
+        if members
+            .values()
+            .any(|value| is_deeper(value, MAX_DEPTH - 1))
+        {
+            let why = format!("is nested deeper than {MAX_DEPTH} levels");
+            faults.push(finding(pointer, &why));
+        }
         for (name, value) in &members {
             if let Err(why) = check(name, value) {
                 faults.push(finding(&format!("{pointer}/{}", escape(name)), &why));
@@ -61,6 +72,15 @@ impl CloudEvent {
         } else {
             Err(faults)
         }
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let deeper = |inner: &Value| is_deeper(inner, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(deeper),
+        Value::Object(members) => levels == 0 || members.values().any(deeper),
+        _ => false,
     }
 }
 
@@ -119,6 +139,19 @@ mod tests {
         let event = CloudEvent::read(text.into(), "").unwrap();
         assert_eq!(event.text, text);
         assert_eq!((&*event.id, &*event.source, &*event.kind), ("1", "/s", "t"));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| {
+            let data = "[".repeat(levels) + &"]".repeat(levels);
+            let event = format!(
+                r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#
+            );
+            CloudEvent::read(event, "").map(|_| ())
+        };
+        assert!(nested(MAX_DEPTH - 1).is_ok());
+        assert_eq!(nested(MAX_DEPTH).unwrap_err()[0].pointer, "");
     }
 
     #[test]

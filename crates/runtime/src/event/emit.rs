@@ -1,55 +1,32 @@
 //! What executions publish themselves.
 //!
 //! A step stores the events that it brings; only then are they published: what
-//! they start is admitted, known again by (trigger, source, id), and then one
-//! transaction takes an event away and gives it to the executions that listen.
-//! Cut off in between, any instance goes on with what is left.
+//! they start is admitted, known again by (trigger, source, id), and then the
+//! transaction that gives an event to the last who listen takes it away. Cut
+//! off in between, any instance goes on with what is left.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_store::{EmittedEvent, Publication, Write, WriteRefused};
+use millrace_store::{Delivery, EmittedEvent, Publication, Write};
 use tracing::{error, warn};
 
 use super::cloud_event::CloudEvent;
-use super::matching::{MatchError, matching};
-use super::publish::{PublishError, admissions, admitted};
+use super::fan_out::{self, FanOutError};
 use crate::execution::ExecutionCoordinator;
 
 /// How often an event is tried again at once: triggers may have changed while
 /// it was matched.
 const ATTEMPTS: u32 = 5;
 
-/// What is older was left by an instance that died, or could not reach the
-/// database.
+/// What is older was left by an instance that died, or could not publish it.
 const LEFT_AFTER: Duration = Duration::from_secs(3);
 
-/// Events that are taken up at once.
+/// Events that are taken up at once, and for how long nobody else takes them
+/// up: those that fail wait for that long.
 const LEFT: u32 = 100;
-
-/// Why an event was not published.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum EmitError {
-    /// It never can be.
-    #[error("{0}")]
-    Refused(String),
-    /// Not now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
-impl From<PublishError> for EmitError {
-    fn from(error: PublishError) -> Self {
-        let message = error.to_string();
-        match error {
-            PublishError::Store(error) if error.is_transient() => Self::Unavailable(message),
-            PublishError::Moved
-            | PublishError::Match(MatchError::CutOff)
-            | PublishError::Refused(WriteRefused::Unavailable(_)) => Self::Unavailable(message),
-            _ => Self::Refused(message),
-        }
-    }
-}
+const HOLD: Duration = Duration::from_secs(30);
 
 /// Checks an event that an engine wants published.
 pub(crate) fn check(text: &str) -> Result<(), String> {
@@ -63,51 +40,55 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// Publishes events that are stored, in their order. What cannot be published
-/// now stays for [`publish_left`].
+/// Publishes events that are stored, those of one execution in their order.
+/// What cannot be published now stays for [`publish_left`].
 pub(crate) async fn publish(coordinator: &ExecutionCoordinator, events: Vec<EmittedEvent>) {
+    let mut waiting = HashSet::new();
     for event in events {
+        let sender = sender(&event.id).to_owned();
+        if waiting.contains(&sender) {
+            continue;
+        }
         let id = event.id.clone();
-        match with_attempts(coordinator, event).await {
-            Ok(()) => {}
-            Err(EmitError::Unavailable(why)) => {
-                warn!("event {id} is published later: {why}");
-                return;
-            }
-            Err(EmitError::Refused(why)) => {
-                error!("event {id} cannot be published, and is dropped: {why}");
-                let deliveries = Vec::new();
-                let drop = Write::Publish(Publication { id, deliveries });
-                // Else it is tried again, and dropped then.
-                let _ = coordinator.store.commit(&[drop]).await;
-            }
+        if let Err(why) = with_attempts(coordinator, event).await {
+            warn!("event {id} is published later: {why}");
+            waiting.insert(sender);
         }
     }
 }
 
 /// Publishes what others have left.
 pub(crate) async fn publish_left(coordinator: &ExecutionCoordinator) {
-    match coordinator.store.unpublished(LEFT_AFTER, LEFT).await {
+    let left = coordinator.store.unpublished(LEFT_AFTER, HOLD, LEFT);
+    match left.await {
         Ok(left) => publish(coordinator, left).await,
         Err(error) => warn!(%error, "events that are left cannot be looked up"),
     }
 }
 
+/// The execution that an event is of: the first part of its name.
+fn sender(id: &str) -> &str {
+    id.split('-').next().unwrap_or(id)
+}
+
 async fn with_attempts(
     coordinator: &ExecutionCoordinator,
     event: EmittedEvent,
-) -> Result<(), EmitError> {
-    let text = String::from_utf8(event.event.to_vec())
-        .map_err(|_| EmitError::Refused("it is not UTF-8".into()))?;
-    let read = CloudEvent::read(text, "")
-        .map_err(|faults| EmitError::Refused(format!("it has {} fault(s)", faults.len())))?;
-    let read = [Arc::new(read)];
+) -> Result<(), FanOutError> {
+    let read = match read(&event) {
+        Ok(read) => Arc::new(read),
+        Err(why) => {
+            // It was checked before it was stored. Nobody could ever read it.
+            error!("event {} is no event, and is dropped: {why}", event.id);
+            return take_away(coordinator, event.id, Vec::new()).await;
+        }
+    };
     let mut left = ATTEMPTS;
     let mut pause = Duration::from_millis(10);
     loop {
         left -= 1;
         match attempt(coordinator, &event, &read).await {
-            Err(EmitError::Unavailable(_)) if left > 0 => {
+            Err(_) if left > 0 => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }
@@ -116,27 +97,31 @@ async fn with_attempts(
     }
 }
 
+fn read(event: &EmittedEvent) -> Result<CloudEvent, String> {
+    let text = String::from_utf8(event.event.to_vec()).map_err(|error| error.to_string())?;
+    CloudEvent::read(text, "").map_err(|faults| format!("it has {} fault(s)", faults.len()))
+}
+
 async fn attempt(
     coordinator: &ExecutionCoordinator,
     event: &EmittedEvent,
-    read: &[Arc<CloudEvent>],
-) -> Result<(), EmitError> {
-    let matches = matching(coordinator, read)
-        .await
-        .map_err(PublishError::from)?;
-    let starts = admissions(coordinator, matches.starts, event.traceparent.as_deref());
-    if !starts.is_empty() {
-        let outcomes = coordinator.store.commit(&starts).await;
-        admitted(outcomes.map_err(PublishError::from)?)?;
-    }
-    let publication = Write::Publish(Publication {
-        id: event.id.clone(),
-        deliveries: matches.deliveries,
-    });
-    let outcomes = coordinator.store.commit(&[publication]).await;
-    for outcome in outcomes.map_err(PublishError::from)? {
-        outcome.map_err(PublishError::Refused)?;
-    }
+    read: &Arc<CloudEvent>,
+) -> Result<(), FanOutError> {
+    let mut reached = Vec::new();
+    let traceparent = event.traceparent.as_deref();
+    fan_out::start(coordinator, read, traceparent, &mut reached).await?;
+    let last = fan_out::wake(coordinator, read, &mut reached).await?;
+    take_away(coordinator, event.id.clone(), last).await
+}
+
+/// Gives the event to the last who listen, and takes it away.
+async fn take_away(
+    coordinator: &ExecutionCoordinator,
+    id: String,
+    deliveries: Vec<Delivery>,
+) -> Result<(), FanOutError> {
+    let publication = Write::Publish(Publication { id, deliveries });
+    coordinator.writes.submit(publication).await?;
     coordinator.due.notify_one();
     Ok(())
 }

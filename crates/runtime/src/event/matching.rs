@@ -1,12 +1,12 @@
-//! Who listens to events: triggers, which they start, and live executions,
-//! which they wake.
+//! Who listens to an event: triggers, which it starts, and live executions,
+//! which it wakes. Both are gone through page by page, however many there are.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_engine::value::from_serde;
-use millrace_store::{Delivery, EventListener, StoreError, Subscription};
+use millrace_engine::value::{Value, from_serde};
+use millrace_store::{Delivery, EventListener, StoreError, Subscription, SubscriptionPlace};
+use millrace_types::TriggerId;
 use serde_json::Value as Json;
 use tokio::task::spawn_blocking;
 
@@ -15,156 +15,137 @@ use super::filter::TriggerFilter;
 use crate::deployment::digest;
 use crate::execution::ExecutionCoordinator;
 
-/// What one call may start, and what it may wake: it is one transaction.
-pub(super) const MOST: usize = 1_000;
-
-/// Listeners of live executions that are asked about one event at most.
-const ASKED: usize = 50_000;
-
-/// How many of them are read at once.
+/// How many are read at once.
 const PAGE: u32 = 500;
 
-/// An event that a trigger listens to.
+/// A trigger that an event starts.
 pub(super) struct Match {
-    pub event: Arc<CloudEvent>,
     pub listener: EventListener,
     /// Whether it wants an array of the event.
     pub as_array: bool,
 }
 
-/// Who listens to some events, in the order of the events.
-#[derive(Default)]
-pub(super) struct Matches {
-    pub starts: Vec<Match>,
-    pub deliveries: Vec<Delivery>,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MatchError {
-    #[error("the events match more than {MOST} triggers, or more than {MOST} listeners, at once")]
-    TooMany,
-    #[error(
-        "more than {ASKED} executions wait for events of the type `{0}`; they cannot all be asked"
-    )]
-    TooManyAsked(String),
-    #[error("matching the events was cut off")]
+    #[error("matching the event was cut off")]
     CutOff,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-pub(super) async fn matching(
-    coordinator: &ExecutionCoordinator,
-    events: &[Arc<CloudEvent>],
-) -> Result<Matches, MatchError> {
-    let mut matches = Matches::default();
-    for event in events {
-        triggers(coordinator, event, &mut matches.starts).await?;
-        let mut asked = 0;
-        // Those for events of any type come under the empty one.
-        for kind in [&*event.kind, ""] {
-            listeners(coordinator, event, kind, &mut asked, &mut matches).await?;
-        }
-    }
-    Ok(matches)
+/// Goes through the triggers that an event may start.
+pub(super) struct Triggers<'a> {
+    coordinator: &'a ExecutionCoordinator,
+    event: Arc<CloudEvent>,
+    after: Option<TriggerId>,
+    is_last: bool,
 }
 
-async fn triggers(
-    coordinator: &ExecutionCoordinator,
-    event: &Arc<CloudEvent>,
-    starts: &mut Vec<Match>,
-) -> Result<(), MatchError> {
-    let limit = u32::try_from(MOST + 1).unwrap_or(u32::MAX);
-    let listeners = coordinator
-        .store
-        .event_listeners(&event.kind, limit)
-        .await?;
-    if listeners.len() > MOST {
-        return Err(MatchError::TooMany);
+impl<'a> Triggers<'a> {
+    pub fn of(coordinator: &'a ExecutionCoordinator, event: &Arc<CloudEvent>) -> Self {
+        Self {
+            coordinator,
+            event: Arc::clone(event),
+            after: None,
+            is_last: false,
+        }
     }
-    let asked: Vec<(EventListener, Option<Arc<TriggerFilter>>)> = listeners
-        .into_iter()
-        .map(|listener| {
-            let trigger = &listener.trigger;
-            let filter = coordinator
-                .filters
-                .get(trigger.id, trigger.revision, &trigger.spec_json);
-            (listener, filter)
-        })
-        .collect();
-    let event = Arc::clone(event);
-    // Aside: an expression may take long, and must not hold up others.
-    let found = spawn_blocking(move || {
-        asked
+
+    /// Those of the next page that like the event, perhaps none; `None` when
+    /// all have been asked.
+    pub async fn next(&mut self) -> Result<Option<Vec<Match>>, MatchError> {
+        if self.is_last {
+            return Ok(None);
+        }
+        let store = &self.coordinator.store;
+        let page = store
+            .event_listeners(&self.event.kind, self.after, PAGE)
+            .await?;
+        self.is_last = page.len() < PAGE as usize;
+        self.after = page.last().map(|last| last.trigger.id);
+        let filters = &self.coordinator.filters;
+        let asked: Vec<(EventListener, Option<Arc<TriggerFilter>>)> = page
             .into_iter()
-            .filter_map(|(listener, filter)| {
-                let filter = filter.filter(|filter| filter.matches(&event))?;
-                Some(Match {
-                    event: Arc::clone(&event),
-                    listener,
-                    as_array: filter.as_array,
-                })
+            .map(|listener| {
+                let trigger = &listener.trigger;
+                let filter = filters.get(trigger.id, trigger.revision, &trigger.spec_json);
+                (listener, filter)
             })
-            .collect::<Vec<_>>()
-    });
-    starts.extend(found.await.map_err(|_| MatchError::CutOff)?);
-    if starts.len() > MOST {
-        return Err(MatchError::TooMany);
+            .collect();
+        let event = Arc::clone(&self.event);
+        // Aside: an expression may take long, and must not hold up others.
+        let found = spawn_blocking(move || {
+            let liked = asked.into_iter().filter_map(|(listener, filter)| {
+                let as_array = filter.filter(|filter| filter.matches(&event))?.as_array;
+                Some(Match { listener, as_array })
+            });
+            liked.collect()
+        });
+        Ok(Some(found.await.map_err(|_| MatchError::CutOff)?))
     }
-    Ok(())
 }
 
-/// Goes through the listeners for one type of events, page by page.
-async fn listeners(
-    coordinator: &ExecutionCoordinator,
-    event: &Arc<CloudEvent>,
-    kind: &str,
-    asked: &mut usize,
-    matches: &mut Matches,
-) -> Result<(), MatchError> {
-    let key = digest::parts(&[&event.source, &event.id]);
-    let text = Bytes::from(event.text.clone());
-    let mut whole = None;
-    let mut after = None;
-    let mut found = HashSet::new();
-    loop {
-        let page = coordinator.store.subscriptions(kind, after, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some(last.place);
-        *asked += page.len();
-        if *asked > ASKED {
-            return Err(MatchError::TooManyAsked(event.kind.clone()));
-        }
-        let is_last = page.len() < PAGE as usize;
-        let value = whole.get_or_insert_with(|| {
-            let members = Json::Object(event.members.clone());
-            Arc::new(from_serde(&members))
-        });
-        let (value, event) = (Arc::clone(value), Arc::clone(event));
-        let expressions = Arc::clone(&coordinator.expressions);
-        let likes = move |one: &Subscription| expressions.likes(&one.filter, &event, &value);
-        let liked = spawn_blocking(move || page.into_iter().filter(likes).collect::<Vec<_>>());
-        for one in liked.await.map_err(|_| MatchError::CutOff)? {
-            let place = one.place;
-            // Once, whichever of its filters like it.
-            if found.insert((place.execution_id, place.listener)) {
-                matches.deliveries.push(Delivery {
-                    execution_id: place.execution_id,
-                    listener: place.listener,
-                    since: one.since,
-                    key: key.clone(),
-                    event: text.clone(),
-                });
-            }
-        }
-        if matches.deliveries.len() > MOST {
-            return Err(MatchError::TooMany);
-        }
-        if is_last {
-            break;
+/// Goes through the listeners of live executions.
+pub(super) struct Hearers<'a> {
+    coordinator: &'a ExecutionCoordinator,
+    event: Arc<CloudEvent>,
+    /// What tells the event from others.
+    key: String,
+    text: Bytes,
+    /// The event as expressions see it, once one is asked.
+    whole: Option<Arc<Value>>,
+    /// The types that are still to be gone through. Those who listen to events
+    /// of any type come under the empty one.
+    kinds: Vec<String>,
+    after: Option<SubscriptionPlace>,
+}
+
+impl<'a> Hearers<'a> {
+    pub fn of(coordinator: &'a ExecutionCoordinator, event: &Arc<CloudEvent>) -> Self {
+        Self {
+            coordinator,
+            event: Arc::clone(event),
+            key: digest::parts(&[&event.source, &event.id]),
+            text: Bytes::from(event.text.clone()),
+            whole: None,
+            kinds: vec![String::new(), event.kind.clone()],
+            after: None,
         }
     }
-    Ok(())
+
+    /// What those of the next page get that like the event, perhaps nothing;
+    /// `None` when all have been asked. A listener may come up twice, for two
+    /// of its filters; it takes the event once.
+    pub async fn next(&mut self) -> Result<Option<Vec<Delivery>>, MatchError> {
+        let Some(kind) = self.kinds.last() else {
+            return Ok(None);
+        };
+        let store = &self.coordinator.store;
+        let page = store.subscriptions(kind, self.after, PAGE).await?;
+        self.after = page.last().map(|last| last.place);
+        if page.len() < PAGE as usize {
+            self.kinds.pop();
+            self.after = None;
+        }
+        if page.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let members = &self.event.members;
+        let whole = self
+            .whole
+            .get_or_insert_with(|| Arc::new(from_serde(&Json::Object(members.clone()))));
+        let (whole, event) = (Arc::clone(whole), Arc::clone(&self.event));
+        let expressions = Arc::clone(&self.coordinator.expressions);
+        let likes = move |one: &Subscription| expressions.likes(&one.filter, &event, &whole);
+        let liked = spawn_blocking(move || page.into_iter().filter(likes).collect::<Vec<_>>());
+        let liked = liked.await.map_err(|_| MatchError::CutOff)?;
+        let deliveries = liked.into_iter().map(|one| Delivery {
+            execution_id: one.place.execution_id,
+            listener: one.place.listener,
+            since: one.since,
+            key: self.key.clone(),
+            event: self.text.clone(),
+        });
+        Ok(Some(deliveries.collect()))
+    }
 }

@@ -6,14 +6,16 @@
 //!    │ from outside, or of a checkpoint    │ listeners of live executions by
 //!    │                                     │ type: subscription
 //!    ▼                                     ▼
-//!  publish: one transaction of an admission for each trigger, known again by
-//!           (trigger, source, id), and a delivery to each listener
-//!  emit:    stored with the checkpoint that brings it; then the admissions, then
-//!           one transaction that takes it away and delivers it
+//!  fan_out: an admission for each trigger, known again by (trigger, source,
+//!           id), and a delivery to each listener, in parts
+//!  publish: an event from outside, answered when it is with all
+//!  emit:    stored with the checkpoint that brings it; the last part takes it
+//!           away
 //! ```
 
 pub(crate) mod cloud_event;
 pub(crate) mod emit;
+mod fan_out;
 pub(crate) mod filter;
 mod matching;
 pub(crate) mod publish;

@@ -224,6 +224,8 @@ async fn converse(
                     *next_event_seq = seq + 1;
                 }
                 emit::publish(coordinator, emits).await;
+                // That took its time, and not the engine's.
+                clock.progressed();
                 if park {
                     debug!("execution {id} waits");
                     coordinator.due.notify_one();
@@ -240,8 +242,8 @@ async fn converse(
                 let emits = emits.take(done.emit_events_json)?;
                 ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
-                emit::publish(coordinator, emits).await;
                 coordinator.waiters.ended(id);
+                emit::publish(coordinator, emits).await;
                 return Ok(());
             }
             pb::execute_response::Message::Failed(failed) => {
@@ -252,8 +254,8 @@ async fn converse(
                 let emits = emits.take(failed.emit_events_json)?;
                 ending.emits.clone_from(&emits);
                 commit(coordinator, Write::End(ending)).await?;
-                emit::publish(coordinator, emits).await;
                 coordinator.waiters.ended(id);
+                emit::publish(coordinator, emits).await;
                 return Ok(());
             }
         }

@@ -173,13 +173,13 @@ pub(super) async fn deliver(
     let fresh: Vec<(String,)> = sqlx::query_as(
         "INSERT INTO received_events (execution_id, listener_id, key, received_at, event) \
          SELECT w.execution_id, w.listener_id, w.key, clock_timestamp(), w.event \
-         FROM (SELECT x.*, row_number() OVER ( \
+         FROM (SELECT x.*, l.once, row_number() OVER ( \
                           PARTITION BY x.execution_id, x.listener_id ORDER BY x.place) AS nth \
                FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bytea[]) \
-                    WITH ORDINALITY AS x(execution_id, listener_id, since, key, event, place)) w \
-         JOIN execution_listeners l \
-           ON l.execution_id = w.execution_id AND l.id = w.listener_id AND l.since = w.since \
-         WHERE NOT l.once OR (w.nth = 1 AND NOT EXISTS ( \
+                    WITH ORDINALITY AS x(execution_id, listener_id, since, key, event, place) \
+               JOIN execution_listeners l ON l.execution_id = x.execution_id \
+                    AND l.id = x.listener_id AND l.since = x.since) w \
+         WHERE NOT w.once OR (w.nth = 1 AND NOT EXISTS ( \
              SELECT FROM received_events r \
              WHERE r.execution_id = w.execution_id AND r.listener_id = w.listener_id)) \
          ORDER BY w.place \

@@ -12,7 +12,7 @@ async fn deployed(store: &Shared, name: &str, triggers: Vec<NewTrigger>) -> Depl
 }
 
 async fn listening(store: &Shared, event_type: &str) -> Vec<DeploymentId> {
-    let found = store.event_listeners(event_type, 1000).await.unwrap();
+    let found = store.event_listeners(event_type, None, 1000).await.unwrap();
     found.into_iter().map(|found| found.deployment_id).collect()
 }
 
@@ -22,9 +22,15 @@ pub async fn listeners_are_found_by_the_type_of_the_event(store: Shared, _: &dyn
     deployed(&store, "paid", vec![event(None, "paid")]).await;
     assert_eq!(listening(&store, "made").await, [made.id, all.id]);
     assert_eq!(listening(&store, "other").await, [all.id]);
-    let found = store.event_listeners("made", 1).await.unwrap();
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].trigger, made.triggers[0]);
+    let mut after = None;
+    for one in [&made, &all] {
+        let found = store.event_listeners("made", after, 1).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].trigger, one.triggers[0]);
+        after = Some(found[0].trigger.id);
+    }
+    let found = store.event_listeners("made", after, 1).await.unwrap();
+    assert_eq!(found, vec![]);
 }
 
 pub async fn only_what_takes_triggers_listens(store: Shared, _: &dyn Fixture) {

@@ -219,8 +219,14 @@ fn emitted(id: &str) -> EmittedEvent {
     }
 }
 
+/// Looks without holding anything.
 async fn unpublished(store: &Shared) -> Vec<EmittedEvent> {
-    store.unpublished(Duration::ZERO, 100).await.unwrap()
+    left(store, Duration::ZERO, 100).await
+}
+
+async fn left(store: &Shared, hold: Duration, limit: u32) -> Vec<EmittedEvent> {
+    let left = store.unpublished(Duration::ZERO, hold, limit).await;
+    left.unwrap()
 }
 
 async fn publish(store: &Shared, id: &str, deliveries: Vec<Delivery>) -> bool {
@@ -254,10 +260,11 @@ pub async fn what_a_step_emits_stays_until_it_is_published(store: Shared, _: &dy
         ..sender.checkpoint(1)
     };
     checkpoint(&store, step.clone()).await.unwrap();
-    let left = unpublished(&store).await;
-    assert_eq!(left, [emitted("1-a"), emitted("1-b")]);
-    assert_eq!(store.unpublished(HOUR, 100).await.unwrap(), vec![]);
-    assert_eq!(store.unpublished(Duration::ZERO, 1).await.unwrap().len(), 1);
+    let stored = unpublished(&store).await;
+    assert_eq!(stored, [emitted("1-a"), emitted("1-b")]);
+    let old = store.unpublished(HOUR, HOUR, 100).await.unwrap();
+    assert_eq!(old, vec![]);
+    assert_eq!(left(&store, Duration::ZERO, 1).await.len(), 1);
     assert!(publish(&store, "1-a", vec![delivery(&found, "a")]).await);
     assert!(
         !publish(&store, "1-a", vec![delivery(&found, "never")]).await,
@@ -278,6 +285,43 @@ pub async fn what_a_step_emits_stays_until_it_is_published(store: Shared, _: &dy
     assert!(publish(&store, "1-b", vec![]).await);
     let (_, claimed) = reclaim(&store, Held::of(&claimed, owner)).await;
     assert_eq!(received(&claimed).0, [r#"{"id":"a"}"#, r#"{"id":"c"}"#]);
+}
+
+pub async fn events_that_are_left_are_held_by_who_takes_them_up(store: Shared, _: &dyn Fixture) {
+    let held = one_running(&store).await;
+    let step = Checkpoint {
+        emits: ["a", "b", "c"].map(emitted).into(),
+        ..held.checkpoint(1)
+    };
+    checkpoint(&store, step).await.unwrap();
+    let (one, other) = tokio::join!(left(&store, HOUR, 2), left(&store, HOUR, 2));
+    let mut taken: Vec<_> = one.into_iter().chain(other).collect();
+    taken.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(taken, ["a", "b", "c"].map(emitted));
+    assert_eq!(unpublished(&store).await, vec![]);
+    // What is held is published all the same, and only once.
+    assert!(publish(&store, "b", vec![]).await);
+    assert!(!publish(&store, "b", vec![]).await);
+}
+
+pub async fn an_event_for_what_was_there_before_takes_nothing_from_the_next(
+    store: Shared,
+    _: &dyn Fixture,
+) {
+    let held = one_running(&store).await;
+    let set = |seq, clear| Checkpoint {
+        clear_listeners: clear,
+        set_listeners: vec![listener(5, true, &["t"])],
+        ..held.checkpoint(seq)
+    };
+    checkpoint(&store, set(1, vec![])).await.unwrap();
+    let first = subscriptions(&store, "t").await.remove(0);
+    checkpoint(&store, set(2, vec![5])).await.unwrap();
+    let second = subscriptions(&store, "t").await.remove(0);
+    let writes = [delivery(&first, "a"), delivery(&second, "b")].map(Write::Deliver);
+    let outcomes = commit(&store, &writes).await.unwrap();
+    assert_eq!(outcomes[0], Ok(WriteDone::Delivered(false)));
+    assert_eq!(outcomes[1], Ok(WriteDone::Delivered(true)));
 }
 
 pub async fn a_park_and_its_event_may_share_a_batch(store: Shared, _: &dyn Fixture) {

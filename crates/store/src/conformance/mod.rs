@@ -207,6 +207,8 @@ macro_rules! conformance_tests {
                 listeners_end_with_their_execution
                 a_number_that_comes_again_is_another_listener
                 what_a_step_emits_stays_until_it_is_published
+                events_that_are_left_are_held_by_who_takes_them_up
+                an_event_for_what_was_there_before_takes_nothing_from_the_next
                 a_park_and_its_event_may_share_a_batch
                 what_came_is_brought_in_parts
                 subscriptions_come_page_by_page

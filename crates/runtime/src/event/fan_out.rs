@@ -1,0 +1,216 @@
+//! From one event to all that listens to it, in parts that a transaction
+//! carries. Each part may be written again: what an event has started and
+//! whom it has reached is known by the event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use millrace_store::{
+    Admission, AdmissionRefused, Dedupe, Delivery, TriggerRef, Write, WriteDone, WriteRefused,
+};
+use millrace_types::{ExecutionId, TriggerKind};
+
+use super::cloud_event::CloudEvent;
+use super::matching::{Hearers, Match, MatchError, Triggers};
+use crate::execution::ExecutionCoordinator;
+use crate::trigger::dedupe;
+
+/// Writes of one part at most, and the bytes of their events, unless one alone
+/// has more.
+const PART: usize = 500;
+const PART_BYTES: usize = 8 << 20;
+
+/// Why an event is not with all that listens to it. It may be with some.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FanOutError {
+    #[error(transparent)]
+    Match(#[from] MatchError),
+    #[error("what listens is being changed by others; try again")]
+    Moved,
+    #[error("the store gave an answer to another question")]
+    Mixed,
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+}
+
+/// Admits an execution for each trigger that listens, once for the event.
+pub(super) async fn start(
+    coordinator: &ExecutionCoordinator,
+    event: &Arc<CloudEvent>,
+    traceparent: Option<&str>,
+    started: &mut Vec<ExecutionId>,
+) -> Result<(), FanOutError> {
+    let keep = coordinator.config.dedupe_keep;
+    let input = Inputs::of(event);
+    let mut triggers = Triggers::of(coordinator, event);
+    while let Some(found) = triggers.next().await? {
+        let mut admissions = found.into_iter().map(|found| {
+            let input = input.of_match(&found);
+            Write::Admit(admission(event, found, input, keep, traceparent))
+        });
+        loop {
+            let part: Vec<Write> = admissions.by_ref().take(most(event.text.len())).collect();
+            if part.is_empty() {
+                break;
+            }
+            for outcome in submit(coordinator, part).await {
+                started.extend(admitted(outcome)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the event to all who listen but the last of them, a part at most,
+/// whom it answers. Those who have it are added to `reached`.
+pub(super) async fn wake(
+    coordinator: &ExecutionCoordinator,
+    event: &Arc<CloudEvent>,
+    reached: &mut Vec<ExecutionId>,
+) -> Result<Vec<Delivery>, FanOutError> {
+    let most = most(event.text.len());
+    let mut hearers = Hearers::of(coordinator, event);
+    let mut last = Vec::new();
+    while let Some(found) = hearers.next().await? {
+        last.extend(found);
+        while last.len() > most {
+            let rest = last.split_off(most);
+            let part = std::mem::replace(&mut last, rest);
+            deliver(coordinator, part, reached).await?;
+        }
+    }
+    Ok(last)
+}
+
+/// Gives an event to listeners; those who have it now, or had it before, are
+/// added to `reached`.
+pub(super) async fn deliver(
+    coordinator: &ExecutionCoordinator,
+    part: Vec<Delivery>,
+    reached: &mut Vec<ExecutionId>,
+) -> Result<(), FanOutError> {
+    let woken: Vec<_> = part.iter().map(|one| one.execution_id).collect();
+    let part = part.into_iter().map(Write::Deliver).collect();
+    let outcomes = submit(coordinator, part).await;
+    for (id, outcome) in woken.into_iter().zip(outcomes) {
+        match outcome? {
+            WriteDone::Delivered(true) => reached.push(id),
+            WriteDone::Delivered(false) => {}
+            _ => return Err(FanOutError::Mixed),
+        }
+    }
+    Ok(())
+}
+
+/// Writes with an event of this size that one part holds.
+const fn most(bytes: usize) -> usize {
+    let fit = PART_BYTES / if bytes == 0 { 1 } else { bytes };
+    if fit == 0 {
+        1
+    } else if fit > PART {
+        PART
+    } else {
+        fit
+    }
+}
+
+async fn submit(
+    coordinator: &ExecutionCoordinator,
+    part: Vec<Write>,
+) -> Vec<Result<WriteDone, WriteRefused>> {
+    let writes = part.into_iter();
+    let outcomes = join_all(writes.map(|write| coordinator.writes.submit(write))).await;
+    coordinator.due.notify_one();
+    outcomes
+}
+
+/// What came of an admission that an event asks for; `None` where it starts
+/// nothing.
+fn admitted(outcome: Result<WriteDone, WriteRefused>) -> Result<Option<ExecutionId>, FanOutError> {
+    match outcome {
+        Ok(WriteDone::Admitted(admitted)) => Ok(Some(admitted.id)),
+        Ok(_) => Err(FanOutError::Mixed),
+        Err(WriteRefused::Admission(refused)) => match refused {
+            // What has been admitted is known again.
+            AdmissionRefused::TriggerStale(_) => Err(FanOutError::Moved),
+            AdmissionRefused::KeyFailed(deployment, why) => {
+                // The author's to mend, and no matter of the sender's.
+                tracing::warn!(
+                    deployment.id = %deployment,
+                    "an event starts nothing in deployment {deployment}: \
+                     its concurrency key cannot be evaluated: {why}"
+                );
+                Ok(None)
+            }
+            // It listens no more.
+            AdmissionRefused::DeploymentUnknown(_)
+            | AdmissionRefused::DeploymentNotLive(..)
+            | AdmissionRefused::TriggerDisabled(_) => Ok(None),
+        },
+        Err(refused) => Err(FanOutError::Refused(refused)),
+    }
+}
+
+/// The event as executions get it; shared by all that get it.
+struct Inputs {
+    whole: Bytes,
+    in_array: Bytes,
+}
+
+impl Inputs {
+    fn of(event: &CloudEvent) -> Self {
+        Self {
+            whole: Bytes::from(event.text.clone()),
+            in_array: Bytes::from(format!("[{}]", event.text)),
+        }
+    }
+
+    fn of_match(&self, found: &Match) -> Bytes {
+        if found.as_array {
+            self.in_array.clone()
+        } else {
+            self.whole.clone()
+        }
+    }
+}
+
+fn admission(
+    event: &CloudEvent,
+    found: Match,
+    input: Bytes,
+    keep: Duration,
+    traceparent: Option<&str>,
+) -> Admission {
+    let trigger = found.listener.trigger;
+    Admission {
+        id: ExecutionId::new(),
+        deployment_id: found.listener.deployment_id,
+        trigger: TriggerRef {
+            kind: TriggerKind::Event,
+            id: Some((trigger.id, trigger.revision)),
+        },
+        input,
+        dedupe: Some(Dedupe {
+            key: dedupe::of_event(&trigger.id, &event.source, &event.id),
+            keep,
+        }),
+        owner: None,
+        traceparent: traceparent.map(str::to_owned),
+        rerun_of: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_bounded_by_number_and_by_bytes() {
+        assert_eq!(most(0), PART);
+        assert_eq!(most(100), PART);
+        assert_eq!(most(1 << 20), 8);
+        assert_eq!(most(1 << 30), 1);
+    }
+}
