@@ -13,6 +13,9 @@ use super::scope::{Several, Stage};
 use crate::language::model::{Emit, FlowDirective};
 use crate::value::{self, Value};
 
+/// How deep an event may be: those who listen get it within other data.
+const DEEPEST: u16 = 100;
+
 /// Bytes that one attribute may have.
 const LONGEST_ATTRIBUTE: usize = 8 * 1024;
 
@@ -58,12 +61,17 @@ impl Machine {
         }
         let event = value::object(members);
         self.check_size(&event, pointer)?;
+        if event.depth() > DEEPEST {
+            let detail =
+                format!("an event has at most {DEEPEST} arrays and objects inside each other");
+            return Err(refuse(detail));
+        }
         let detail = Detail {
             event: Some(EventName::of(&event)),
             ..Detail::default()
         };
         self.record(id, EventKind::EventEmitted, detail, now);
-        self.emits.push(value::to_json(&event));
+        self.emit(value::to_json(&event));
         Ok(Begun::Done(event, then))
     }
 }
@@ -81,10 +89,14 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
             _ => Ok(()),
         };
     }
-    let is_fine = value.as_bool().is_some()
-        || value
+    let is_fine = match value {
+        Value::Bool(_) => true,
+        // As who publishes it reads it: 1.0 is no whole number.
+        Value::Num(number) if value::is_integer(number) => value
             .as_i64()
-            .is_some_and(|number| i32::try_from(number).is_ok());
+            .is_some_and(|number| i32::try_from(number).is_ok()),
+        _ => false,
+    };
     if is_fine && !is_needed {
         Ok(())
     } else if is_needed {

@@ -120,12 +120,27 @@ impl Site<'_> {
             Authentication::Bearer(Credentials::Inline(bearer)) => {
                 Ok(HttpAuth::Bearer(self.text(&bearer.token)?))
             }
-            Authentication::Basic(Credentials::Secret(name))
-            | Authentication::Bearer(Credentials::Secret(name)) => {
-                let detail = format!("there is no secret `{name}`");
-                Err(Fault::new(Standard::Authorization, self.pointer, detail))
+            Authentication::Basic(Credentials::Secret(name)) => Ok(HttpAuth::Basic {
+                username: self.secret(name, "username")?,
+                password: self.secret(name, "password")?,
+            }),
+            Authentication::Bearer(Credentials::Secret(name)) => {
+                Ok(HttpAuth::Bearer(self.secret(name, "token")?))
             }
         }
+    }
+
+    /// The text `member` of a secret; a token may be the whole of it.
+    fn secret(&self, name: &str, member: &str) -> Result<String, Fault> {
+        let refuse = |why| Fault::new(Standard::Authorization, self.pointer, why);
+        let Some(secret) = self.scope.secrets.get(name) else {
+            let why = "its engine has no file of that name in `engine.secrets_dir`";
+            return Err(refuse(format!("there is no secret `{name}`: {why}")));
+        };
+        let whole = secret.as_str().filter(|_| member == "token");
+        let text = whole.or_else(|| secret.get(member)?.as_str());
+        text.map(str::to_owned)
+            .ok_or_else(|| refuse(format!("the secret `{name}` has no text `{member}`")))
     }
 }
 

@@ -15,6 +15,7 @@ use super::identity::Position;
 use super::listen::{Listener, Received};
 use super::program::Program;
 use super::tree::Tree;
+use crate::language::model::TaskKind;
 use crate::value::{self, Value};
 
 /// What is known of an execution besides its document.
@@ -27,6 +28,8 @@ pub struct About {
     pub started_at: Timestamp,
     /// The ownership epoch: goes out with effects.
     pub epoch: u64,
+    /// `$secrets`, an object. Never stored.
+    pub secrets: Value,
 }
 
 /// What bounds a runaway execution.
@@ -128,6 +131,11 @@ impl Changes {
     }
 }
 
+/// Events, and their bytes, that are worth a checkpoint, which publishes them:
+/// more must not come together than a message carries.
+const EMITS: usize = 16;
+const EMITTED_BYTES: usize = 1 << 20;
+
 /// One execution.
 #[derive(Debug)]
 pub struct Machine {
@@ -149,7 +157,9 @@ pub struct Machine {
     pub(super) clear_listeners: Vec<u64>,
     pub(super) consumed: Vec<u64>,
     /// Events to be published with the next checkpoint, or the end.
-    pub(super) emits: Vec<String>,
+    emits: Vec<String>,
+    /// Bytes of them.
+    emitted: usize,
     events: Vec<HistoryEvent>,
     next_event_seq: u64,
     /// `$workflow`, which stays the same.
@@ -236,6 +246,7 @@ impl Machine {
             clear_listeners: Vec::new(),
             consumed: Vec::new(),
             emits: Vec::new(),
+            emitted: 0,
             events: Vec::new(),
             next_event_seq,
             workflow_descriptor,
@@ -291,10 +302,16 @@ impl Machine {
             if self.outcome.is_some() {
                 return Status::Ended;
             }
+            if self.must_publish() {
+                return Status::Runnable;
+            }
             let Some(id) = self.ready.pop_front() else {
                 return Status::Blocked;
             };
             self.begin(id, now);
+        }
+        if self.outcome.is_some() {
+            return Status::Ended;
         }
         Status::Runnable
     }
@@ -338,14 +355,34 @@ impl Machine {
         !self.set_timers.is_empty()
     }
 
-    /// How many events wait to be published.
-    pub fn pending_emits(&self) -> usize {
-        self.emits.len()
+    /// Whether events wait to be published.
+    pub fn has_emits(&self) -> bool {
+        !self.emits.is_empty()
+    }
+
+    /// Whether it could go on, and does so only when the events that wait to
+    /// be published were taken: there are many of them, or large ones. A
+    /// listener that comes right behind them is stored with them: their answer
+    /// may be what it waits for.
+    pub fn must_publish(&self) -> bool {
+        let is_full = self.emits.len() >= EMITS || self.emitted >= EMITTED_BYTES;
+        let next = self.ready.front().filter(|_| is_full);
+        next.and_then(|id| self.tree.task(*id)).is_some_and(|task| {
+            let next = &task.list.tasks[task.at].task;
+            !matches!(next.kind, TaskKind::Listen(_))
+        })
     }
 
     /// Events that are still to be published, once the execution has ended.
     pub fn take_emits(&mut self) -> Vec<String> {
+        self.emitted = 0;
         std::mem::take(&mut self.emits)
+    }
+
+    /// Keeps an event for the next checkpoint, or the end.
+    pub(super) fn emit(&mut self, event: String) {
+        self.emitted += event.len();
+        self.emits.push(event);
     }
 
     /// Ends the execution with an error from outside of its document.

@@ -17,6 +17,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Names of the secrets that the document declares.
+    pub fn secrets(&self) -> &[Arc<str>] {
+        &self.workflow.secrets
+    }
+
     /// Of a workflow and its document as JSON text.
     pub fn new(workflow: Arc<Workflow>, definition_json: &str) -> Result<Self, value::InvalidJson> {
         let definition = value::from_json(definition_json.as_bytes())?;

@@ -80,9 +80,6 @@ static RUNTIME: LazyLock<Value> = LazyLock::new(|| {
     ])
 });
 
-/// `$secrets`, of which there are none yet.
-static SECRETS: LazyLock<Value> = LazyLock::new(|| value::object::<&str, Value>([]));
-
 impl Machine {
     /// For expressions of the workflow itself; `$context` is there only once
     /// tasks have run.
@@ -91,7 +88,7 @@ impl Machine {
         if with_context {
             scope.context = self.tree.root().context.clone();
         }
-        scope.secrets = SECRETS.clone();
+        scope.secrets = self.about.secrets.clone();
         scope.workflow = self.workflow_descriptor.clone();
         scope.runtime = RUNTIME.clone();
         scope

@@ -45,6 +45,7 @@ impl TryFrom<pb::Start> for Beginning {
                 input,
                 started_at,
                 epoch: start.epoch,
+                secrets: value::object::<&str, value::Value>([]),
             },
             frames: frames.map(|frame| (frame.id, frame.data_json)).collect(),
             due_timers,

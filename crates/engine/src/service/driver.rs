@@ -32,9 +32,6 @@ const STEPS: u32 = 32;
 /// long run of pure tasks fits into messages and memory.
 const HISTORY_LINES: usize = 2_000;
 
-/// Events that are worth a checkpoint, which publishes them.
-const EMITS: usize = 16;
-
 /// Bytes of frames and history that one checkpoint may carry; what a message
 /// has besides is little.
 const LARGEST_CHECKPOINT: usize = super::MAX_MESSAGE / 4 * 3;
@@ -163,7 +160,7 @@ where
             let now = !calls.is_empty()
                 || status == Status::Runnable
                 || machine.has_new_timers()
-                || machine.pending_emits() > 0;
+                || machine.has_emits();
             if now && machine.is_changed() && !self.checkpoint(&mut machine).await? {
                 return Ok(());
             }
@@ -181,7 +178,7 @@ where
         let pb::execute_request::Message::Start(start) = next(&mut self.requests).await? else {
             return Err(RpcStatus::invalid_argument("the first message must be `start`").into());
         };
-        let beginning = Beginning::try_from(start)?;
+        let mut beginning = Beginning::try_from(start)?;
         self.checkpoint_seq = beginning.checkpoint_seq;
         self.progress.stored_until(beginning.next_event_seq);
         let program = self
@@ -189,6 +186,10 @@ where
             .programs
             .get(&beginning.definition_digest, &beginning.definition_json)
             .map_err(|error| RpcStatus::failed_precondition(error.to_string()))?;
+        let secrets = program.secrets();
+        if !secrets.is_empty() {
+            beginning.about.secrets = self.shared.secrets.read(secrets).await;
+        }
         debug!(
             execution.id = %beginning.about.execution_id,
             frames = beginning.frames.len(),
@@ -235,7 +236,7 @@ where
             let status = machine.run(Timestamp::now(), STEPS);
             if status != Status::Runnable
                 || machine.pending_events() >= HISTORY_LINES
-                || machine.pending_emits() >= EMITS
+                || machine.must_publish()
             {
                 return status;
             }
@@ -328,7 +329,8 @@ where
         machine.abandon(fault.clone(), Timestamp::now());
         let mut history = changes.events;
         history.extend(machine.take_events());
-        let failed = convert::failed(&fault, history, Vec::new(), Vec::new());
+        // They are small beside the rest, and the history says that they were sent.
+        let failed = convert::failed(&fault, history, changes.emits, Vec::new());
         self.send(failed).await?;
         Ok(None)
     }

@@ -14,11 +14,13 @@ mod driver;
 mod http;
 mod programs;
 mod responses;
+mod secrets;
 mod validate;
 
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub use responses::Responses;
 
 use drain::Drain;
 use programs::Programs;
+use secrets::Secrets;
 
 /// Bytes that one message may have: a checkpoint carries several frames, each
 /// with a few values.
@@ -50,6 +53,8 @@ pub struct EngineConfig {
     pub limits: Limits,
     /// How many compiled workflows are kept.
     pub cached_workflows: usize,
+    /// A folder with one file for each secret that workflows may declare.
+    pub secrets: Option<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -58,6 +63,7 @@ impl Default for EngineConfig {
             http: HttpConfig::default(),
             limits: Limits::default(),
             cached_workflows: 512,
+            secrets: None,
         }
     }
 }
@@ -68,6 +74,7 @@ struct Shared {
     http: HttpCaller,
     limits: Limits,
     programs: Programs,
+    secrets: Secrets,
     drain: Drain,
 }
 
@@ -85,6 +92,7 @@ impl EngineService {
                 http: HttpCaller::new(config.http)?,
                 limits: config.limits,
                 programs: Programs::new(config.cached_workflows),
+                secrets: Secrets(config.secrets),
                 drain: Drain::default(),
             }),
         })

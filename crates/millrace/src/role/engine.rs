@@ -72,6 +72,7 @@ fn build(config: &config::EngineConfig) -> Result<EngineService, EngineError> {
     };
     Ok(EngineService::new(EngineConfig {
         http,
+        secrets: config.secrets_dir.clone(),
         ..EngineConfig::default()
     })?)
 }

@@ -148,6 +148,9 @@ pub struct EngineConfig {
     /// `/livez`, `/readyz`, `/metrics`, `/admin`; none without it.
     pub admin_listen: Option<SocketAddr>,
     pub egress: EgressConfig,
+    /// A folder with one file for each secret that workflows may declare in
+    /// `use.secrets`. Each workflow may use all of them.
+    pub secrets_dir: Option<PathBuf>,
     /// How long a stop waits for executions to end or wait, before the rest
     /// is handed back to the runtimes.
     pub drain: Duration,
@@ -330,6 +333,7 @@ impl Default for EngineConfig {
             listen: local(50053),
             admin_listen: None,
             egress: EgressConfig::default(),
+            secrets_dir: None,
             drain: Duration::from_secs(20),
         }
     }

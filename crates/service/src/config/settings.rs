@@ -63,6 +63,7 @@ settings! {
     "engine.listen" => engine.listen;
     "engine.admin_listen" => engine.admin_listen;
     "engine.egress.allow" => engine.egress.allow;
+    "engine.secrets_dir" => engine.secrets_dir;
     "engine.drain" => engine.drain;
     "orchestrator.listen" => orchestrator.listen;
     "orchestrator.admin_listen" => orchestrator.admin_listen;

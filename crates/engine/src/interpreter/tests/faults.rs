@@ -245,6 +245,62 @@ do:
 }
 
 #[test]
+fn a_call_takes_its_credentials_from_secrets() {
+    let call = |authentication: &str| {
+        format!(
+            "
+use: {{ secrets: [login, token, missing] }}
+do:
+  - call:
+      call: http
+      with:
+        method: get
+        endpoint: {{ uri: 'https://pets.test', authentication: {authentication} }}
+        headers: {{ x-key: '${{ $secrets.token }}' }}
+"
+        )
+    };
+    let run = |authentication: &str| {
+        let mut world = World::new(&call(authentication), &json!({}));
+        world.secrets = json!({"login": {"username": "ada", "password": "pw"}, "token": "s3cret"});
+        world.run()
+    };
+    for restarts in [false, true] {
+        let mut world = World::new(&call("{ basic: { use: login } }"), &json!({}));
+        world.secrets = json!({"login": {"username": "ada", "password": "pw"}, "token": "s3cret"});
+        world.restarts = restarts;
+        let ran = world.run();
+        assert_eq!(ran.requests[0].headers["x-key"], "s3cret");
+        let auth = ran.requests[0].auth.as_ref().unwrap();
+        assert!(
+            matches!(auth, HttpAuth::Basic { username, password } if username == "ada" && password == "pw")
+        );
+        let stored = format!("{:?}", ran.events);
+        assert!(!stored.contains("s3cret"), "{stored}");
+    }
+    let ran = run("{ bearer: { use: token } }");
+    let auth = ran.requests[0].auth.as_ref().unwrap();
+    assert!(matches!(auth, HttpAuth::Bearer(token) if token == "s3cret"));
+    for (authentication, why) in [
+        (
+            "{ bearer: { use: missing } }",
+            "there is no secret `missing`",
+        ),
+        (
+            "{ bearer: { use: login } }",
+            "the secret `login` has no text `token`",
+        ),
+        (
+            "{ basic: { use: token } }",
+            "the secret `token` has no text `username`",
+        ),
+    ] {
+        let fault = run(authentication).outcome.unwrap_err().to_json();
+        assert!(fault.contains(why) && fault.contains("403"), "{fault}");
+    }
+}
+
+#[test]
 fn a_call_is_sent_as_its_task_says() {
     let tasks = "
 do:

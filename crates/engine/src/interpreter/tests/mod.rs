@@ -35,6 +35,7 @@ struct World {
     program: Arc<Program>,
     input: Value,
     limits: Limits,
+    secrets: Json,
     answers: Answers,
     /// Whether the process dies after each checkpoint.
     restarts: bool,
@@ -92,6 +93,7 @@ impl World {
             program: program(tasks),
             input: value::from_serde(input),
             limits: Limits::default(),
+            secrets: Json::Object(serde_json::Map::new()),
             answers: count,
             restarts: false,
             now: START,
@@ -126,6 +128,7 @@ impl World {
             input: self.input.clone(),
             started_at: START,
             epoch: 7,
+            secrets: value::from_serde(&self.secrets),
         }
     }
 
