@@ -229,6 +229,48 @@ async fn the_same_event_is_received_once_on_postgres() {
     the_same_event_is_received_once(postgres().await).await;
 }
 
+/// More than one transaction wakes.
+const MANY: usize = 520;
+
+async fn one_event_reaches_all_however_many(place: Place) {
+    place.http.deploy(WAITER, "waiter").await;
+    place.http.deploy(TELLER, "teller").await;
+    for _ in 0..MANY {
+        place.http.fire("waiter", &json!({"order": 9})).await;
+    }
+    let have = async |status: &str| {
+        let path = format!("/api/executions?status={status}&limit=1000");
+        let (_, page) = place.http.get(&path).await;
+        page["items"].as_array().map_or(0, Vec::len)
+    };
+    eventually(PATIENCE, || async {
+        match have("WAITING").await {
+            MANY => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    let told = json!({"order": 9, "amount": 1});
+    place.http.fire("teller", &told).await;
+    eventually(PATIENCE, || async {
+        match have("SUCCEEDED").await {
+            succeeded if succeeded == MANY + 1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_event_reaches_all_however_many_on_sqlite() {
+    one_event_reaches_all_however_many(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_event_reaches_all_however_many_on_postgres() {
+    one_event_reaches_all_however_many(postgres().await).await;
+}
+
 async fn what_one_workflow_emits_wakes_and_starts_others(place: Place) {
     place.http.deploy(WAITER, "waiter").await;
     place.http.deploy(TELLER, "teller").await;
