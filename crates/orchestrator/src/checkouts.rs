@@ -103,7 +103,8 @@ impl Shared {
         let folder = folder_of(&self.config.data_dir, project.id);
         let unfinished = self.unfinished(project.id);
         let wanted = source.commit.as_deref().or(source.reference.as_deref());
-        match source.bring(&folder, wanted, &self.roots).await {
+        // It is large, and seldom needed.
+        match Box::pin(source.bring(&folder, wanted, &self.roots)).await {
             Ok(_) => {
                 unfinished.keep();
                 Ok(())
