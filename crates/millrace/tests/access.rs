@@ -187,27 +187,44 @@ do:
   - greet: {set: {said: hello}}
 ";
 
+/// A key of each role.
+struct Texts {
+    viewer: String,
+    operator: String,
+    deployer: String,
+    admin: String,
+}
+
 #[tokio::test]
 async fn every_role_lets_in_whom_it_should_over_rest_and_grpc() {
     let roles = Roles::start().await;
-    let gateway = &roles.gateway;
-    let viewer = roles.keys.create("viewer").await;
-    let operator = roles.keys.create("operator").await;
-    let deployer = roles.keys.create("deployer").await;
-    let admin = roles.keys.create("admin").await;
+    let keys = Texts {
+        viewer: roles.keys.create("viewer").await,
+        operator: roles.keys.create("operator").await,
+        deployer: roles.keys.create("deployer").await,
+        admin: roles.keys.create("admin").await,
+    };
+    rest_lets_in(&roles.gateway, &keys).await;
+    let deployment = deployed_and_run(&roles.gateway, &keys).await;
+    what_is_open_is_open(&roles.gateway, &keys).await;
+    grpc_lets_in(&roles.runtime, &keys, &deployment).await;
+    the_log_says_who(&roles, &keys);
+    others_know_each_other(&roles, &keys).await;
+}
 
-    // REST: none, too low, right.
+/// Without a key, with too low a role, with the right one.
+async fn rest_lets_in(gateway: &Millrace, keys: &Texts) {
     for (method, path, low, right) in [
-        ("GET", "/api/executions", None, &viewer),
-        ("GET", "/api/projects", None, &viewer),
-        ("POST", "/api/events", Some(&viewer), &operator),
+        ("GET", "/api/executions", None, &keys.viewer),
+        ("GET", "/api/projects", None, &keys.viewer),
+        ("POST", "/api/events", Some(&keys.viewer), &keys.operator),
         (
             "DELETE",
             "/api/deployments/none",
-            Some(&operator),
-            &deployer,
+            Some(&keys.operator),
+            &keys.deployer,
         ),
-        ("POST", "/api/projects", Some(&operator), &admin),
+        ("POST", "/api/projects", Some(&keys.operator), &keys.admin),
     ] {
         let (status, problem) = rest(gateway, method, path, None).await;
         assert_eq!(status, 401, "{method} {path}: {problem}");
@@ -221,7 +238,7 @@ async fn every_role_lets_in_whom_it_should_over_rest_and_grpc() {
             "{method} {path}: {status} {body}"
         );
     }
-    let (status, problem) = rest(gateway, "POST", "/api/events", Some(&viewer)).await;
+    let (status, problem) = rest(gateway, "POST", "/api/events", Some(&keys.viewer)).await;
     assert_eq!(status, 403);
     let detail = problem["detail"].as_str().unwrap();
     assert!(
@@ -229,28 +246,32 @@ async fn every_role_lets_in_whom_it_should_over_rest_and_grpc() {
         "{detail}"
     );
     println!("REST: 401 without, 403 with too low a role ({detail}), through with the right one");
+}
 
-    // A workflow goes all the way: gateway, runtime, engine.
+/// A workflow goes all the way, gateway, runtime and engine; its deployment.
+async fn deployed_and_run(gateway: &Millrace, keys: &Texts) -> String {
     let deployment = json!({
         "workflow": WORKFLOW,
         "triggers": [{"type": "webhook", "path": "greet"}],
     });
     let deploy = post_json(&client(), &gateway.url("/api/deployments"), &deployment)
-        .header("authorization", format!("Bearer {deployer}"));
+        .header("authorization", format!("Bearer {}", keys.deployer));
     let (status, deployed) = answer(deploy).await;
     assert_eq!(status, 201, "{deployed}");
     let id = gateway.fire("greet", &json!({})).await;
     let ended = eventually(PATIENCE, || async {
         let path = format!("/api/executions/{id}");
-        let (_, execution) = rest(gateway, "GET", &path, Some(&viewer)).await;
+        let (_, execution) = rest(gateway, "GET", &path, Some(&keys.viewer)).await;
         match execution["status"].as_str() {
             Some("SUCCEEDED" | "COMPLETED") => Ok(execution),
             _ => Err(execution),
         }
     });
     ended.await;
+    deployed["id"].as_str().unwrap().to_owned()
+}
 
-    // What is open, and how far.
+async fn what_is_open_is_open(gateway: &Millrace, keys: &Texts) {
     for path in ["/livez", "/readyz", "/api/openapi.json"] {
         assert_eq!(rest(gateway, "GET", path, None).await.0, 200, "{path}");
     }
@@ -261,59 +282,62 @@ async fn every_role_lets_in_whom_it_should_over_rest_and_grpc() {
             .is_none(),
         "{health}"
     );
-    let (_, health) = rest(gateway, "GET", "/health", Some(&viewer)).await;
+    let (_, health) = rest(gateway, "GET", "/health", Some(&keys.viewer)).await;
     assert!(
         health["dependencies"]["database"]["latencyMs"].is_number(),
         "{health}"
     );
     assert_eq!(rest(gateway, "GET", "/metrics", None).await.0, 401);
-    assert_eq!(rest(gateway, "GET", "/metrics", Some(&viewer)).await.0, 200);
+    assert_eq!(
+        rest(gateway, "GET", "/metrics", Some(&keys.viewer)).await.0,
+        200
+    );
+}
 
-    // gRPC of the runtime.
-    let mut runtime = WorkflowRuntimeServiceClient::new(at(&roles.runtime, "runtime"));
+async fn grpc_lets_in(role: &Millrace, keys: &Texts, deployment: &str) {
+    let mut runtime = WorkflowRuntimeServiceClient::new(at(role, "runtime"));
     let list = ListDeploymentsRequest::default;
     assert_eq!(
         code(runtime.list_deployments(list()).await),
         Code::Unauthenticated
     );
     let listed = runtime
-        .list_deployments(with(list(), Some(&viewer)))
+        .list_deployments(with(list(), Some(&keys.viewer)))
         .await
         .unwrap();
     assert_eq!(listed.into_inner().deployments.len(), 1);
     let pause = || PauseDeploymentRequest {
-        deployment_id: deployed["id"].as_str().unwrap().to_owned(),
-        ..PauseDeploymentRequest::default()
+        deployment_id: deployment.to_owned(),
     };
     let refused = runtime
-        .pause_deployment(with(pause(), Some(&viewer)))
+        .pause_deployment(with(pause(), Some(&keys.viewer)))
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     runtime
-        .pause_deployment(with(pause(), Some(&operator)))
+        .pause_deployment(with(pause(), Some(&keys.operator)))
         .await
         .unwrap();
-    let mut scheduler = AdminServiceClient::new(at(&roles.runtime, "runtime"));
+    let mut scheduler = AdminServiceClient::new(at(role, "runtime"));
     let stop = StopSchedulerRequest::default;
     for (key, expected) in [
         (None, Code::Unauthenticated),
-        (Some(deployer.as_str()), Code::PermissionDenied),
-        (Some(admin.as_str()), Code::Ok),
+        (Some(keys.deployer.as_str()), Code::PermissionDenied),
+        (Some(keys.admin.as_str()), Code::Ok),
     ] {
         assert_eq!(
             code(scheduler.stop_scheduler(with(stop(), key)).await),
             expected
         );
     }
-    let mut access = AccessServiceClient::new(at(&roles.runtime, "runtime"));
+    let mut access = AccessServiceClient::new(at(role, "runtime"));
     let resolve = || ResolveKeyRequest {
         key_id: "key_01kh3v4cq0e2h9x5y7z8w6t4s2".to_owned(),
         digest: vec![0; 32],
     };
     for (key, expected) in [
         (None, Code::Unauthenticated),
-        (Some(admin.as_str()), Code::PermissionDenied),
+        (Some(keys.admin.as_str()), Code::PermissionDenied),
         (Some(TOKEN), Code::Ok),
     ] {
         assert_eq!(
@@ -325,22 +349,26 @@ async fn every_role_lets_in_whom_it_should_over_rest_and_grpc() {
         "gRPC: UNAUTHENTICATED without, PERMISSION_DENIED with too low a role ({}), OK with the right one",
         refused.message()
     );
+}
 
-    // Whose call it was is on the lines about it; the key is on none.
+/// Whose call it was is on the lines about it; the key is on none.
+fn the_log_says_who(roles: &Roles, keys: &Texts) {
     let log = std::fs::read_to_string(roles.data.path().join("runtime.log")).unwrap();
     let line = log
         .lines()
         .find(|line| line.contains(r#""key_name":"of-operator""#));
     let line = line.unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("PAUSED") && line.contains("key_01"), "{line}");
-    for key in [&viewer, &operator, &deployer, &admin] {
+    for key in [&keys.viewer, &keys.operator, &keys.deployer, &keys.admin] {
         assert!(!log.contains(key.as_str()), "{log}");
     }
+}
 
-    // The engine knows other roles only, and the orchestrator has keys of its own.
+/// The engine knows other roles only, and the orchestrator has keys of its own.
+async fn others_know_each_other(roles: &Roles, keys: &Texts) {
     let mut engine = WorkflowEngineServiceClient::new(at(&roles.engine, "engine"));
     let asked = GetCapabilitiesRequest::default;
-    for key in [None, Some(admin.as_str())] {
+    for key in [None, Some(keys.admin.as_str())] {
         let answer = engine.get_capabilities(with(asked(), key)).await;
         assert_eq!(code(answer), Code::Unauthenticated);
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::response::IntoResponse as _;
 use futures::future::{BoxFuture, Ready, ready};
+use http_body_util::BodyExt as _;
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_service::access::table::{self, Needs, RPCS};
 use millrace_service::access::{
@@ -273,6 +275,7 @@ async fn every_rpc_lets_through_exactly_whom_the_table_says() {
 
 #[tokio::test]
 async fn an_rpc_without_an_entry_is_refused_to_every_key() {
+    millrace_service::metrics::install("runtime", "1.2.3");
     let (texts, known) = keys();
     let guard = Guard::of_grpc(&config(AuthMode::Keys, true), false, Some(known));
     let served = Served::new(guard).await;
@@ -294,6 +297,16 @@ async fn an_rpc_without_an_entry_is_refused_to_every_key() {
         let status = served.call(&transport, path, None).await.unwrap();
         assert_eq!(status.code(), Code::Unauthenticated, "{path}");
     }
+    // Those who are refused make up no names of metrics.
+    let page = millrace_service::metrics::page().await.into_response();
+    let page = page.into_body().collect().await.unwrap().to_bytes();
+    let page = String::from_utf8_lossy(&page);
+    assert!(
+        page.contains(r#"method="unimplemented",code="UNAUTHENTICATED""#),
+        "{page}"
+    );
+    let mut served = page.lines().filter(|line| line.contains("grpc_server_"));
+    assert!(!served.any(|line| line.contains("Unheard")), "{page}");
 }
 
 #[tokio::test]

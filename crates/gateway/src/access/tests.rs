@@ -131,9 +131,8 @@ fn refused(needs: Needs, who: Who, open: bool) -> Option<StatusCode> {
     let role = match needs {
         Needs::Open | Needs::Own => return None,
         Needs::KeyUnless(Opening::Metrics | Opening::Services, _) if open => return None,
-        Needs::Key(role) | Needs::KeyUnless(_, role) => Some(role),
         Needs::Brief(_) if who == Who::Nobody => return None,
-        Needs::Brief(role) => Some(role),
+        Needs::Key(role) | Needs::KeyUnless(_, role) | Needs::Brief(role) => Some(role),
         Needs::Internal => None,
     };
     match who {

@@ -8,6 +8,8 @@ use futures::future::BoxFuture;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tonic::{Code, Status};
 
+use crate::access::table;
+
 const SERVED: &str = "millrace_grpc_server_calls_total";
 const SERVED_DURATION: &str = "millrace_grpc_server_call_duration_seconds";
 const MADE: &str = "millrace_grpc_client_calls_total";
@@ -100,8 +102,10 @@ fn record(side: Side, path: &str, code: Code, begun: Instant) {
         Side::Server => (SERVED, SERVED_DURATION),
         Side::Client => (MADE, MADE_DURATION),
     };
-    // Whoever calls a server may invent methods; those are answered so.
-    let method = if side == Side::Server && code == Code::Unimplemented {
+    // Whoever calls a server may invent methods; those are answered so, or
+    // refused before that.
+    let invented = code == Code::Unimplemented || table::of_rpc(path).is_none();
+    let method = if side == Side::Server && invented {
         "unimplemented".to_owned()
     } else {
         path.trim_start_matches('/').to_owned()
