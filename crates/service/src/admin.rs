@@ -88,11 +88,9 @@ async fn judge(State(guard): State<Guard>, request: Request, next: Next) -> Resp
         return next.run(request).await;
     }
     if guard.is_open() {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "this listener is reached from elsewhere, and nothing says who may change anything: \
-             set `auth.mode = \"keys\"`, or call it on 127.0.0.1",
-        );
+        let why = "this listener is reached from elsewhere, and nothing says who may change \
+                   anything: set `auth.mode = \"keys\"`, or call it on 127.0.0.1";
+        return Refusal::new(StatusCode::FORBIDDEN, why).into_response();
     }
     let (parts, body) = request.into_parts();
     let verified = parts.extensions.get::<VerifiedPeer>();
@@ -113,7 +111,7 @@ async fn judge(State(guard): State<Guard>, request: Request, next: Next) -> Resp
                 }
                 Denied::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
-            let mut answer = refuse(status, &denied.to_string());
+            let mut answer = Refusal::new(status, denied.to_string()).into_response();
             if status == StatusCode::UNAUTHORIZED {
                 let bearer = HeaderValue::from_static("Bearer");
                 answer
@@ -139,37 +137,49 @@ struct Level {
     level: String,
 }
 
-async fn level() -> Response {
-    match telemetry::level() {
-        Some(level) => Json(Level { level }).into_response(),
-        None => refused(&LevelError::NoLogs),
-    }
+async fn level() -> Result<Json<Level>, Refusal> {
+    let level = telemetry::level().ok_or(LevelError::NoLogs)?;
+    Ok(Json(Level { level }))
 }
 
 /// Changes what is logged until the process ends.
-async fn set_level(body: Bytes) -> Response {
-    let asked: Level = match serde_json::from_slice(&body) {
-        Ok(asked) => asked,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
-    };
-    match telemetry::set_level(&asked.level) {
-        Ok(()) => level().await,
-        Err(error) => refused(&error),
+async fn set_level(body: Bytes) -> Result<Json<Level>, Refusal> {
+    let asked: Level = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    telemetry::set_level(&asked.level)?;
+    level().await
+}
+
+impl From<LevelError> for Refusal {
+    fn from(error: LevelError) -> Self {
+        let status = match error {
+            LevelError::NoLogs => StatusCode::SERVICE_UNAVAILABLE,
+            LevelError::Length | LevelError::Directive(_) => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
     }
 }
 
-fn refused(error: &LevelError) -> Response {
-    let status = match error {
-        LevelError::NoLogs => StatusCode::SERVICE_UNAVAILABLE,
-        LevelError::Length | LevelError::Directive(_) => StatusCode::BAD_REQUEST,
-    };
-    refuse(status, &error.to_string())
+/// An answer of an admin listener that refuses, as problem details (RFC 9457).
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    detail: String,
 }
 
-/// An answer of an admin listener that refuses, as problem details (RFC 9457).
-pub fn refuse(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or_default();
-    let problem = json!({"title": title, "status": status.as_u16(), "detail": detail});
-    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, kind, problem.to_string()).into_response()
+impl Refusal {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { status, detail }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or_default();
+        let problem =
+            json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (self.status, kind, problem.to_string()).into_response()
+    }
 }

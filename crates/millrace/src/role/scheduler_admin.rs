@@ -6,11 +6,10 @@ use std::sync::{Arc, OnceLock};
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use millrace_runtime::{SchedulerControl, SchedulerControlError, SchedulerStatus};
-use millrace_service::admin::refuse;
+use millrace_service::admin::Refusal;
 use millrace_store::SchedulerCommand;
 use serde::Deserialize;
 
@@ -32,7 +31,7 @@ pub fn router(switch: Switch) -> Router {
         .with_state(switch)
 }
 
-async fn status(State(switch): State<Switch>) -> Result<Json<SchedulerStatus>, Response> {
+async fn status(State(switch): State<Switch>) -> Result<Json<SchedulerStatus>, Refusal> {
     let control = connected(&switch)?;
     control.status().await.map(Json).map_err(refusal)
 }
@@ -42,7 +41,7 @@ async fn command(
     State(switch): State<Switch>,
     Path(command): Path<String>,
     body: Bytes,
-) -> Result<Json<SchedulerStatus>, Response> {
+) -> Result<Json<SchedulerStatus>, Refusal> {
     #[derive(Deserialize, Default)]
     #[serde(deny_unknown_fields)]
     struct Asked {
@@ -55,34 +54,34 @@ async fn command(
         "restart" => SchedulerCommand::Restart,
         other => {
             let why = format!("`{other}` is not one of stop, start, restart");
-            return Err(refuse(StatusCode::NOT_FOUND, &why));
+            return Err(Refusal::new(StatusCode::NOT_FOUND, why));
         }
     };
     let asked = if body.is_empty() {
         Asked::default()
     } else {
         serde_json::from_slice(&body)
-            .map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?
+            .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?
     };
     let control = connected(&switch)?;
     let status = control.command(command, &asked.reason).await;
     status.map(Json).map_err(refusal)
 }
 
-fn connected(switch: &Switch) -> Result<&SchedulerControl, Response> {
-    let starting = || refuse(StatusCode::SERVICE_UNAVAILABLE, "this process is starting");
+fn connected(switch: &Switch) -> Result<&SchedulerControl, Refusal> {
+    let starting = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "this process is starting");
     switch.0.get().ok_or_else(starting)
 }
 
-fn refusal(error: SchedulerControlError) -> Response {
+fn refusal(error: SchedulerControlError) -> Refusal {
     match error {
-        SchedulerControlError::Reason => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        SchedulerControlError::Reason => Refusal::new(StatusCode::BAD_REQUEST, error.to_string()),
         SchedulerControlError::Ending => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
         }
         SchedulerControlError::Store(error) => {
             tracing::warn!(%error, "the scheduler's switch could not be reached");
-            refuse(
+            Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the database is unavailable",
             )

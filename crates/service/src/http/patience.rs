@@ -176,10 +176,14 @@ mod tests {
     const HEAD: Duration = Duration::from_secs(10);
     const MOMENT: Duration = Duration::from_secs(1);
 
+    fn just_before(time: Duration) -> Duration {
+        time.saturating_sub(MOMENT)
+    }
+
     #[test]
     fn who_never_asks_is_cut() {
         let patience = Patience::new(HEAD);
-        assert_eq!(patience.judge(HEAD - MOMENT), Verdict::Fine);
+        assert_eq!(patience.judge(just_before(HEAD)), Verdict::Fine);
         assert_eq!(patience.judge(HEAD), Verdict::TooSlow);
     }
 
@@ -189,10 +193,10 @@ mod tests {
         patience.asked(false);
         assert_eq!(patience.judge(IDLE * 2), Verdict::Fine, "it answers");
         let waits = Waits::begin(&patience);
-        assert_eq!(patience.judge(IDLE - MOMENT), Verdict::Fine);
+        assert_eq!(patience.judge(just_before(IDLE)), Verdict::Fine);
         assert_eq!(patience.judge(IDLE + MOMENT), Verdict::Idle);
         patience.arrived();
-        assert_eq!(patience.judge(HEAD - MOMENT), Verdict::Fine);
+        assert_eq!(patience.judge(just_before(HEAD)), Verdict::Fine);
         assert_eq!(patience.judge(HEAD + MOMENT), Verdict::TooSlow);
         drop(waits);
         patience.arrived();
@@ -203,7 +207,7 @@ mod tests {
     fn a_connection_over_http2_is_renewed_when_it_is_idle() {
         let patience = Patience::new(HEAD);
         patience.asked(true);
-        assert_eq!(patience.judge(IDLE - MOMENT), Verdict::Fine);
+        assert_eq!(patience.judge(just_before(IDLE)), Verdict::Fine);
         assert_eq!(patience.judge(IDLE + MOMENT), Verdict::Idle);
     }
 }
