@@ -5,11 +5,11 @@ mod support;
 
 use std::path::Path;
 
-use millrace_testkit::eventually;
+use millrace_testkit::{eventually, port_pool};
 use serde_json::{Value, json};
 use support::{Millrace, PATIENCE, command};
 
-async fn orchestrator(data: &Path, database: &str) -> Millrace {
+async fn orchestrator(data: &Path, database: &str, ports: &str) -> Millrace {
     let folder = data.join("data");
     let roots = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let roots = roots.canonicalize().unwrap();
@@ -26,7 +26,7 @@ async fn orchestrator(data: &Path, database: &str) -> Millrace {
     let settings = [
         ("DATABASE_URL", database),
         ("MILLRACE_ORCHESTRATOR__NODE_ID", "pod-0"),
-        ("MILLRACE_ORCHESTRATOR__PORTS", "25500-25800"),
+        ("MILLRACE_ORCHESTRATOR__PORTS", ports),
         ("MILLRACE_ORCHESTRATOR__KEEP_SERVICES", "false"),
     ];
     Millrace::start(&arguments, &settings).await
@@ -51,7 +51,8 @@ async fn services_stop_with_the_orchestrator_and_start_with_the_next_one() {
     let settings = [("DATABASE_URL", database.as_str())];
     let migrated = command(&["migrate"], &settings).output().await.unwrap();
     assert!(migrated.status.success());
-    let first = orchestrator(data.path(), &database).await;
+    let ports = port_pool(20);
+    let first = orchestrator(data.path(), &database, &ports).await;
     let http = gateway(&first).await;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/call-a-service");
     let project =
@@ -76,7 +77,7 @@ async fn services_stop_with_the_orchestrator_and_start_with_the_next_one() {
     );
     http.terminate().await;
 
-    let second = orchestrator(data.path(), &database).await;
+    let second = orchestrator(data.path(), &database, &ports).await;
     let http = gateway(&second).await;
     let again = eventually(PATIENCE, || async {
         let (_, workload) = http.get(&workload).await;

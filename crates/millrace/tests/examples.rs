@@ -115,7 +115,8 @@ async fn only_what_github_has_signed_starts_the_workflow_and_only_once() {
 async fn a_workflow_reserves_at_its_service_as_long_as_there_is_enough() {
     let data = tempfile::tempdir().unwrap();
     // Ports of its own: other tests run beside this one.
-    let settings = [("MILLRACE_ORCHESTRATOR__PORTS", "25100-25400")];
+    let ports = millrace_testkit::port_pool(20);
+    let settings = [("MILLRACE_ORCHESTRATOR__PORTS", ports.as_str())];
     let millrace = Millrace::dev_with(data.path(), &settings).await;
     let folder = example("call-a-service").canonicalize().unwrap();
     let project = json!({"name": "Stock", "key": "STOCK", "localPath": folder});

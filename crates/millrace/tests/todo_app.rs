@@ -31,10 +31,11 @@ fn node() -> String {
 
 async fn dev(data: &Path) -> Millrace {
     let node = node();
+    // Of its own: other tests run beside this one.
+    let ports = millrace_testkit::port_pool(100);
     let settings = [
         ("MILLRACE_ORCHESTRATOR__NODE", node.as_str()),
-        // Of their own: other tests run beside this one.
-        ("MILLRACE_ORCHESTRATOR__PORTS", "23100-23400"),
+        ("MILLRACE_ORCHESTRATOR__PORTS", ports.as_str()),
     ];
     Millrace::dev_with(data, &settings).await
 }

@@ -7,7 +7,7 @@
 //!   and show the last value seen when it never came.
 //! - [`git`]: Git without anybody's configuration.
 //! - [`guard`]: what runs in a test's folder is killed when the test's process ends.
-//! - [`free_port`]: for programs that cannot bind port 0 themselves.
+//! - [`free_port`], [`port_pool`]: for programs that cannot bind port 0 themselves.
 //!
 //! Which tests run when is decided by where they stand:
 //!
@@ -30,7 +30,7 @@ pub use database::TestDatabase;
 pub use eventually::{eventually, eventually_eq};
 pub use git::git;
 pub use guard::guard;
-pub use port::free_port;
+pub use port::{free_port, port_pool};
 pub use redis_server::PrivateRedis;
 /// For tests of the whole that look into the database behind its back.
 pub use sqlx;

@@ -25,6 +25,14 @@ pub fn free_port() -> u16 {
     panic!("a hundred random ports from {FIRST} up are all taken");
 }
 
+/// So many ports in a row, for a pool that skips those that are taken. They
+/// begin somewhere else for each caller, so that two runs of a test hardly
+/// meet; as `first-last`.
+pub fn port_pool(count: u16) -> String {
+    let first = FIRST + random_below(COUNT - count);
+    format!("{first}-{}", first + count - 1)
+}
+
 /// Every `RandomState` has keys of its own, so the hash of nothing is random.
 fn random_below(bound: u16) -> u16 {
     let bits = RandomState::new().hash_one(());
