@@ -10,14 +10,9 @@ use super::frame::TaskFrame;
 use super::identity::Identity;
 use super::machine::Machine;
 use super::scope::{Several, Stage};
+use crate::event::{MAX_ATTRIBUTE, MAX_DEPTH};
 use crate::language::model::{Emit, FlowDirective};
 use crate::value::{self, Value};
-
-/// How deep an event may be: those who listen get it within other data.
-const DEEPEST: u16 = 100;
-
-/// Bytes that one attribute may have.
-const LONGEST_ATTRIBUTE: usize = 8 * 1024;
 
 impl Machine {
     /// The event waits for the next checkpoint, which publishes it. Should
@@ -61,9 +56,9 @@ impl Machine {
         }
         let event = value::object(members);
         self.check_size(&event, pointer)?;
-        if event.depth() > DEEPEST {
+        if event.depth() > MAX_DEPTH {
             let detail =
-                format!("an event has at most {DEEPEST} arrays and objects inside each other");
+                format!("an event has at most {MAX_DEPTH} arrays and objects inside each other");
             return Err(refuse(detail));
         }
         let detail = Detail {
@@ -83,9 +78,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
         return match text.len() {
             0 if is_needed => Err("must not be empty".into()),
             1024.. if name == "type" => Err("has at most 1023 bytes".into()),
-            length if length > LONGEST_ATTRIBUTE => {
-                Err(format!("has at most {LONGEST_ATTRIBUTE} bytes"))
-            }
+            length if length > MAX_ATTRIBUTE => Err(format!("has at most {MAX_ATTRIBUTE} bytes")),
             _ => Ok(()),
         };
     }

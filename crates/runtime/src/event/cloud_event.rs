@@ -1,22 +1,17 @@
 //! CloudEvents 1.0 in their JSON form.
 
+use bytes::Bytes;
+use millrace_engine::event::{MAX_ATTRIBUTE, MAX_DEPTH, is_attribute_name};
 use millrace_proto::Finding;
 use serde_json::{Map, Value};
 
 use crate::deployment::settings::{escape, finding};
 
-/// How many arrays and objects may lie inside each other: executions get the
-/// event within other data, and engines read 120 levels.
-const MAX_DEPTH: usize = 100;
-
-/// Longest value of an attribute in bytes.
-const MAX_ATTRIBUTE: usize = 8 * 1024;
-
 /// An event that has been checked.
 #[derive(Debug, Clone)]
 pub(crate) struct CloudEvent {
-    /// As it was sent.
-    pub text: String,
+    /// As it was sent. Clones share it.
+    pub text: Bytes,
     pub id: String,
     pub source: String,
     pub kind: String,
@@ -27,8 +22,9 @@ pub(crate) struct CloudEvent {
 impl CloudEvent {
     /// Reads one event, which stands at `pointer` in the posted body; all
     /// faults at once.
-    pub fn read(text: String, pointer: &str) -> Result<Self, Vec<Finding>> {
-        let members: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+    pub fn read(text: impl Into<Bytes>, pointer: &str) -> Result<Self, Vec<Finding>> {
+        let text = text.into();
+        let members: Map<String, Value> = serde_json::from_slice(&text).map_err(|error| {
             vec![finding(
                 pointer,
                 &format!("an event is a JSON object: {error}"),
@@ -75,7 +71,7 @@ impl CloudEvent {
     }
 }
 
-fn is_deeper(value: &Value, levels: usize) -> bool {
+fn is_deeper(value: &Value, levels: u16) -> bool {
     let deeper = |inner: &Value| is_deeper(inner, levels - 1);
     match value {
         Value::Array(items) => levels == 0 || items.iter().any(deeper),
@@ -94,11 +90,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
             _ => Err("must be a string of base64".into()),
         };
     }
-    if name.is_empty()
-        || !name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    {
+    if !is_attribute_name(name) {
         return Err(format!(
             "`{name}` is not the name of an attribute, which has lower-case letters and digits only"
         ));
@@ -136,14 +128,15 @@ mod tests {
     #[test]
     fn an_event_is_kept_as_it_was_sent() {
         let text = r#"{"specversion":"1.0", "id":"1","source":"/s","type":"t","ext":true,"n":5,"none":null,"data":{"z":1.50}}"#;
-        let event = CloudEvent::read(text.into(), "").unwrap();
+        let event = CloudEvent::read(text, "").unwrap();
         assert_eq!(event.text, text);
         assert_eq!((&*event.id, &*event.source, &*event.kind), ("1", "/s", "t"));
     }
 
     #[test]
     fn depth_is_bounded() {
-        let nested = |levels: usize| {
+        let nested = |levels: u16| {
+            let levels = usize::from(levels);
             let data = "[".repeat(levels) + &"]".repeat(levels);
             let event = format!(
                 r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#

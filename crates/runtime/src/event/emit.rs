@@ -9,16 +9,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_store::{Delivery, EmittedEvent, Publication, Write};
+use bytes::Bytes;
+use millrace_store::{EmittedEvent, Publication, Write};
 use tracing::{error, warn};
 
 use super::cloud_event::CloudEvent;
-use super::fan_out::{self, FanOutError};
+use super::fan_out::{self, FanOutError, Reached};
 use crate::execution::ExecutionCoordinator;
-
-/// How often an event is tried again at once: triggers may have changed while
-/// it was matched.
-const ATTEMPTS: u32 = 5;
 
 /// What is older was left by an instance that died, or could not publish it.
 const LEFT_AFTER: Duration = Duration::from_secs(3);
@@ -28,16 +25,13 @@ const LEFT_AFTER: Duration = Duration::from_secs(3);
 const LEFT: u32 = 100;
 const HOLD: Duration = Duration::from_secs(30);
 
-/// Checks an event that an engine wants published.
-pub(crate) fn check(text: &str) -> Result<(), String> {
-    match CloudEvent::read(text.to_owned(), "") {
-        Ok(_) => Ok(()),
-        Err(faults) => {
-            let faults = faults.iter();
-            let faults = faults.map(|fault| format!("{}: {}", fault.pointer, fault.message));
-            Err(faults.collect::<Vec<_>>().join("; "))
-        }
-    }
+/// Reads an event that an engine made; its faults as one text.
+pub(crate) fn read(text: &Bytes) -> Result<CloudEvent, String> {
+    CloudEvent::read(text.clone(), "").map_err(|faults| {
+        let faults = faults.iter();
+        let faults = faults.map(|fault| format!("{}: {}", fault.pointer, fault.message));
+        faults.collect::<Vec<_>>().join("; ")
+    })
 }
 
 /// Publishes events that are stored, those of one execution in their order.
@@ -50,7 +44,7 @@ pub(crate) async fn publish(coordinator: &ExecutionCoordinator, events: Vec<Emit
             continue;
         }
         let id = event.id.clone();
-        if let Err(why) = with_attempts(coordinator, event).await {
+        if let Err(why) = publish_one(coordinator, event).await {
             warn!("event {id} is published later: {why}");
             waiting.insert(sender);
         }
@@ -71,55 +65,24 @@ fn sender(id: &str) -> &str {
     id.split('-').next().unwrap_or(id)
 }
 
-async fn with_attempts(
+async fn publish_one(
     coordinator: &ExecutionCoordinator,
     event: EmittedEvent,
 ) -> Result<(), FanOutError> {
-    let read = match read(&event) {
-        Ok(read) => Arc::new(read),
+    let deliveries = match read(&event.event) {
+        Ok(read) => {
+            let traceparent = event.traceparent.as_deref();
+            let mut reached = Reached::default();
+            fan_out::reach(coordinator, &Arc::new(read), traceparent, &mut reached).await?
+        }
         Err(why) => {
             // It was checked before it was stored. Nobody could ever read it.
             error!("event {} is no event, and is dropped: {why}", event.id);
-            return take_away(coordinator, event.id, Vec::new()).await;
+            Vec::new()
         }
     };
-    let mut left = ATTEMPTS;
-    let mut pause = Duration::from_millis(10);
-    loop {
-        left -= 1;
-        match attempt(coordinator, &event, &read).await {
-            Err(_) if left > 0 => {
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            done => return done,
-        }
-    }
-}
-
-fn read(event: &EmittedEvent) -> Result<CloudEvent, String> {
-    let text = String::from_utf8(event.event.to_vec()).map_err(|error| error.to_string())?;
-    CloudEvent::read(text, "").map_err(|faults| format!("it has {} fault(s)", faults.len()))
-}
-
-async fn attempt(
-    coordinator: &ExecutionCoordinator,
-    event: &EmittedEvent,
-    read: &Arc<CloudEvent>,
-) -> Result<(), FanOutError> {
-    let mut reached = Vec::new();
-    let traceparent = event.traceparent.as_deref();
-    fan_out::start(coordinator, read, traceparent, &mut reached).await?;
-    let last = fan_out::wake(coordinator, read, &mut reached).await?;
-    take_away(coordinator, event.id.clone(), last).await
-}
-
-/// Gives the event to the last who listen, and takes it away.
-async fn take_away(
-    coordinator: &ExecutionCoordinator,
-    id: String,
-    deliveries: Vec<Delivery>,
-) -> Result<(), FanOutError> {
+    // The last who listen get it, and it is taken away.
+    let id = event.id;
     let publication = Write::Publish(Publication { id, deliveries });
     coordinator.writes.submit(publication).await?;
     coordinator.due.notify_one();

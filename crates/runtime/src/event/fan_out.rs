@@ -22,6 +22,9 @@ use crate::trigger::dedupe;
 const PART: usize = 500;
 const PART_BYTES: usize = 8 << 20;
 
+/// How often one event is tried at once.
+const ATTEMPTS: u32 = 5;
+
 /// Why an event is not with all that listens to it. It may be with some.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FanOutError {
@@ -35,19 +38,73 @@ pub(crate) enum FanOutError {
     Refused(#[from] WriteRefused),
 }
 
+impl FanOutError {
+    /// Whether another try at once may get further: triggers have changed
+    /// while they were matched, or the database was not there.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Moved => true,
+            Self::Match(MatchError::Store(error)) => error.is_transient(),
+            _ => false,
+        }
+    }
+}
+
+/// Whom an event has reached, also by a publication before; some may stand
+/// there more than once.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// Executions that it started, by trigger.
+    pub started: Vec<ExecutionId>,
+    /// Those that listened, and have it.
+    pub woken: Vec<ExecutionId>,
+}
+
+/// Starts what the event starts, and gives it to all who listen but the last
+/// of them, a part at most, whom it answers.
+pub(super) async fn reach(
+    coordinator: &ExecutionCoordinator,
+    event: &Arc<CloudEvent>,
+    traceparent: Option<&str>,
+    reached: &mut Reached,
+) -> Result<Vec<Delivery>, FanOutError> {
+    let mut left = ATTEMPTS;
+    let mut pause = Duration::from_millis(10);
+    loop {
+        left -= 1;
+        match attempt(coordinator, event, traceparent, reached).await {
+            Err(error) if error.passes() && left > 0 => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn attempt(
+    coordinator: &ExecutionCoordinator,
+    event: &Arc<CloudEvent>,
+    traceparent: Option<&str>,
+    reached: &mut Reached,
+) -> Result<Vec<Delivery>, FanOutError> {
+    start(coordinator, event, traceparent, &mut reached.started).await?;
+    wake(coordinator, event, &mut reached.woken).await
+}
+
 /// Admits an execution for each trigger that listens, once for the event.
-pub(super) async fn start(
+async fn start(
     coordinator: &ExecutionCoordinator,
     event: &Arc<CloudEvent>,
     traceparent: Option<&str>,
     started: &mut Vec<ExecutionId>,
 ) -> Result<(), FanOutError> {
     let keep = coordinator.config.dedupe_keep;
-    let input = Inputs::of(event);
+    let mut inputs = Inputs::of(event);
     let mut triggers = Triggers::of(coordinator, event);
     while let Some(found) = triggers.next().await? {
         let mut admissions = found.into_iter().map(|found| {
-            let input = input.of_match(&found);
+            let input = inputs.of_match(&found);
             Write::Admit(admission(event, found, input, keep, traceparent))
         });
         loop {
@@ -63,12 +120,11 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// Gives the event to all who listen but the last of them, a part at most,
-/// whom it answers. Those who have it are added to `reached`.
-pub(super) async fn wake(
+/// Gives the event to all who listen but the last of them, whom it answers.
+async fn wake(
     coordinator: &ExecutionCoordinator,
     event: &Arc<CloudEvent>,
-    reached: &mut Vec<ExecutionId>,
+    woken: &mut Vec<ExecutionId>,
 ) -> Result<Vec<Delivery>, FanOutError> {
     let most = most(event.text.len());
     let mut hearers = Hearers::of(coordinator, event);
@@ -78,25 +134,28 @@ pub(super) async fn wake(
         while last.len() > most {
             let rest = last.split_off(most);
             let part = std::mem::replace(&mut last, rest);
-            deliver(coordinator, part, reached).await?;
+            deliver(coordinator, part, woken).await?;
         }
     }
     Ok(last)
 }
 
 /// Gives an event to listeners; those who have it now, or had it before, are
-/// added to `reached`.
+/// added to `woken`.
 pub(super) async fn deliver(
     coordinator: &ExecutionCoordinator,
     part: Vec<Delivery>,
-    reached: &mut Vec<ExecutionId>,
+    woken: &mut Vec<ExecutionId>,
 ) -> Result<(), FanOutError> {
-    let woken: Vec<_> = part.iter().map(|one| one.execution_id).collect();
+    if part.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = part.iter().map(|one| one.execution_id).collect();
     let part = part.into_iter().map(Write::Deliver).collect();
     let outcomes = submit(coordinator, part).await;
-    for (id, outcome) in woken.into_iter().zip(outcomes) {
+    for (id, outcome) in ids.into_iter().zip(outcomes) {
         match outcome? {
-            WriteDone::Delivered(true) => reached.push(id),
+            WriteDone::Delivered(true) => woken.push(id),
             WriteDone::Delivered(false) => {}
             _ => return Err(FanOutError::Mixed),
         }
@@ -105,15 +164,8 @@ pub(super) async fn deliver(
 }
 
 /// Writes with an event of this size that one part holds.
-const fn most(bytes: usize) -> usize {
-    let fit = PART_BYTES / if bytes == 0 { 1 } else { bytes };
-    if fit == 0 {
-        1
-    } else if fit > PART {
-        PART
-    } else {
-        fit
-    }
+fn most(bytes: usize) -> usize {
+    (PART_BYTES / bytes.max(1)).clamp(1, PART)
 }
 
 async fn submit(
@@ -156,23 +208,25 @@ fn admitted(outcome: Result<WriteDone, WriteRefused>) -> Result<Option<Execution
 /// The event as executions get it; shared by all that get it.
 struct Inputs {
     whole: Bytes,
-    in_array: Bytes,
+    /// Made once somebody wants it.
+    in_array: Option<Bytes>,
 }
 
 impl Inputs {
     fn of(event: &CloudEvent) -> Self {
         Self {
-            whole: Bytes::from(event.text.clone()),
-            in_array: Bytes::from(format!("[{}]", event.text)),
+            whole: event.text.clone(),
+            in_array: None,
         }
     }
 
-    fn of_match(&self, found: &Match) -> Bytes {
-        if found.as_array {
-            self.in_array.clone()
-        } else {
-            self.whole.clone()
+    fn of_match(&mut self, found: &Match) -> Bytes {
+        if !found.as_array {
+            return self.whole.clone();
         }
+        let whole = &self.whole;
+        let in_array = || [b"[", &whole[..], b"]"].concat().into();
+        self.in_array.get_or_insert_with(in_array).clone()
     }
 }
 

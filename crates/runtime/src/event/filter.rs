@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millrace_engine::event::is_attribute_name;
 use millrace_engine::expression::{Expression, Limits, Variables, strict};
 use millrace_engine::value::{Value, from_serde};
 use millrace_types::TriggerId;
@@ -50,11 +51,7 @@ impl Filter {
                         faults.push((at, "must be an expression such as `.amount > 10`".into()));
                     }
                 }
-            } else if name.is_empty()
-                || !name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-            {
+            } else if !is_attribute_name(name) {
                 let why = "an attribute's name has lower-case letters and digits only";
                 faults.push((at, why.into()));
             } else if let Some(text) = canonical(value) {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millrace_engine::value::{Value, from_serde};
 use millrace_store::{Delivery, EventListener, StoreError, Subscription, SubscriptionPlace};
 use millrace_types::TriggerId;
@@ -91,7 +90,6 @@ pub(super) struct Hearers<'a> {
     event: Arc<CloudEvent>,
     /// What tells the event from others.
     key: String,
-    text: Bytes,
     /// The event as expressions see it, once one is asked.
     whole: Option<Arc<Value>>,
     /// The types that are still to be gone through. Those who listen to events
@@ -106,7 +104,6 @@ impl<'a> Hearers<'a> {
             coordinator,
             event: Arc::clone(event),
             key: digest::parts(&[&event.source, &event.id]),
-            text: Bytes::from(event.text.clone()),
             whole: None,
             kinds: vec![String::new(), event.kind.clone()],
             after: None,
@@ -144,7 +141,7 @@ impl<'a> Hearers<'a> {
             listener: one.place.listener,
             since: one.since,
             key: self.key.clone(),
-            event: self.text.clone(),
+            event: self.event.text.clone(),
         });
         Ok(Some(deliveries.collect()))
     }

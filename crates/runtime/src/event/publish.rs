@@ -2,22 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millrace_proto::{Failure, Finding};
 use millrace_types::{ErrorKind, ExecutionId};
 
 use super::EventService;
 use super::cloud_event::CloudEvent;
-use super::fan_out::{self, FanOutError};
+use super::fan_out::{self, FanOutError, Reached};
 use super::matching::MatchError;
 
 /// Events in one batch at most.
 const MAX_EVENTS: usize = 100;
-
-/// How often listeners are looked for again when some changed meanwhile, or
-/// when the database was not there.
-const ATTEMPTS: u32 = 5;
 
 /// Why not everything was published. What has been is known again.
 #[derive(Debug, thiserror::Error)]
@@ -65,40 +60,17 @@ impl EventService {
         events: Vec<(String, String)>,
         traceparent: Option<String>,
     ) -> Result<Vec<ExecutionId>, PublishError> {
-        let events = read(events)?;
-        let mut pause = Duration::from_millis(10);
-        let mut left = ATTEMPTS;
-        loop {
-            left -= 1;
-            match self.attempt(&events, traceparent.as_deref()).await {
-                Err(FanOutError::Moved) if left > 0 => {}
-                Err(FanOutError::Match(MatchError::Store(error)))
-                    if error.is_transient() && left > 0 =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                done => return Ok(done?),
-            }
+        let mut reached = Reached::default();
+        for event in read(events)? {
+            let traceparent = traceparent.as_deref();
+            let last = fan_out::reach(&self.coordinator, &event, traceparent, &mut reached).await?;
+            fan_out::deliver(&self.coordinator, last, &mut reached.woken).await?;
         }
-    }
-
-    async fn attempt(
-        &self,
-        events: &[Arc<CloudEvent>],
-        traceparent: Option<&str>,
-    ) -> Result<Vec<ExecutionId>, FanOutError> {
-        let mut ids = Vec::new();
-        for event in events {
-            fan_out::start(&self.coordinator, event, traceparent, &mut ids).await?;
-        }
-        for event in events {
-            let last = fan_out::wake(&self.coordinator, event, &mut ids).await?;
-            fan_out::deliver(&self.coordinator, last, &mut ids).await?;
-        }
+        let Reached { mut started, woken } = reached;
+        started.extend(woken);
         let mut seen = HashSet::new();
-        ids.retain(|id| seen.insert(*id));
-        Ok(ids)
+        started.retain(|id| seen.insert(*id));
+        Ok(started)
     }
 }
 

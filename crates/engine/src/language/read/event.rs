@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fields::Fields;
 use super::{Data, Place, Reader, Scope};
+use crate::event::is_attribute_name;
 use crate::expression::Variables;
 use crate::language::model::{
     Correlation, Emit, EventFilter, Expression, Listen, ReadAs, Take, Template, Until,
@@ -330,8 +331,7 @@ impl<'d> Reader<'d> {
             self.error_at_key(place, format!("`{name}` cannot be given here"));
             return None;
         }
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        if name.is_empty() || !name.bytes().all(fits) {
+        if !is_attribute_name(name) {
             self.error_at_key(
                 place,
                 format!("`{name}` is not the name of an attribute: lower-case letters and digits"),

@@ -34,13 +34,14 @@ impl Emits {
     /// names that are given here.
     pub fn take(&mut self, events: Vec<String>) -> Result<Vec<EmittedEvent>, Stopped> {
         let events = events.into_iter().map(|event| {
-            emit::check(&event)
+            let event = Bytes::from(event);
+            emit::read(&event)
                 .map_err(|why| Stopped::Broken(format!("the engine sent a bad event: {why}")))?;
             self.count += 1;
             Ok(EmittedEvent {
                 id: format!("{}-{}-{}", self.id, self.epoch, self.count),
                 traceparent: self.traceparent.clone(),
-                event: Bytes::from(event),
+                event,
             })
         });
         events.collect()
