@@ -14,7 +14,7 @@ const HTTP1: &[u8] = b"http/1.1";
 
 /// No provider for the whole process is installed: nothing else that does so
 /// can clash with this.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let make = || Arc::new(rustls::crypto::ring::default_provider());
     Arc::clone(PROVIDER.get_or_init(make))
@@ -118,7 +118,7 @@ fn client(identity: Option<&Arc<CertifiedKey>>, roots: Arc<RootCertStore>) -> Cl
 }
 
 /// Those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR`. Read once.
-fn system_roots() -> Arc<RootCertStore> {
+pub fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let read = || {
         let mut roots = RootCertStore::empty();
@@ -129,8 +129,8 @@ fn system_roots() -> Arc<RootCertStore> {
         let (added, _ignored) = roots.add_parsable_certificates(found.certs);
         if added == 0 {
             tracing::warn!(
-                "there are no trusted root certificates: https peers cannot be called; \
-                 name those that are trusted in `tls.ca`"
+                "there are no trusted root certificates: https calls will fail; those that \
+                 roles trust in each other are named in `tls.ca`"
             );
         }
         Arc::new(roots)

@@ -25,6 +25,7 @@ use material::Material;
 
 pub(crate) use connect::Connector;
 pub use files::TlsError;
+pub use material::{provider, system_roots};
 
 /// What a process shows and whom it believes, as the files have it now. Clones
 /// share it.
