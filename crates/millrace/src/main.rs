@@ -3,12 +3,14 @@
 //!
 //! `main` only composes: configuration → logs → role. What a role needs to
 //! start and to stop is in [`role`]; the verbs of the command line are in
-//! [`client`]; those about API keys, which work on the database, in [`keys`]. Exit codes: 0 done, 1 failed, 2 called in the wrong way.
+//! [`client`]; those about API keys, which work on the database, in [`keys`].
+//! Exit codes: 0 done, 1 failed, 2 called in the wrong way.
 
 mod cli;
 mod client;
 mod keys;
 mod role;
+mod verb;
 
 use std::process::ExitCode;
 

@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::ClientCommand;
+use crate::verb::{self, VerbError};
 use problem::Problem;
 
 /// Why a verb did not do what it was asked to.
@@ -69,34 +70,28 @@ pub enum ClientError {
     Output(#[from] io::Error),
 }
 
-impl ClientError {
+impl VerbError for ClientError {
+    fn output(&self) -> Option<&io::Error> {
+        match self {
+            Self::Output(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn is_said(&self) -> bool {
+        matches!(self, Self::NotSucceeded)
+    }
+
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) | Self::File { .. } => ExitCode::from(crate::USAGE),
-            // The reader has seen enough, as in `millrace executions | head -1`.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
     }
 }
 
 pub fn main(command: ClientCommand) -> ExitCode {
-    let done = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(ClientError::Output)
-        .and_then(|runtime| runtime.block_on(run(command)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match &error {
-                ClientError::NotSucceeded => {}
-                ClientError::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {}
-                error => eprintln!("millrace: {error}"),
-            }
-            error.exit_code()
-        }
-    }
+    verb::main(run(command))
 }
 
 async fn run(command: ClientCommand) -> Result<(), ClientError> {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{KeyDatabaseArgs, KeysCommand};
 use crate::role::database::{Database, DatabaseError, OpenDatabase};
+use crate::verb::{self, VerbError};
 
 /// More would be idle.
 const CONNECTIONS: u32 = 2;
@@ -63,32 +64,24 @@ pub enum KeysError {
     Output(#[from] io::Error),
 }
 
-impl KeysError {
-    const fn exit_code(&self) -> u8 {
+impl VerbError for KeysError {
+    fn output(&self) -> Option<&io::Error> {
         match self {
-            Self::Config(_) | Self::NoId(_) | Self::NoKey => crate::USAGE,
-            _ => 1,
+            Self::Output(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::NoId(_) | Self::NoKey => ExitCode::from(crate::USAGE),
+            _ => ExitCode::FAILURE,
         }
     }
 }
 
 pub fn main(command: KeysCommand) -> ExitCode {
-    let done = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(KeysError::Output)
-        .and_then(|runtime| runtime.block_on(run(command)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough, as in `millrace keys list | head -1`.
-        Err(KeysError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("millrace: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+    verb::main(run(command))
 }
 
 async fn run(command: KeysCommand) -> Result<(), KeysError> {
