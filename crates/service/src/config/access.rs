@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::value::{Raw, Setting, text};
+use super::value::{Raw, Setting, choice, text};
 use crate::secret::{MASK, Secret};
 
 /// How callers prove who they are.
@@ -18,23 +18,10 @@ pub enum AuthMode {
     Keys,
 }
 
-impl Setting for AuthMode {
-    fn read(raw: &Raw) -> Result<Self, String> {
-        match text(raw, "a mode")? {
-            "none" => Ok(Self::None),
-            "keys" => Ok(Self::Keys),
-            _ => Err("it is neither none nor keys".to_owned()),
-        }
-    }
-
-    fn show(&self) -> Option<toml::Value> {
-        let name = match self {
-            Self::None => "none",
-            Self::Keys => "keys",
-        };
-        Some(name.into())
-    }
-}
+choice!(AuthMode, "a mode", "it is neither none nor keys", {
+    None = "none",
+    Keys = "keys",
+});
 
 /// What the roles of one installation know each other by. Fits into a header,
 /// and does not show itself.
@@ -88,10 +75,13 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// The limits of webhooks hold here too.
-const MOST: u32 = 1_000_000;
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_hours(24);
+impl RateLimit {
+    /// Of `limit` and of `burst`.
+    pub const MOST: u32 = 1_000_000;
+    /// Of `per`.
+    pub const SHORTEST: Duration = Duration::from_secs(1);
+    pub const LONGEST: Duration = Duration::from_hours(24);
+}
 
 impl Setting for RateLimit {
     fn read(raw: &Raw) -> Result<Self, String> {
@@ -112,12 +102,12 @@ impl Setting for RateLimit {
         let per = per
             .ok()
             .and_then(|per| Duration::try_from(per).ok())
-            .filter(|per| (SHORTEST..=LONGEST).contains(per))
+            .filter(|per| (Self::SHORTEST..=Self::LONGEST).contains(per))
             .ok_or("its `per` is not a duration from PT1S to PT24H")?;
         let burst = written.burst.unwrap_or(written.limit);
         for (name, number) in [("limit", written.limit), ("burst", burst)] {
-            if !(1..=MOST).contains(&number) {
-                return Err(format!("its `{name}` is not from 1 to {MOST}"));
+            if !(1..=Self::MOST).contains(&number) {
+                return Err(format!("its `{name}` is not from 1 to {}", Self::MOST));
             }
         }
         Ok(Self {

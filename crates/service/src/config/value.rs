@@ -201,6 +201,28 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
+/// A setting that is one of a few words.
+macro_rules! choice {
+    ($name:ident, $expected:literal, $wrong:literal, { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl Setting for $name {
+            fn read(raw: &Raw) -> Result<Self, String> {
+                match text(raw, $expected)? {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err($wrong.to_owned()),
+                }
+            }
+
+            fn show(&self) -> Option<toml::Value> {
+                let name = match self {
+                    $(Self::$variant => $text,)+
+                };
+                Some(name.into())
+            }
+        }
+    };
+}
+pub(super) use choice;
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -211,25 +233,11 @@ pub enum LogFormat {
     Pretty,
 }
 
-impl Setting for LogFormat {
-    fn read(raw: &Raw) -> Result<Self, String> {
-        match text(raw, "a format")? {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "pretty" => Ok(Self::Pretty),
-            _ => Err("it is not one of auto, json, pretty".to_owned()),
-        }
-    }
-
-    fn show(&self) -> Option<toml::Value> {
-        let name = match self {
-            Self::Auto => "auto",
-            Self::Json => "json",
-            Self::Pretty => "pretty",
-        };
-        Some(name.into())
-    }
-}
+choice!(LogFormat, "a format", "it is not one of auto, json, pretty", {
+    Auto = "auto",
+    Json = "json",
+    Pretty = "pretty",
+});
 
 /// The header in which proxies say whom they speak for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

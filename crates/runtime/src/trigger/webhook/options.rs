@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use millrace_schedule::{format_duration, parse_duration};
+use millrace_service::config::RateLimit;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
@@ -13,12 +14,6 @@ use crate::trigger::fire::MAX_WAIT;
 
 /// Largest `bodyLimit` in bytes; a gateway's own limit counts as well.
 const MAX_BODY: u64 = 64 * 1024 * 1024;
-
-/// Most deliveries in one period.
-const MAX_RATE: u64 = 1_000_000;
-
-const MIN_PERIOD: Duration = Duration::from_secs(1);
-const MAX_PERIOD: Duration = Duration::from_hours(24);
 
 /// Networks in one `allow` at most: each delivery is compared with all.
 const MAX_NETWORKS: usize = 256;
@@ -39,9 +34,9 @@ pub(in crate::trigger) fn read(fields: &mut Fields<'_>, spec: &mut Map<String, V
     if let Some(mut rate) = fields.object("rateLimit") {
         rate.only(&["limit", "per", "burst"]);
         rate.needs(&["limit", "per"]);
-        let limit = rate.number("limit", 1..=MAX_RATE);
-        let per = duration(&mut rate, "per", MIN_PERIOD, MAX_PERIOD);
-        let burst = rate.number("burst", 1..=MAX_RATE);
+        let limit = rate.number("limit", 1..=u64::from(RateLimit::MOST));
+        let per = duration(&mut rate, "per", RateLimit::SHORTEST, RateLimit::LONGEST);
+        let burst = rate.number("burst", 1..=u64::from(RateLimit::MOST));
         if let (Some(limit), Some(per)) = (limit, per) {
             let burst = burst.unwrap_or(limit);
             let rate = json!({"limit": limit, "per": format_duration(per), "burst": burst});
