@@ -104,7 +104,8 @@ async fn life_of_keys(url: &str) {
     let table = keys(directory, database, &["list"]).await;
     let json = keys(directory, database, &["list", "--json"]).await;
     for secret in [key, laptop] {
-        let secret = secret.rsplit_once('_').map_or(secret, |(_, secret)| secret);
+        // `mlr_{id}_{secret}`, and the secret may hold `_` itself.
+        let secret = secret.splitn(3, '_').nth(2).unwrap();
         assert!(!table.contains(secret) && !json.contains(secret));
     }
     assert!(
