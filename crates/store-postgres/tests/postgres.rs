@@ -96,6 +96,7 @@ impl Bench {
             retention_days,
             keep_frames: Vec::new(),
             emits: Vec::new(),
+            read_back: false,
         })
     }
 
@@ -122,7 +123,7 @@ impl Bench {
                 outcome => break outcome,
             }
         };
-        assert_eq!(outcome.unwrap(), vec![Ok(WriteDone::Ended)]);
+        assert_eq!(outcome.unwrap(), vec![Ok(WriteDone::Ended(None))]);
     }
 
     async fn count(&self, what: &str) -> i64 {

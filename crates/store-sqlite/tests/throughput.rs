@@ -154,6 +154,7 @@ async fn grouped_writes_per_second() {
             retention_days: 30,
             keep_frames: Vec::new(),
             emits: Vec::new(),
+            read_back: false,
         })
     };
     measure("end", &group, ids.iter().map(end).collect()).await;

@@ -212,6 +212,9 @@ pub struct Ending {
     pub keep_frames: Vec<FrameRecord>,
     /// As for a [`Checkpoint`].
     pub emits: Vec<EmittedEvent>,
+    /// Whether somebody waits for the ended execution: it is answered with,
+    /// in the transaction that moves it, instead of being read afterwards.
+    pub read_back: bool,
 }
 
 /// The writes that are grouped into shared commits.
@@ -229,7 +232,8 @@ pub enum Write {
 pub enum WriteDone {
     Admitted(Admitted),
     Checkpointed,
-    Ended,
+    /// As it is stored, if it was asked for and has not ended before.
+    Ended(Option<Box<ExecutionRecord>>),
     /// Whether the listener has the event, by this write or a former one.
     Delivered(bool),
     /// Whether it was not published before.
@@ -385,6 +389,21 @@ pub struct ExecutionRecord {
     pub started_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub rerun_of: Option<ExecutionId>,
+}
+
+impl ExecutionRecord {
+    /// With the payload of the end, so that it need not come back from where
+    /// it was just written.
+    #[must_use]
+    pub fn ended_with(mut self, outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Succeeded(output) => self.output = Some(output.clone()),
+            Outcome::Failed(error) | Outcome::Cancelled(error) | Outcome::TimedOut(error) => {
+                self.error = Some(error.clone());
+            }
+        }
+        self
+    }
 }
 
 /// Empty fields do not filter.

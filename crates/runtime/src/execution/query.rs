@@ -1,5 +1,6 @@
 //! Reading executions, and waiting for their end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_store::{ExecutionRecord, StoreError};
@@ -15,7 +16,7 @@ impl ExecutionCoordinator {
         &self,
         id: ExecutionId,
         within: Duration,
-    ) -> Result<Option<ExecutionRecord>, StoreError> {
+    ) -> Result<Option<Arc<ExecutionRecord>>, StoreError> {
         // Ends in other processes give no hint here.
         const LOOK_EVERY: Duration = Duration::from_millis(250);
         let deadline = Instant::now() + within;
@@ -24,12 +25,14 @@ impl ExecutionCoordinator {
         let mut look_at = Instant::now() + Duration::from_millis(50);
         loop {
             tokio::select! {
-                () = waiter.woken() => {}
+                ended = waiter.woken() => if ended.is_some() {
+                    return Ok(ended);
+                },
                 () = tokio::time::sleep_until(look_at.min(deadline)) => {}
             }
             let record = self.store.execution(id).await?;
             match record {
-                Some(record) if record.status.is_ended() => return Ok(Some(record)),
+                Some(record) if record.status.is_ended() => return Ok(Some(Arc::new(record))),
                 None => return Ok(None),
                 Some(_) if Instant::now() >= deadline => return Ok(None),
                 Some(_) => look_at = Instant::now() + LOOK_EVERY,

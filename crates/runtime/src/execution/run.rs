@@ -219,7 +219,7 @@ async fn converse(
                 let began = Instant::now();
                 commit(coordinator, Write::Checkpoint(checkpoint)).await?;
                 metrics::checkpointed(bytes, began.elapsed());
-                coordinator.watchers.ended(id);
+                coordinator.watchers.wake(id, None);
                 if let Some(seq) = last_event {
                     *next_event_seq = seq + 1;
                 }
@@ -241,8 +241,7 @@ async fn converse(
                 let mut ending = ending(coordinator, id, owner, epoch, output, events);
                 let emits = emits.take(done.emit_events_json)?;
                 ending.emits.clone_from(&emits);
-                commit(coordinator, Write::End(ending)).await?;
-                coordinator.waiters.ended(id);
+                end_with(coordinator, ending).await?;
                 emit::publish(coordinator, emits).await;
                 return Ok(());
             }
@@ -253,8 +252,7 @@ async fn converse(
                 ending.keep_frames = decode_frames(failed.frames);
                 let emits = emits.take(failed.emit_events_json)?;
                 ending.emits.clone_from(&emits);
-                commit(coordinator, Write::End(ending)).await?;
-                coordinator.waiters.ended(id);
+                end_with(coordinator, ending).await?;
                 emit::publish(coordinator, emits).await;
                 return Ok(());
             }
@@ -289,21 +287,29 @@ async fn commit(coordinator: &ExecutionCoordinator, write: Write) -> Result<Writ
                 pause = (pause * 2).min(Duration::from_secs(2));
             }
             done => {
-                if let (Ok(WriteDone::Ended), Write::End(ending)) = (&done, &write) {
-                    coordinator.watchers.ended(ending.id);
-                    metrics::ended(ending.outcome.status());
-                }
                 return done.map_err(Stopped::from);
             }
         }
     }
 }
 
+/// Commits an end, and tells those who wait for it.
+async fn end_with(coordinator: &ExecutionCoordinator, ending: Ending) -> Result<(), Stopped> {
+    let (id, status) = (ending.id, ending.outcome.status());
+    let record = match commit(coordinator, Write::End(ending)).await? {
+        WriteDone::Ended(record) => record.map(|record| *record),
+        _ => None,
+    };
+    metrics::ended(status);
+    coordinator.watchers.wake(id, None);
+    coordinator.waiters.wake(id, record);
+    Ok(())
+}
+
 pub(super) async fn end(coordinator: &ExecutionCoordinator, ending: Ending) {
     let id = ending.id;
-    match commit(coordinator, Write::End(ending)).await {
-        Ok(_) => coordinator.waiters.ended(id),
-        Err(stopped) => warn!("the end of execution {id} could not be written: {stopped}"),
+    if let Err(stopped) = end_with(coordinator, ending).await {
+        warn!("the end of execution {id} could not be written: {stopped}");
     }
 }
 
@@ -324,6 +330,7 @@ pub(super) fn ending(
         retention_days: coordinator.config.retention_days,
         keep_frames: Vec::new(),
         emits: Vec::new(),
+        read_back: coordinator.waiters.wait_for(id),
     }
 }
 

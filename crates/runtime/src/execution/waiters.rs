@@ -4,12 +4,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use millrace_store::ExecutionRecord;
 use millrace_types::ExecutionId;
 use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    by_execution: Mutex<HashMap<ExecutionId, (usize, Arc<Notify>)>>,
+    by_execution: Mutex<HashMap<ExecutionId, Awaited>>,
+}
+
+/// An execution that somebody waits for.
+#[derive(Debug, Default)]
+struct Awaited {
+    waiters: usize,
+    notify: Arc<Notify>,
+    /// Once it has ended here.
+    ended: Option<Arc<ExecutionRecord>>,
 }
 
 /// A place among the waiters, given up on drop.
@@ -25,25 +35,34 @@ impl Waiters {
     /// the look and the wait.
     pub fn enter(&self, id: ExecutionId) -> Waiter<'_> {
         let mut all = self.lock();
-        let (count, notify) = all.entry(id).or_default();
-        *count += 1;
+        let awaited = all.entry(id).or_default();
+        awaited.waiters += 1;
         Waiter {
             waiters: self,
             id,
-            notify: Arc::clone(notify),
+            notify: Arc::clone(&awaited.notify),
         }
     }
 
-    /// Something to look at, such as the execution's end, has been committed.
-    pub fn ended(&self, id: ExecutionId) {
-        if let Some((_, notify)) = self.lock().get(&id) {
-            notify.notify_waiters();
+    /// Whether somebody waits for the execution.
+    pub fn wait_for(&self, id: ExecutionId) -> bool {
+        self.lock().contains_key(&id)
+    }
+
+    /// Something to look at, such as the execution's end, has been committed;
+    /// with the ended execution, nobody has to look.
+    pub fn wake(&self, id: ExecutionId, ended: Option<ExecutionRecord>) {
+        if let Some(awaited) = self.lock().get_mut(&id) {
+            if let Some(ended) = ended {
+                awaited.ended = Some(Arc::new(ended));
+            }
+            awaited.notify.notify_waiters();
             // One who has entered but does not wait yet finds this.
-            notify.notify_one();
+            awaited.notify.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, (usize, Arc<Notify>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Awaited>> {
         self.by_execution
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -51,17 +70,27 @@ impl Waiters {
 }
 
 impl Waiter<'_> {
-    pub async fn woken(&self) {
+    /// Returns when there is something to look at: the ended execution itself,
+    /// if it ends here while somebody waits for it.
+    pub async fn woken(&self) -> Option<Arc<ExecutionRecord>> {
+        if let Some(ended) = self.ended() {
+            return Some(ended);
+        }
         self.notify.notified().await;
+        self.ended()
+    }
+
+    fn ended(&self) -> Option<Arc<ExecutionRecord>> {
+        self.waiters.lock().get(&self.id)?.ended.clone()
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut all = self.waiters.lock();
-        if let Some((count, _)) = all.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(awaited) = all.get_mut(&self.id) {
+            awaited.waiters -= 1;
+            if awaited.waiters == 0 {
                 all.remove(&self.id);
             }
         }
@@ -77,7 +106,7 @@ mod tests {
         let waiters = Waiters::default();
         let id = ExecutionId::new();
         let waiter = waiters.enter(id);
-        waiters.ended(id);
+        waiters.wake(id, None);
         waiter.woken().await;
     }
 

@@ -127,7 +127,7 @@ impl Watch {
         self.looks += 1;
         self.look_at_execution = self.looks.is_multiple_of(LOOKS);
         tokio::select! {
-            () = waiter.woken() => {
+            _ = waiter.woken() => {
                 // Perhaps by an end without an event.
                 self.look_at_execution = true;
             }

@@ -1,6 +1,7 @@
 //! Between protobuf messages and the domain's types.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use millrace_proto::runtime::v1 as pb;
 use millrace_proto::{Failure, Finding};
@@ -221,7 +222,10 @@ pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
         execution_id: admitted.id.to_string(),
         status: status.to_string(),
         duplicate: !admitted.fresh,
-        execution: ended.filter(|_| shows_execution).map(execution),
+        execution: ended
+            .filter(|_| shows_execution)
+            .map(Arc::unwrap_or_clone)
+            .map(execution),
         answer: answer.map(webhook_answer),
         answer_failed,
     }

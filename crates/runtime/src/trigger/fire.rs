@@ -83,7 +83,7 @@ pub(crate) const fn reason(refused: &AdmissionRefused) -> &'static str {
 pub(crate) struct Fired {
     pub admitted: Admitted,
     /// Set when it ended in time.
-    pub ended: Option<ExecutionRecord>,
+    pub ended: Option<Arc<ExecutionRecord>>,
     /// What the webhook's sender is answered, when it ended in time and the
     /// webhook's author says it.
     pub answer: Option<Result<Made, ()>>,
@@ -140,11 +140,13 @@ pub(crate) async fn fire(
         traceparent: fire.traceparent,
         rerun_of: None,
     };
+    let wait = fire.wait.min(MAX_WAIT);
+    // Before the admission: the end may follow at once.
+    let _place = (!wait.is_zero()).then(|| coordinator.waiters.enter(fire.id));
     let admitted = coordinator
         .admit(admission)
         .await
         .map_err(FireError::Refused)?;
-    let wait = fire.wait.min(MAX_WAIT);
     let ended = if wait.is_zero() {
         None
     } else {

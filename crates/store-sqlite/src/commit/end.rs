@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use millrace_store::execution::frames_to_json;
-use millrace_store::{Ending, Outcome, StoreError, WriteDone, WriteRefused};
+use millrace_store::{Ending, ExecutionRecord, Outcome, StoreError, WriteDone, WriteRefused};
 use millrace_types::{ExecutionId, Timestamp};
 use sqlx::SqliteConnection;
 
@@ -12,6 +12,7 @@ use super::Batch;
 use super::events::{self, Chunks};
 use super::owned::Owned;
 use crate::error::store_error;
+use crate::execution::show;
 use crate::row::Columns;
 use crate::rows::{Part, Rows, json};
 
@@ -36,6 +37,11 @@ pub(super) const MOVE: &str = "
     FROM json_each(?1) r
     CROSS JOIN executions e ON e.id = r.value ->> 0";
 
+pub(super) const READ: &str = "
+    SELECT id, deployment_id, workflow_id, version, status, trigger_kind, trigger_id, created_at,
+        started_at, ended_at, rerun_of, NULL AS error, input
+    FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
+
 pub(super) const CLEAR: [&str; 4] = [
     "DELETE FROM frames WHERE execution_id IN (SELECT value FROM json_each(?1))",
     "DELETE FROM timers WHERE execution_id IN (SELECT value FROM json_each(?1))",
@@ -58,6 +64,7 @@ pub(super) async fn end(
     let ended = ended_before(connection, batch, owned).await?;
     let mut rows: Rows<(ExecutionId, &str, u16, Part, Option<Part>)> = Rows::new();
     let mut ids = Vec::new();
+    let mut asked = HashMap::new();
     for (at, write) in std::mem::take(&mut batch.endings) {
         let outcome = judge(write, owned, &ended).map(|fresh| {
             if fresh {
@@ -67,11 +74,14 @@ pub(super) async fn end(
                 let kept = kept.map(|kept| rows.payload(&Bytes::from(kept)));
                 rows.push((write.id, status, write.retention_days, payload, kept));
                 ids.push(write.id);
+                if write.read_back {
+                    asked.insert(write.id, (at, &write.outcome));
+                }
                 batch.emits.extend(&write.emits);
                 freed.extend(owned.get(write.id).and_then(|live| live.slot.clone()));
                 events.push(write.id, &write.events);
             }
-            WriteDone::Ended
+            WriteDone::Ended(None)
         });
         batch.answer(at, outcome);
     }
@@ -87,6 +97,7 @@ pub(super) async fn end(
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
+    read_back(connection, batch, &asked).await?;
     let ids = json(&ids);
     for statement in CLEAR {
         sqlx::query(statement)
@@ -96,6 +107,31 @@ pub(super) async fn end(
             .map_err(store_error)?;
     }
     Ok(freed)
+}
+
+/// Answers those who asked for it with what is stored now.
+async fn read_back(
+    connection: &mut SqliteConnection,
+    batch: &mut Batch<'_>,
+    asked: &HashMap<ExecutionId, (usize, &Outcome)>,
+) -> Result<(), StoreError> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(READ)
+        .bind(json(&Vec::from_iter(asked.keys())))
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    for row in rows {
+        let record = show::without_payloads(&row)?;
+        if let Some((at, outcome)) = asked.get(&record.id) {
+            let input = row.bytes("input")?;
+            let record = ExecutionRecord { input, ..record }.ended_with(outcome);
+            batch.answer(*at, Ok(WriteDone::Ended(Some(Box::new(record)))));
+        }
+    }
+    Ok(())
 }
 
 /// The epochs with which those that are no longer live have ended.

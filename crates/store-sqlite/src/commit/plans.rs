@@ -54,6 +54,6 @@ async fn checkpoints_search() {
 
 #[tokio::test]
 async fn endings_search() {
-    assert_searches(&[end::ENDED, end::MOVE]).await;
+    assert_searches(&[end::ENDED, end::MOVE, end::READ]).await;
     assert_searches(&end::CLEAR).await;
 }

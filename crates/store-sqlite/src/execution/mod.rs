@@ -2,7 +2,7 @@
 
 pub mod events;
 mod list;
-mod show;
+pub(crate) mod show;
 
 use std::time::Duration;
 

@@ -43,7 +43,7 @@ impl SqliteStore {
 }
 
 /// The columns that lists show too.
-pub(super) fn without_payloads(row: &SqliteRow) -> Result<ExecutionRecord, StoreError> {
+pub(crate) fn without_payloads(row: &SqliteRow) -> Result<ExecutionRecord, StoreError> {
     Ok(ExecutionRecord {
         id: row.parsed("id")?,
         deployment_id: row.parsed("deployment_id")?,

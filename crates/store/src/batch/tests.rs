@@ -75,7 +75,7 @@ impl Told {
                 limits: crate::Limits::default(),
             }),
             Write::Checkpoint(_) => WriteDone::Checkpointed,
-            Write::End(_) => WriteDone::Ended,
+            Write::End(_) => WriteDone::Ended(None),
             Write::Deliver(_) => WriteDone::Delivered(true),
             Write::Publish(_) => WriteDone::Published(true),
         })

@@ -235,7 +235,7 @@ pub async fn fenced_write_leaves_neighbours_alone(store: Shared, _: &dyn Fixture
     let outcomes = commit(&store, &writes).await.unwrap();
     assert_eq!(outcomes[0], Ok(WriteDone::Checkpointed));
     assert_eq!(outcomes[1], Err(WriteRefused::Fenced(stale.id)));
-    assert_eq!(outcomes[2], Ok(WriteDone::Ended));
+    assert_eq!(outcomes[2], Ok(WriteDone::Ended(None)));
     assert!(matches!(&outcomes[3], Ok(WriteDone::Admitted(a)) if a.fresh));
     checkpoint(&store, helds[0].checkpoint(2)).await.unwrap();
     checkpoint(&store, helds[1].checkpoint(1)).await.unwrap();

@@ -8,7 +8,7 @@ use super::support::{
     HOUR, Held, Shared, ago, alive, checkpoint, dead, end, events, frame, live, one_running, page,
     reclaim, running, timer,
 };
-use crate::{Checkpoint, Ending, Outcome, WriteRefused};
+use crate::{Checkpoint, Ending, Outcome, Write, WriteDone, WriteRefused};
 
 pub async fn ended_execution_keeps_its_facts(store: Shared, _: &dyn Fixture) {
     let held = one_running(&store).await;
@@ -88,6 +88,38 @@ pub async fn ended_execution_is_never_claimed_nor_taken_over(store: Shared, _: &
             .await
             .unwrap()
     );
+}
+
+pub async fn end_is_answered_with_what_is_stored(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "work").await;
+    let owner = alive(&store).await;
+    let text = Bytes::from_static(br#"{"a":1.50}"#);
+    for outcome in [
+        Outcome::Succeeded(text.clone()),
+        Outcome::Failed(text.clone()),
+        Outcome::Cancelled(Bytes::new()),
+        Outcome::TimedOut(text.clone()),
+    ] {
+        let silent = running(&store, deployment.id, owner).await;
+        let asking = running(&store, deployment.id, owner).await;
+        let ending = Ending {
+            events: events(1, 1),
+            read_back: true,
+            ..asking.ending(outcome.clone())
+        };
+        let writes = [
+            Write::End(silent.ending(outcome)),
+            Write::End(ending.clone()),
+        ];
+        let mut done = store.commit(&writes).await.unwrap();
+        let shown = store.execution(asking.id).await.unwrap().unwrap();
+        assert_eq!(
+            done.pop(),
+            Some(Ok(WriteDone::Ended(Some(Box::new(shown)))))
+        );
+        assert_eq!(done.pop(), Some(Ok(WriteDone::Ended(None))));
+        end(&store, ending).await.unwrap();
+    }
 }
 
 pub async fn repeat_of_an_end_is_success(store: Shared, _: &dyn Fixture) {

@@ -182,6 +182,7 @@ macro_rules! conformance_tests {
                 events_with_a_gap_are_refused
                 ended_execution_keeps_its_facts
                 every_outcome_is_kept
+                end_is_answered_with_what_is_stored
                 ended_execution_is_never_claimed_nor_taken_over
                 repeat_of_an_end_is_success
                 end_is_fenced

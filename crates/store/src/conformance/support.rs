@@ -259,6 +259,7 @@ impl Held {
             retention_days: 30,
             keep_frames: Vec::new(),
             emits: Vec::new(),
+            read_back: false,
         }
     }
 
@@ -308,7 +309,7 @@ pub async fn checkpoint(store: &Shared, checkpoint: Checkpoint) -> Result<(), Wr
 pub async fn end(store: &Shared, ending: Ending) -> Result<(), WriteRefused> {
     commit_one(store, Write::End(ending))
         .await
-        .map(|done| assert_eq!(done, WriteDone::Ended))
+        .map(|done| assert_eq!(done, WriteDone::Ended(None)))
 }
 
 /// Gives the execution back and claims it again: shows what is stored.
