@@ -17,9 +17,15 @@ const UNAVAILABLE: [&str; 7] = [
 /// A table, column or function that is not there.
 const SCHEMA: [&str; 3] = ["42P01", "42703", "42883"];
 
-/// Failures as this crate sees them: one of them it can mend itself.
+/// What a statement says that applies to all of its rows or to none. It says
+/// so by failing to make a number of this text.
+pub(crate) const NOT_ALL: &str = "some writes of this batch do not apply; each will be judged";
+
+/// Failures as this crate sees them: some of them it can mend itself.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// See [`NOT_ALL`].
+    NotAll,
     /// A row found no partition to go to.
     NoPartition,
     Store(StoreError),
@@ -41,6 +47,12 @@ impl From<sqlx::Error> for Failure {
         {
             return Self::NoPartition;
         }
+        if let sqlx::Error::Database(db) = &error
+            && db.code().as_deref() == Some("22P02")
+            && db.message().contains(NOT_ALL)
+        {
+            return Self::NotAll;
+        }
         Self::Store(store_error(error))
     }
 }
@@ -49,6 +61,7 @@ impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NoPartition => Self::Unavailable("a partition is missing".into()),
+            Failure::NotAll => Self::Contended("an execution changed meanwhile".into()),
             Failure::Store(error) => error,
         }
     }

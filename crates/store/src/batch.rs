@@ -6,6 +6,9 @@
 //! a commit is under way the next batch gathers, so that the batch size
 //! follows the load by itself and a lone write waits for nobody.
 //!
+//! With lanes, each kind of write has a queue and committers of its own, for a
+//! store that commits writes of one kind in fewer steps than a mixture.
+//!
 //! A batch that the database rejects as a whole is split in halves that are
 //! tried again, down to single writes: one bad row costs its neighbours a
 //! little time, and never their success.
@@ -16,9 +19,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use crate::{ExecutionStore, StoreError, Write, WriteDone, WriteRefused, metrics};
+use crate::{ExecutionStore, Lane, StoreError, Write, WriteDone, WriteRefused, metrics};
 
 type Outcome = Result<WriteDone, WriteRefused>;
 
@@ -32,9 +36,12 @@ struct Pending {
 pub struct GroupCommitConfig {
     /// Writes in one transaction at most.
     pub max_batch: usize,
-    /// Transactions under way at once: 1 for SQLite, which has one writer.
+    /// Whether each [`Lane`] of writes goes by itself.
+    pub lanes: bool,
+    /// Transactions under way at once, in each lane: 1 for SQLite, which has
+    /// one writer.
     pub committers: usize,
-    /// Writes waiting at most; past that, callers wait for room.
+    /// Writes waiting at most, in each lane; past that, callers wait for room.
     pub queue: usize,
     /// How often a transient failure is tried again before callers are told.
     pub retries: u32,
@@ -46,6 +53,7 @@ impl Default for GroupCommitConfig {
         // one gather and parse while the other waits for its fsync.
         Self {
             max_batch: 256,
+            lanes: false,
             committers: 2,
             queue: 16_384,
             retries: 5,
@@ -57,13 +65,17 @@ impl Default for GroupCommitConfig {
 /// dropped, the committers finish what is queued and end.
 #[derive(Clone)]
 pub struct GroupCommit {
-    queue: mpsc::Sender<Pending>,
+    /// One for each of [`Lane::ALL`], or one for all.
+    queues: Arc<[mpsc::Sender<Pending>]>,
 }
 
 impl std::fmt::Debug for GroupCommit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GroupCommit")
-            .field("free", &self.queue.capacity())
+            .field(
+                "free",
+                &Vec::from_iter(self.queues.iter().map(mpsc::Sender::capacity)),
+            )
             .finish()
     }
 }
@@ -76,15 +88,33 @@ impl GroupCommit {
         config: GroupCommitConfig,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         metrics::describe();
-        let (queue, receiver) = mpsc::channel(config.queue.max(1));
-        (Self { queue }, commit_loop(store, config, receiver))
+        let lanes = if config.lanes { Lane::ALL.len() } else { 1 };
+        let (queues, receivers): (Vec<_>, Vec<_>) = (0..lanes)
+            .map(|_| mpsc::channel(config.queue.max(1)))
+            .unzip();
+        let committing = async move {
+            let mut loops = JoinSet::new();
+            for receiver in receivers {
+                loops.spawn(commit_loop(Arc::clone(&store), config, receiver));
+            }
+            while loops.join_next().await.is_some() {}
+        };
+        let queues = queues.into();
+        (Self { queues }, committing)
+    }
+
+    fn queue(&self, write: &Write) -> &mpsc::Sender<Pending> {
+        match &*self.queues {
+            [queue] => queue,
+            queues => &queues[write.lane() as usize],
+        }
     }
 
     /// Hands in one write; answered after the commit that holds it.
     pub async fn submit(&self, write: Write) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         let stopped = || WriteRefused::Unavailable("this process is shutting down".into());
-        self.queue
+        self.queue(&write)
             .send(Pending { write, answer })
             .await
             .map_err(|_| stopped())?;
@@ -100,7 +130,7 @@ async fn commit_loop(
     mut receiver: mpsc::Receiver<Pending>,
 ) {
     let room = Arc::new(Semaphore::new(config.committers.max(1)));
-    let mut committers = tokio::task::JoinSet::new();
+    let mut committers = JoinSet::new();
     let max_batch = config.max_batch.max(1);
     loop {
         // A place first, then the batch: what arrives while all committers

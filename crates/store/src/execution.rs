@@ -173,6 +173,20 @@ pub struct Checkpoint {
     pub emits: Vec<EmittedEvent>,
 }
 
+impl Checkpoint {
+    /// Whether the execution goes on, and nothing but frames and events is
+    /// written.
+    pub const fn is_plain(&self) -> bool {
+        !self.park
+            && self.set_timers.is_empty()
+            && self.clear_timers.is_empty()
+            && self.set_listeners.is_empty()
+            && self.clear_listeners.is_empty()
+            && self.consumed.is_empty()
+            && self.emits.is_empty()
+    }
+}
+
 /// How an execution ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -225,6 +239,34 @@ pub enum Write {
     End(Ending),
     Deliver(Delivery),
     Publish(Publication),
+}
+
+impl Write {
+    /// The common kinds, each alike within itself: an adapter may have one
+    /// statement for many of them.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Admit(_) => Lane::Admissions,
+            Self::Checkpoint(checkpoint) if checkpoint.is_plain() => Lane::Progress,
+            Self::End(ending) if ending.emits.is_empty() => Lane::Ends,
+            _ => Lane::Others,
+        }
+    }
+}
+
+/// See [`Write::lane`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    Admissions,
+    /// Checkpoints of executions that go on, with frames and events alone.
+    Progress,
+    /// Ends that emit nothing.
+    Ends,
+    Others,
+}
+
+impl Lane {
+    pub const ALL: [Self; 4] = [Self::Admissions, Self::Progress, Self::Ends, Self::Others];
 }
 
 /// The answer to a [`Write`] of the same name.

@@ -59,8 +59,8 @@ pub use event::{
 pub use execution::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
     Deadline, Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore,
-    FrameRecord, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write, WriteDone,
-    WriteRefused,
+    FrameRecord, Lane, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write,
+    WriteDone, WriteRefused,
 };
 pub use incarnation::IncarnationStore;
 pub use monitoring::{

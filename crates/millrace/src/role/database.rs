@@ -144,7 +144,12 @@ impl OpenDatabase {
                 committers: 1,
                 ..GroupCommitConfig::default()
             },
-            Self::Postgres(_) => GroupCommitConfig::default(),
+            // Larger batches cost the server less than more of them at once.
+            Self::Postgres(_) => GroupCommitConfig {
+                lanes: true,
+                committers: 1,
+                ..GroupCommitConfig::default()
+            },
         }
     }
 

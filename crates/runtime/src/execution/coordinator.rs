@@ -190,6 +190,10 @@ impl ExecutionCoordinator {
         self.at_work().is_empty()
     }
 
+    pub(crate) fn runs_here(&self, id: ExecutionId) -> bool {
+        self.at_work().contains_key(&id)
+    }
+
     /// Tells a run of this process to end as cancelled. `epoch` is that of
     /// the request, when it is known: another run is not meant.
     pub(crate) fn tell_to_cancel(&self, id: ExecutionId, epoch: Option<u64>, reason: &str) {

@@ -21,8 +21,14 @@ impl ExecutionCoordinator {
         const LOOK_EVERY: Duration = Duration::from_millis(250);
         let deadline = Instant::now() + within;
         let waiter = self.waiters.enter(id);
-        // Most executions are short: their end wakes us before the first look.
-        let mut look_at = Instant::now() + Duration::from_millis(50);
+        // Most executions are short, and their end wakes us before the first
+        // look; one that runs here wakes us all the same, unless it is taken over.
+        let first = if self.runs_here(id) {
+            LOOK_EVERY
+        } else {
+            Duration::from_millis(50)
+        };
+        let mut look_at = Instant::now() + first;
         loop {
             tokio::select! {
                 ended = waiter.woken() => if ended.is_some() {

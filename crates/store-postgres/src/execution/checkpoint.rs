@@ -76,14 +76,14 @@ pub(super) async fn checkpoint(
 }
 
 /// (execution, id) pairs with a value each, as columns.
-struct Columns<T> {
-    executions: Vec<String>,
-    ids: Vec<i64>,
-    values: Vec<T>,
+pub(super) struct Columns<T> {
+    pub executions: Vec<String>,
+    pub ids: Vec<i64>,
+    pub values: Vec<T>,
 }
 
 impl<T> Columns<T> {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             executions: Vec::new(),
             ids: Vec::new(),
@@ -95,6 +95,55 @@ impl<T> Columns<T> {
         self.executions.push(execution.to_owned());
         self.ids.push(id.cast_signed());
         self.values.push(value);
+    }
+}
+
+/// Deletes and sets frames: columns of executions and ids, and of executions,
+/// ids and data.
+macro_rules! frames {
+    ($gone:literal, $gone_ids:literal, $set:literal, $set_ids:literal, $data:literal) => {
+        concat!(
+            "gone_frames AS ( \
+                 DELETE FROM frames f \
+                 USING unnest(",
+            $gone,
+            "::text[], ",
+            $gone_ids,
+            "::bigint[]) AS x(execution_id, id) \
+                 WHERE f.execution_id = x.execution_id AND f.id = x.id), \
+             set_frames AS ( \
+                 INSERT INTO frames (execution_id, id, data) \
+                 SELECT * FROM unnest(",
+            $set,
+            "::text[], ",
+            $set_ids,
+            "::bigint[], ",
+            $data,
+            "::bytea[]) \
+                 ON CONFLICT (execution_id, id) DO UPDATE SET data = excluded.data)"
+        )
+    };
+}
+pub(super) use frames;
+
+/// What a checkpoint both deletes and sets is set; what it sets twice is set
+/// to the last.
+pub(super) fn frames_of<'a>(
+    checkpoint: &'a Checkpoint,
+    id: &str,
+    set: &mut Columns<&'a [u8]>,
+    gone: &mut Columns<()>,
+) {
+    let mut seen = HashSet::new();
+    for frame in checkpoint.upsert_frames.iter().rev() {
+        if seen.insert(frame.id) {
+            set.push(id, frame.id, &frame.data[..]);
+        }
+    }
+    for frame in &checkpoint.delete_frames {
+        if seen.insert(*frame) {
+            gone.push(id, *frame, ());
+        }
     }
 }
 
@@ -111,17 +160,7 @@ async fn write_parts(
     let mut chunks = Chunks::default();
     for checkpoint in applied {
         let id = checkpoint.id.to_string();
-        let mut set = HashSet::new();
-        for frame in checkpoint.upsert_frames.iter().rev() {
-            if set.insert(frame.id) {
-                frames.push(&id, frame.id, &frame.data[..]);
-            }
-        }
-        for frame in &checkpoint.delete_frames {
-            if set.insert(*frame) {
-                gone_frames.push(&id, *frame, ());
-            }
-        }
+        frames_of(checkpoint, &id, &mut frames, &mut gone_frames);
         let mut set = HashSet::new();
         for timer in checkpoint.set_timers.iter().rev() {
             if set.insert(timer.id) {
@@ -135,15 +174,10 @@ async fn write_parts(
         }
         chunks.push(&id, &checkpoint.events)?;
     }
-    sqlx::query(
-        "WITH gone_frames AS ( \
-             DELETE FROM frames f USING unnest($1::text[], $2::bigint[]) AS x(execution_id, id) \
-             WHERE f.execution_id = x.execution_id AND f.id = x.id), \
-         set_frames AS ( \
-             INSERT INTO frames (execution_id, id, data) \
-             SELECT * FROM unnest($3::text[], $4::bigint[], $5::bytea[]) \
-             ON CONFLICT (execution_id, id) DO UPDATE SET data = excluded.data), \
-         gone_timers AS ( \
+    sqlx::query(concat!(
+        "WITH ",
+        frames!("$1", "$2", "$3", "$4", "$5"),
+        ", gone_timers AS ( \
              DELETE FROM timers t USING unnest($6::text[], $7::bigint[]) AS x(execution_id, id) \
              WHERE t.execution_id = x.execution_id AND t.id = x.id), \
          set_timers AS ( \
@@ -154,8 +188,8 @@ async fn write_parts(
          SELECT x.execution_id, x.first_seq, x.last_seq, (now() AT TIME ZONE 'UTC')::date, now(), \
                 x.events \
          FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[]) \
-              AS x(execution_id, first_seq, last_seq, events)",
-    )
+              AS x(execution_id, first_seq, last_seq, events)"
+    ))
     .bind(gone_frames.executions)
     .bind(gone_frames.ids)
     .bind(frames.executions)

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use tracing::{info, warn};
 
 use super::lock::Held;
-use super::{Outcome, admit, checkpoint, end, limited, listen, lock, slots};
+use super::{Outcome, admit, checkpoint, end, limited, listen, lock, plain, slots};
 use crate::PostgresStore;
 use crate::error::Failure;
 
@@ -85,6 +85,9 @@ pub(super) async fn commit(
         return Ok(Vec::new());
     }
     let sorted = Sorted::new(writes);
+    if let Some(outcomes) = plain::commit(store, writes).await? {
+        return Ok(outcomes);
+    }
     match transaction(store, &sorted, writes.len()).await {
         Err(Failure::NoPartition) => {
             let classes: BTreeSet<u16> = sorted
@@ -136,13 +139,19 @@ async fn transaction(
     if !left.limited.is_empty() {
         admit_limited(store, &left.limited, &mut outcomes).await;
     }
-    if !left.freed.is_empty() {
-        let places = Vec::from_iter(left.freed);
-        if let Err(error) = slots::fill(store, &places).await {
-            warn!(%error, "slots that are free now are handed out later");
-        }
-    }
+    hand_out(store, left.freed).await;
     outcomes.finish()
+}
+
+/// Lets the next ones have slots that a committed end has freed.
+pub(super) async fn hand_out(store: &PostgresStore, freed: BTreeSet<(String, String)>) {
+    if freed.is_empty() {
+        return;
+    }
+    let places = Vec::from_iter(freed);
+    if let Err(error) = slots::fill(store, &places).await {
+        warn!(%error, "slots that are free now are handed out later");
+    }
 }
 
 /// Attempts before admissions to limited deployments are given up.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use millrace_store::execution::frames_to_json;
-use millrace_store::{Ending, Outcome as Ended, WriteDone, WriteRefused};
+use millrace_store::{Ending, ExecutionRecord, Outcome as Ended, WriteDone, WriteRefused};
 use millrace_types::ExecutionId;
 use sqlx::{FromRow as _, PgConnection, Row as _};
 
@@ -13,7 +13,7 @@ use super::events::Chunks;
 use super::lock::Held;
 use super::read;
 use crate::convert::first_day;
-use crate::error::Failure;
+use crate::error::{Failure, NOT_ALL};
 
 /// Answers the (deployment, key) of slots that are free now.
 pub(super) async fn end(
@@ -28,19 +28,22 @@ pub(super) async fn end(
     for (at, ending) in endings {
         match held.get(&ending.id) {
             Some(held) if held.is_owned_by(ending.owner, ending.epoch) => {
-                let outcome = held.follow(&ending.events);
-                if outcome.is_ok() {
-                    applied.push((*at, *ending));
-                    freed.extend(held.slot.clone());
+                match held.follow(&ending.events) {
+                    Ok(()) => applied.push((*at, *ending)),
+                    Err(refused) => outcomes.set(*at, Err(refused)),
                 }
-                outcomes.set(*at, outcome.map(|()| WriteDone::Ended(None)));
             }
             Some(_) => outcomes.set(*at, Err(WriteRefused::Fenced(ending.id))),
             None => gone.push((*at, *ending)),
         }
     }
     if !applied.is_empty() {
-        move_rows(connection, &applied, outcomes).await?;
+        let endings: Vec<_> = applied.iter().map(|(_, ending)| *ending).collect();
+        let mut moved = move_rows(connection, &endings).await?;
+        for (at, ending) in applied {
+            outcomes.set(at, Ok(moved.answer(ending)));
+        }
+        freed = moved.freed;
     }
     if !gone.is_empty() {
         answer_repeats(connection, &gone, outcomes).await?;
@@ -48,28 +51,46 @@ pub(super) async fn end(
     Ok(freed)
 }
 
-/// The rows are locked and their owners judged, so that the epoch suffices.
-/// What is asked for is read on the way: a look afterwards, for each of them,
-/// costs the server as much as its share of the whole transaction.
-async fn move_rows(
+/// What moving ended executions came to.
+pub(super) struct Moved {
+    /// Those that were to be read back.
+    pub records: HashMap<ExecutionId, ExecutionRecord>,
+    /// As [`end`] answers it.
+    pub freed: BTreeSet<(String, String)>,
+}
+
+impl Moved {
+    pub(super) fn answer(&mut self, ending: &Ending) -> WriteDone {
+        WriteDone::Ended(self.records.remove(&ending.id).map(Box::new))
+    }
+}
+
+/// All of them or, with [`Failure::NotAll`], none: each has to be owned as its
+/// end says, and its events have to follow those that are stored. What is asked
+/// for is read on the way: a look afterwards, for each of them, costs the
+/// server as much as its share of the whole transaction.
+pub(super) async fn move_rows(
     connection: &mut PgConnection,
-    applied: &[(usize, &Ending)],
-    outcomes: &mut Outcomes,
-) -> Result<(), Failure> {
-    let mut ids = Vec::with_capacity(applied.len());
-    let mut epochs = Vec::with_capacity(applied.len());
-    let mut classes = Vec::with_capacity(applied.len());
-    let mut statuses = Vec::with_capacity(applied.len());
-    let mut outputs: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
-    let mut errors: Vec<Option<&[u8]>> = Vec::with_capacity(applied.len());
-    let mut kept = Vec::with_capacity(applied.len());
-    let mut read_back = Vec::with_capacity(applied.len());
+    endings: &[&Ending],
+) -> Result<Moved, Failure> {
+    let mut ids = Vec::with_capacity(endings.len());
+    let mut owners = Vec::with_capacity(endings.len());
+    let mut epochs = Vec::with_capacity(endings.len());
+    let mut first_events = Vec::with_capacity(endings.len());
+    let mut classes = Vec::with_capacity(endings.len());
+    let mut statuses = Vec::with_capacity(endings.len());
+    let mut outputs: Vec<Option<&[u8]>> = Vec::with_capacity(endings.len());
+    let mut errors: Vec<Option<&[u8]>> = Vec::with_capacity(endings.len());
+    let mut kept = Vec::with_capacity(endings.len());
+    let mut read_back = Vec::with_capacity(endings.len());
     let mut chunks = Chunks::default();
-    for (_, ending) in applied {
+    for ending in endings {
         let id = ending.id.to_string();
         chunks.push(&id, &ending.events)?;
         ids.push(id);
+        owners.push(ending.owner.to_string());
         epochs.push(ending.epoch.cast_signed());
+        first_events.push(ending.events.first().map(|event| event.seq.cast_signed()));
         classes.push(i32::from(ending.retention_days));
         statuses.push(ending.outcome.status().as_str());
         let (output, error) = match &ending.outcome {
@@ -86,15 +107,18 @@ async fn move_rows(
     let rows = sqlx::query(
         "WITH gone AS ( \
              DELETE FROM executions e \
-             USING unnest($1::text[], $2::bigint[], $3::int[], $4::text[], \
-                          $5::bytea[], $6::bytea[], $11::bytea[], $12::bool[]) \
-                   AS x(id, epoch, class, outcome, output, error, kept, read_back) \
-             WHERE e.id = x.id AND e.epoch = x.epoch \
+             USING unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::int[], \
+                          $6::text[], $7::bytea[], $8::bytea[], $9::bytea[], $10::bool[]) \
+                   AS x(id, owner, epoch, first_event, class, outcome, output, error, kept, \
+                        read_back) \
+             WHERE e.id = x.id AND e.owner = x.owner AND e.epoch = x.epoch \
+               AND e.next_event_seq = coalesce(x.first_event, e.next_event_seq) \
              RETURNING e.id, e.deployment_id, e.workflow_id, e.version, e.trigger_kind, \
                        e.trigger_id, e.epoch, e.created_at, e.started_at, e.rerun_of, e.input, \
                        coalesce(CASE x.outcome WHEN 'SUCCEEDED' THEN e.keep_succeeded \
                                 ELSE e.keep_failed END, x.class) AS class, \
-                       x.outcome, x.output, x.error, x.kept, x.read_back), \
+                       x.outcome, x.output, x.error, x.kept, x.read_back, \
+                       CASE WHEN e.slot IS NOT NULL THEN e.slot_key END AS freed), \
          gone_frames AS (DELETE FROM frames WHERE execution_id = ANY($1)), \
          gone_timers AS (DELETE FROM timers WHERE execution_id = ANY($1)), \
          gone_listeners AS (DELETE FROM execution_listeners WHERE execution_id = ANY($1)), \
@@ -102,7 +126,7 @@ async fn move_rows(
              INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events) \
              SELECT x.execution_id, x.first_seq, x.last_seq, \
                     (now() AT TIME ZONE 'UTC')::date, now(), x.events \
-             FROM unnest($7::text[], $8::bigint[], $9::bigint[], $10::bytea[]) \
+             FROM unnest($11::text[], $12::bigint[], $13::bigint[], $14::bytea[]) \
                   AS x(execution_id, first_seq, last_seq, events)), \
          ended AS ( \
              INSERT INTO executions_ended \
@@ -113,40 +137,50 @@ async fn move_rows(
                     version, outcome, trigger_kind, trigger_id, epoch, created_at, started_at, \
                     now(), rerun_of, input, output, error, kept \
              FROM gone) \
-         SELECT id, read_back, deployment_id, workflow_id, version, outcome AS status, \
-                trigger_kind, trigger_id, CASE WHEN read_back THEN input ELSE '' END AS input, \
-                NULL::bytea AS output, NULL::bytea AS error, created_at, started_at, \
-                now() AS ended_at, rerun_of \
-         FROM gone",
+         SELECT judged.refused, g.id, g.read_back, g.deployment_id, g.workflow_id, g.version, \
+                g.outcome AS status, g.trigger_kind, g.trigger_id, \
+                CASE WHEN g.read_back THEN g.input ELSE '' END AS input, \
+                NULL::bytea AS output, NULL::bytea AS error, g.created_at, g.started_at, \
+                now() AS ended_at, g.rerun_of, g.freed \
+         FROM (SELECT (CASE WHEN (SELECT count(*) FROM gone) = cardinality($1) THEN '0' \
+                            ELSE $15 END)::int AS refused) judged \
+         LEFT JOIN gone g ON true",
     )
     .bind(ids)
+    .bind(owners)
     .bind(epochs)
+    .bind(first_events)
     .bind(classes)
     .bind(statuses)
     .bind(outputs)
     .bind(errors)
+    .bind(kept)
+    .bind(read_back)
     .bind(chunks.executions)
     .bind(chunks.first)
     .bind(chunks.last)
     .bind(chunks.events)
-    .bind(kept)
-    .bind(read_back)
+    .bind(NOT_ALL)
     .fetch_all(connection)
     .await?;
-    let mut records = HashMap::new();
+    expect_all(rows.len() as u64, endings.len())?;
+    let outcomes: HashMap<_, _> = endings.iter().map(|e| (e.id, &e.outcome)).collect();
+    let mut moved = Moved {
+        records: HashMap::new(),
+        freed: BTreeSet::new(),
+    };
     for row in &rows {
+        if let Some(key) = row.try_get("freed")? {
+            moved.freed.insert((row.try_get("deployment_id")?, key));
+        }
         if row.try_get("read_back")? {
             let record = read::Row::from_row(row)?.record()?;
-            records.insert(record.id, record);
+            if let Some(outcome) = outcomes.get(&record.id) {
+                moved.records.insert(record.id, record.ended_with(outcome));
+            }
         }
     }
-    for (at, ending) in applied {
-        if let Some(record) = records.remove(&ending.id) {
-            let record = record.ended_with(&ending.outcome);
-            outcomes.set(*at, Ok(WriteDone::Ended(Some(Box::new(record)))));
-        }
-    }
-    expect_all(rows.len() as u64, applied.len())
+    Ok(moved)
 }
 
 /// Those that are not live any more: ended by this same write before, or

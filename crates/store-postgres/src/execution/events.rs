@@ -74,6 +74,14 @@ impl Chunks {
     }
 }
 
+/// Whether each follows the one before it.
+pub(super) fn are_contiguous(events: &[EventRecord]) -> bool {
+    let following = events.iter().zip(events.iter().skip(1));
+    following
+        .into_iter()
+        .all(|(one, next)| one.seq + 1 == next.seq)
+}
+
 pub(super) async fn page(
     store: &PostgresStore,
     id: ExecutionId,

@@ -15,8 +15,6 @@ pub(super) struct Held {
     pub epoch: u64,
     pub checkpoint_seq: u64,
     pub next_event_seq: u64,
-    /// (deployment, key) whose slot its end frees.
-    pub slot: Option<(String, String)>,
 }
 
 impl Held {
@@ -45,35 +43,23 @@ pub(super) async fn lock(
     connection: &mut PgConnection,
     ids: &[ExecutionId],
 ) -> Result<HashMap<ExecutionId, Held>, Failure> {
-    type Row = (
-        String,
-        Option<String>,
-        i64,
-        i64,
-        i64,
-        Option<String>,
-        Option<String>,
-    );
+    type Row = (String, Option<String>, i64, i64, i64);
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, owner, epoch, checkpoint_seq, next_event_seq, \
-                CASE WHEN slot IS NOT NULL THEN deployment_id END, slot_key FROM executions \
+        "SELECT id, owner, epoch, checkpoint_seq, next_event_seq FROM executions \
          WHERE id = ANY($1) ORDER BY id FOR UPDATE",
     )
     .bind(ids.iter().map(ToString::to_string).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
     rows.into_iter()
-        .map(
-            |(id, owner, epoch, checkpoint_seq, next_event_seq, deployment, key)| {
-                let held = Held {
-                    owner: parsed_option(owner.as_deref())?,
-                    epoch: counter(epoch),
-                    checkpoint_seq: counter(checkpoint_seq),
-                    next_event_seq: counter(next_event_seq),
-                    slot: deployment.zip(key),
-                };
-                Ok((parsed(&id)?, held))
-            },
-        )
+        .map(|(id, owner, epoch, checkpoint_seq, next_event_seq)| {
+            let held = Held {
+                owner: parsed_option(owner.as_deref())?,
+                epoch: counter(epoch),
+                checkpoint_seq: counter(checkpoint_seq),
+                next_event_seq: counter(next_event_seq),
+            };
+            Ok((parsed(&id)?, held))
+        })
         .collect()
 }

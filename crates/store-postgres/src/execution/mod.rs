@@ -16,6 +16,7 @@ mod listen;
 mod lock;
 mod maintain;
 mod overdue;
+mod plain;
 mod read;
 mod slots;
 

@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::*;
 use crate::{
     Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
-    EventRecord, ExecutionFilter, ExecutionRecord, Overdue, Page, PageRequest, TriggerRef,
+    Ending, EventRecord, ExecutionFilter, ExecutionRecord, Overdue, Page, PageRequest, TriggerRef,
 };
 
 /// Remembers every batch, and fails as the case wants.
@@ -201,9 +201,24 @@ fn checkpoint(id: ExecutionId, seq: u64) -> Write {
     })
 }
 
+fn ending() -> Write {
+    Write::End(Ending {
+        id: ExecutionId::new(),
+        owner: IncarnationId::new(),
+        epoch: 1,
+        outcome: crate::Outcome::Succeeded(Bytes::from_static(b"{}")),
+        events: Vec::new(),
+        retention_days: 30,
+        keep_frames: Vec::new(),
+        emits: Vec::new(),
+        read_back: false,
+    })
+}
+
 /// One committer, so that a case knows what stands in which batch.
 const ONE: GroupCommitConfig = GroupCommitConfig {
     max_batch: 256,
+    lanes: false,
     committers: 1,
     queue: 1024,
     retries: 3,
@@ -233,12 +248,12 @@ impl Harness {
     async fn submit_in_order(&self, writes: &[Write]) -> Vec<JoinHandle<Outcome>> {
         let mut callers = Vec::new();
         for write in writes {
-            let free = self.group.queue.capacity();
+            let free = self.group.queues[0].capacity();
             let group = self.group.clone();
             let write = write.clone();
             #[expect(clippy::disallowed_methods, reason = "a caller that a case can abort")]
             callers.push(tokio::spawn(async move { group.submit(write).await }));
-            until(|| self.group.queue.capacity() < free).await;
+            until(|| self.group.queues[0].capacity() < free).await;
         }
         callers
     }
@@ -522,8 +537,34 @@ async fn several_committers_work_at_once() {
         callers.push(tokio::spawn(async move { group.submit(admission()).await }));
     }
     // Two are under way; the third waits for a place.
-    until(|| harness.store.sizes() == [1, 1] && harness.group.queue.capacity() == 1023).await;
+    until(|| harness.store.sizes() == [1, 1] && harness.group.queues[0].capacity() == 1023).await;
     harness.store.open(3);
     assert!(outcomes(callers).await.iter().all(Result::is_ok));
     assert_eq!(harness.finished().await.sizes(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn in_lanes_no_kind_waits_for_another_or_mixes_with_it() {
+    let config = GroupCommitConfig { lanes: true, ..ONE };
+    let harness = Harness::new(Told::gated(), config);
+    let writes = [admission(), checkpoint(ExecutionId::new(), 1), ending()];
+    let mut callers = Vec::new();
+    for round in 1..=2 {
+        for write in &writes {
+            let group = harness.group.clone();
+            let write = write.clone();
+            #[expect(clippy::disallowed_methods, reason = "a caller that a case can abort")]
+            callers.push(tokio::spawn(async move { group.submit(write).await }));
+        }
+        // One of each is under way at once, and one waits.
+        until(|| {
+            let free = harness.group.queues.iter().map(mpsc::Sender::capacity);
+            let waiting = free.map(|free| 1024 - free).sum::<usize>();
+            harness.store.sizes() == [1, 1, 1] && waiting == (round - 1) * 3
+        })
+        .await;
+    }
+    harness.store.open(6);
+    assert!(outcomes(callers).await.iter().all(Result::is_ok));
+    assert_eq!(harness.finished().await.sizes(), [1; 6]);
 }
