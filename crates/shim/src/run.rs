@@ -432,6 +432,10 @@ impl<'a> Shim<'a> {
                 continue;
             }
             if self.clients.len() >= MAX_CLIENTS {
+                // Who has said its key already is not taken for a stranger.
+                self.hear(&[true; MAX_CLIENTS]);
+            }
+            if self.clients.len() >= MAX_CLIENTS {
                 // Who only looks is no reason to lose an orchestrator.
                 let stranger = self.clients.iter().position(|client| !client.is_trusted);
                 self.clients.remove(stranger.unwrap_or(0));

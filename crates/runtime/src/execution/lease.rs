@@ -62,6 +62,8 @@ impl Lease {
                     metrics::lease_renewed(true);
                     continue;
                 }
+                // Handed over while it was asked: this process is going.
+                Ok(_) if incarnation.over.is_cancelled() => return,
                 Ok(Ok(false)) => {
                     warn!(incarnation.id = %incarnation.id, "the lease ran out; starting anew");
                 }
@@ -117,4 +119,74 @@ async fn enter(store: &dyn IncarnationStore, ttl: Duration) -> Result<Incarnatio
         id,
         over: CancellationToken::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Knows every incarnation for so many heartbeats.
+    #[derive(Default)]
+    struct Beats {
+        left: AtomicU32,
+        registered: AtomicU32,
+    }
+
+    #[async_trait]
+    impl IncarnationStore for Beats {
+        async fn register(&self, _: IncarnationId, _: Duration) -> Result<(), StoreError> {
+            self.registered.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        async fn heartbeat(&self, _: IncarnationId, _: Duration) -> Result<bool, StoreError> {
+            let left = self.left.load(Ordering::Relaxed);
+            self.left.store(left.saturating_sub(1), Ordering::Relaxed);
+            Ok(left > 0)
+        }
+        async fn retire(&self, _: IncarnationId) -> Result<u64, StoreError> {
+            unreachable!("nobody retires here")
+        }
+        async fn take_over_expired(&self, _: u32) -> Result<u64, StoreError> {
+            unreachable!("nobody takes over here")
+        }
+        async fn void_all_leases(&self) -> Result<(), StoreError> {
+            unreachable!("nobody voids leases here")
+        }
+        async fn ping(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_ran_out_is_followed_by_a_new_life() {
+        let store = Beats::default();
+        store.left.store(2, Ordering::Relaxed);
+        let lease = Lease::begin(&store, Duration::from_secs(9)).await.unwrap();
+        let first = lease.current();
+        let begun = async {
+            first.over.cancelled().await;
+            while lease.current().id == first.id {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = lease.keep(&store, CancellationToken::new()) => panic!("it keeps"),
+            () = begun => {}
+        }
+        assert_eq!(store.registered.load(Ordering::Relaxed), 2);
+        assert!(!lease.current().over.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_has_handed_over_does_not_begin_anew() {
+        let store = Beats::default();
+        let lease = Lease::begin(&store, Duration::from_secs(9)).await.unwrap();
+        lease.current().over.cancel();
+        lease.keep(&store, CancellationToken::new()).await;
+        assert_eq!(store.registered.load(Ordering::Relaxed), 1);
+    }
 }
