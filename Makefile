@@ -75,7 +75,7 @@ soak-schedules: ## 100,000 fires over three runtimes with kills and skewed clock
 soak-workloads: ## Services at full size: 100 under kill -9, 1,000 cycles and cuts, 500 starts on 100 ports
 	$(CARGO) test $(WORKSPACE) --test workloads --test service_logs --no-run
 	MILLRACE_SOAK_WORKLOADS=100 MILLRACE_SOAK_CYCLES=1000 MILLRACE_SOAK_CUTS=1000 \
-	MILLRACE_SOAK_LINE=104857600 MILLRACE_SOAK_POOL=100 \
+	MILLRACE_SOAK_LINE=104857600 MILLRACE_SOAK_POOL=100 MILLRACE_SOAK_JUDGE=1 \
 	$(CARGO) test $(WORKSPACE) --test workloads --test service_logs -- --nocapture --test-threads=1
 
 soak-replacements: ## 50 blue-green replacements under 500 requests a second

@@ -146,8 +146,10 @@ pub async fn run(binary: &Path, options: &Options) -> io::Result<()> {
             table.compare("supervisord", &theirs.await?);
         }
     }
-    table.print();
-    Ok(())
+    match table.print() {
+        0 => Ok(()),
+        missed => Err(io::Error::other(format!("{missed} aims were missed"))),
+    }
 }
 
 async fn measure<S: Supervisor>(

@@ -10,8 +10,13 @@ struct Row {
     unit: &'static str,
     /// The most that it may be, where that is promised in numbers.
     aim: Option<f64>,
+    /// Whether nobody else is to be better.
+    best: bool,
     theirs: Vec<(&'static str, Option<f64>)>,
 }
+
+/// Rows from the first on in which nobody else is to be better.
+const BEST: usize = 3;
 
 pub struct Table {
     ours: &'static str,
@@ -64,11 +69,13 @@ impl Table {
         Self {
             ours,
             rows: rows
-                .map(|((what, unit, aim), ours)| Row {
+                .enumerate()
+                .map(|(at, ((what, unit, aim), ours))| Row {
                     what,
                     ours,
                     unit,
                     aim,
+                    best: at < BEST,
                     theirs: Vec::new(),
                 })
                 .collect(),
@@ -88,21 +95,29 @@ impl Table {
             .push(format!("SKIPPED: no comparison with {name}: {why}"));
     }
 
-    pub fn print(&self) {
+    /// Prints all of it; answers how many aims were missed.
+    pub fn print(&self) -> usize {
         println!();
+        let mut missed = 0;
         for row in &self.rows {
             let Some(ours) = row.ours else {
                 continue;
             };
             print!("{:<42} {} {ours:.2} {}", row.what, self.ours, row.unit);
+            let mut judge = |is_met: bool| {
+                missed += usize::from(!is_met);
+                if is_met { "met" } else { "MISSED" }
+            };
             if let Some(aim) = row.aim {
-                let word = if ours <= aim { "met" } else { "MISSED" };
-                print!(" (aim {aim} {}: {word})", row.unit);
+                print!(" (aim {aim} {}: {})", row.unit, judge(ours <= aim));
             }
             for (name, value) in &row.theirs {
                 if let Some(value) = value {
                     let ratio = value / ours;
                     print!("; {name} {value:.2} {}, ratio {ratio:.2}", row.unit);
+                    if row.best {
+                        print!(" (aim at least 1: {})", judge(ratio >= 1.0));
+                    }
                 }
             }
             println!();
@@ -110,5 +125,42 @@ impl Table {
         for skipped in &self.skipped {
             println!("{skipped}");
         }
+        missed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slower_than_others_or_more_than_promised_is_missed() {
+        let time = |ms| Some(Duration::from_millis(ms));
+        let figures = |start, respawn, lines, idle| Figures {
+            start: time(start),
+            respawn: time(respawn),
+            lines: time(lines),
+            idle,
+            ..Figures::default()
+        };
+        let options = Options {
+            pm2: String::new(),
+            supervisord: "supervisord".into(),
+            starts: 1,
+            rounds: 1,
+            lines: 1,
+            idle: 1,
+            seconds: 1,
+            idle_peers: false,
+        };
+        let missed = |ours, theirs| {
+            let mut table = Table::new(&options, "Millrace", &ours);
+            table.compare("PM2", &theirs);
+            table.print()
+        };
+        let theirs = || figures(10, 10, 10, Some(0.1));
+        // Others may be idler, as long as what is promised is kept.
+        assert_eq!(missed(figures(9, 10, 1, Some(1.9)), theirs()), 0);
+        assert_eq!(missed(figures(11, 10, 12, Some(2.1)), theirs()), 3);
     }
 }
