@@ -22,6 +22,7 @@ pub mod build;
 mod checkouts;
 mod config;
 pub mod dataobject;
+mod ground;
 mod grpc;
 mod health;
 mod limits;

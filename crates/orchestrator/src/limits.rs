@@ -7,12 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millrace_shim::sys::{LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, pidfd_open, pidfd_send_signal, setrlimit,
+};
 
 use crate::spec::Resources;
 
 /// The length of a period in which a share of a processor is used, in µs.
 const CPU_PERIOD: u64 = 100_000;
+
+/// Looks that are taken at most while processes are killed.
+const KILL_ROUNDS: u32 = 200;
 
 /// Files that this process wants to be able to hold open: some for each
 /// service. Not more, since what it starts besides services inherits it, and
@@ -223,8 +228,13 @@ impl Placement {
             .map(|base| base.join(name))
             .filter(|folder| folder.is_dir())
             .collect();
+        let kill = host
+            .v2
+            .as_ref()
+            .map(|(base, _)| base.join(name).join("cgroup.kill"));
         Self {
             folders,
+            kill: kill.filter(|kill| kill.exists()),
             ..Self::default()
         }
     }
@@ -246,6 +256,22 @@ impl Placement {
         })
     }
 
+    /// Kills whatever is in it, and comes back once there is nothing.
+    pub(crate) async fn kill_all(&self) {
+        for _ in 0..KILL_ROUNDS {
+            if let Some(kill) = &self.kill {
+                // Where it does not work, the rest of this does.
+                let _ = fs::write(kill, "1");
+            }
+            let left: usize = self.procs().iter().map(|procs| kill_in(procs)).sum();
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tracing::error!(folders = ?self.folders, "processes do not end though they were killed");
+    }
+
     /// Once all of its processes are gone.
     pub(crate) async fn remove(self) {
         for _ in 0..50 {
@@ -265,6 +291,26 @@ impl Placement {
         // Each of them, whatever becomes of the others.
         self.folders.iter().filter(|folder| !gone(folder)).count() == 0
     }
+}
+
+/// Kills what this file lists; answers how many that were.
+fn kill_in(procs: &Path) -> usize {
+    let listed = || fs::read_to_string(procs).unwrap_or_default();
+    let mut killed = 0;
+    for line in listed().lines() {
+        let Some(pid) = line.parse().ok().and_then(Pid::from_raw) else {
+            continue;
+        };
+        // Held before it is looked for again: its number cannot become
+        // another process' in between.
+        if let Ok(held) = pidfd_open(pid, PidfdFlags::empty())
+            && listed().lines().any(|again| again == line)
+            && pidfd_send_signal(&held, Signal::KILL).is_ok()
+        {
+            killed += 1;
+        }
+    }
+    killed
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millrace_service::{OnFailure, TaskGroup, metrics};
 use millrace_store::{
@@ -18,17 +19,22 @@ use crate::OrchestratorConfig;
 use crate::backend::{Backend, Owner};
 use crate::build::tree;
 use crate::checkouts::Turns;
+use crate::ground;
 use crate::logs::LogHub;
+use crate::operation::Jobs;
 use crate::ports::PortPool;
 use crate::process::ProcessBackend;
 use crate::project::Roots;
 use crate::saver::{self, Saver};
-use crate::workload::{Actor, Handle, View, Wish};
+use crate::workload::{Actor, Handle, View};
 
 /// Calls that wait for a workload's task.
 const CALLS: usize = 64;
 /// Changes that a watcher may lag behind before it looks at all again.
 const CHANGES: usize = 1024;
+
+/// How long what was left of jobs may take to be gone once it was killed.
+const JOBS_END: Duration = Duration::from_secs(10);
 
 /// Why an orchestrator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +61,10 @@ pub(crate) struct Shared {
     pub ports: PortPool,
     pub backend: Arc<dyn Backend>,
     pub hub: Arc<LogHub>,
+    /// Of callers: they end with what these wait for.
+    pub jobs: Jobs,
+    /// Of workloads that are made ready.
+    pub preparations: Jobs,
     pub roots: Roots,
     pub tasks: TaskGroup,
     /// What callers wait for; ends before everything else.
@@ -124,6 +134,15 @@ impl WorkloadOrchestrator {
             path: shared.config.data_dir.join("run"),
             error,
         })?;
+        let (jobs, strays): (Vec<_>, Vec<_>) = strays
+            .into_iter()
+            .partition(|name| shared.backend.is_job(name));
+        // Builds are among them, which those of now must not find at work.
+        let ends = jobs.iter().map(|name| shared.backend.end_stray(name));
+        let ends = futures::future::join_all(ends);
+        if tokio::time::timeout(JOBS_END, ends).await.is_err() {
+            tracing::warn!("jobs of before do not end though they were killed");
+        }
         let projects = shared.config.data_dir.join("projects");
         let checkouts = shared.all_checkouts().map_err(|error| StartError::Folder {
             path: projects.clone(),
@@ -199,19 +218,6 @@ impl WorkloadOrchestrator {
         };
         self.shared.tasks.spawn("strays", OnFailure::Log, end);
     }
-
-    /// Stops every service for as long as this process is away; what is
-    /// wanted of them stays, so that the next start starts them again.
-    pub async fn suspend_all(&self) {
-        let handles: Vec<Handle> = self.shared.handles().values().cloned().collect();
-        let ends = handles.into_iter().map(|mut handle| async move {
-            if let Some(number) = handle.wish(Wish::Suspend).await {
-                // An error means that its task has ended.
-                let _ = handle.view.wait_for(|view| view.settled >= number).await;
-            }
-        });
-        futures::future::join_all(ends).await;
-    }
 }
 
 impl Shared {
@@ -229,6 +235,10 @@ impl Shared {
         for name in ["run", "workloads", "cache", "projects"] {
             folder(config.data_dir.join(name))?;
         }
+        ground::tidy(&config.data_dir).map_err(|error| StartError::Folder {
+            path: config.data_dir.clone(),
+            error,
+        })?;
         let programs = folder(config.data_dir.join("bin"))?;
         let backend = ProcessBackend::new(
             &config.data_dir,
@@ -240,6 +250,10 @@ impl Shared {
             error,
         })?
         .with_open_files(config.open_files);
+        let backend: Arc<dyn Backend> = Arc::new(backend);
+        let hub = Arc::new(LogHub::new().map_err(StartError::Inotify)?);
+        let jobs =
+            |tasks: &TaskGroup| Jobs::new(Arc::clone(&backend), Arc::clone(&hub), tasks.clone());
         let (saver, saves) = Saver::new();
         let writes = Arc::clone(&store);
         tasks.spawn(
@@ -252,7 +266,9 @@ impl Shared {
         );
         Ok(Self {
             ports: PortPool::new(config.ports.clone()),
-            hub: Arc::new(LogHub::new().map_err(StartError::Inotify)?),
+            jobs: jobs(listeners),
+            preparations: jobs(tasks),
+            hub,
             roots: Roots::new(config.roots.clone()),
             tasks: tasks.clone(),
             streams: listeners.clone(),
@@ -263,7 +279,7 @@ impl Shared {
             config,
             store,
             saver,
-            backend: Arc::new(backend),
+            backend,
         })
     }
 
@@ -279,6 +295,9 @@ impl Shared {
     /// Starts the task of a workload; there is one for each.
     pub(crate) fn spawn_actor(self: &Arc<Self>, record: WorkloadRecord, key: String) -> Handle {
         let id = record.id;
+        if let Err(error) = ground::close(&self.workload_dir(id)) {
+            tracing::warn!(%error, workload = %id, "the folder of a workload: {error}");
+        }
         let mut handles = self.handles();
         if let Some(handle) = handles.get(&id) {
             return handle.clone();

@@ -10,6 +10,7 @@ use millrace_service::CancellationToken;
 use millrace_types::WorkloadId;
 use tokio::sync::mpsc;
 
+pub use crate::operation::Jobs;
 use crate::spec::{Finding, ServiceSpec};
 
 /// What there is to prepare. All paths are absolute.
@@ -23,11 +24,16 @@ pub struct PrepareRequest<'a> {
     pub project_dir: &'a Path,
     /// A folder of this workload alone, kept until it is deleted. It exists.
     pub data_dir: &'a Path,
+    /// A folder of it for temporary files, where it does not share that of
+    /// all. It exists.
+    pub temporary_dir: Option<&'a Path>,
     /// A folder for results that are found again by the digest of their
     /// inputs, shared by all workloads of this orchestrator. It exists.
     pub cache_dir: &'a Path,
     /// Goes into the workload's log, marked with the stage.
     pub log: &'a LogWriter,
+    /// Runs what there is to run.
+    pub jobs: &'a Jobs,
 }
 
 /// What is to be run.
@@ -62,6 +68,22 @@ impl StageError {
             message: message.into(),
             findings: Vec::new(),
         }
+    }
+
+    /// Whether it may pass by itself: it lies in what is around the service,
+    /// or in what it is built from, and not in what is asked for.
+    pub(crate) fn is_passing(&self) -> bool {
+        [
+            "start-failed",
+            "limits-refused",
+            "ports-exhausted",
+            "port-taken",
+            "git-failed",
+            "build-failed",
+            "build-timeout",
+            "internal",
+        ]
+        .contains(&self.reason)
     }
 }
 

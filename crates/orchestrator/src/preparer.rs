@@ -48,7 +48,7 @@ impl ServicePreparer {
         let node = self.node(request).await?;
         let server = dataobject::install(request.cache_dir)
             .map_err(|error| StageError::new("internal", error.to_string()))?;
-        let checked = dataobject::check(&node, &server, &entry, &request.spec.name).await;
+        let checked = dataobject::check(&node, &server, &entry, request).await;
         checked.map_err(|error| wrong(request, &error))?;
         Ok(Dataobject {
             node,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_orchestrator::build::Builder;
-use millrace_orchestrator::prepare::{LogLine, LogStream, LogWriter, PrepareRequest, StageError};
+use millrace_orchestrator::prepare::{
+    Jobs, LogLine, LogStream, LogWriter, PrepareRequest, StageError,
+};
 use millrace_orchestrator::spec::{self, ServiceSpec};
-use millrace_service::CancellationToken;
+use millrace_service::{CancellationToken, TaskGroup};
 use millrace_testkit::eventually;
 use millrace_types::WorkloadId;
 use tempfile::TempDir;
@@ -20,6 +22,7 @@ struct Folder {
     dir: TempDir,
     builder: Arc<Builder>,
     spec: ServiceSpec,
+    jobs: Jobs,
 }
 
 impl Folder {
@@ -30,10 +33,12 @@ impl Folder {
         }
         let text = format!(r#"{{"type": "process", "command": ["true"], "build": {build}}}"#);
         let spec = spec::read(&text, "service").unwrap();
+        let jobs = Jobs::open(&dir.path().join("jobs"), &TaskGroup::new()).unwrap();
         Self {
             dir,
             builder: Arc::new(Builder::new()),
             spec,
+            jobs,
         }
     }
 
@@ -62,8 +67,10 @@ impl Folder {
                 dir: &dir.join("service"),
                 project_dir: &dir,
                 data_dir: &dir.join("data"),
+                temporary_dir: None,
                 cache_dir: &dir.join("cache"),
                 log: &log,
+                jobs: &self.jobs,
             };
             self.builder.build(request, cancel).await
         };
@@ -166,9 +173,9 @@ async fn two_that_are_the_same_run_once() {
     assert_eq!(folder.read("runs"), "built\n");
 }
 
-/// Leaves its session and ignores SIGTERM.
+/// Leaves its session and its environment, and ignores SIGTERM.
 const TREE: &str =
-    "setsid sh -c 'trap \\\"\\\" TERM HUP; echo $$ >pid; while :; do sleep 1; done' & wait";
+    "setsid env -i sh -c 'trap \\\"\\\" TERM HUP; echo $$ >pid; while :; do sleep 1; done' & wait";
 
 fn is_alive(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));

@@ -61,6 +61,17 @@ impl Subject {
         id: InstanceId,
         command: &[&str],
     ) -> Result<Box<dyn Instance>, crate::prepare::StageError> {
+        let limits = Resources::default();
+        self.start_with(backend, id, command, &limits).await
+    }
+
+    pub(crate) async fn start_with(
+        &self,
+        backend: &Arc<dyn Backend>,
+        id: InstanceId,
+        command: &[&str],
+        resources: &Resources,
+    ) -> Result<Box<dyn Instance>, crate::prepare::StageError> {
         let command: Vec<String> = command.iter().map(ToString::to_string).collect();
         let work = self.work();
         let env = BTreeMap::from([
@@ -80,7 +91,7 @@ impl Subject {
                 max_age: Duration::from_hours(1),
                 instances: 5,
             },
-            resources: &Resources::default(),
+            resources,
             enforce: false,
             user: None,
             isolation: Isolation::None,
@@ -102,7 +113,7 @@ impl Subject {
     }
 
     /// Its log, from the beginning.
-    fn log(&self, backend: &Arc<dyn Backend>) -> Vec<Entry> {
+    pub(crate) fn log(&self, backend: &Arc<dyn Backend>) -> Vec<Entry> {
         let folder = backend.logs(Owner::Workload(self.workload));
         let mut reader = LogReader::after(&folder, 0);
         let mut all = Vec::new();

@@ -72,6 +72,8 @@ pub(crate) struct Order<'a> {
 pub(crate) struct Surroundings {
     pub working_dir: PathBuf,
     pub env: BTreeMap<String, String>,
+    /// User and group, where those are not this process' own.
+    pub user: Option<(u32, u32)>,
 }
 
 /// How a program ended.
@@ -80,6 +82,9 @@ pub(crate) struct Exit {
     pub code: Option<i32>,
     pub signal: Option<i32>,
     pub at: Timestamp,
+    /// Lines of its log that could not be written at its end; what stands for
+    /// them is in the log once it is closed.
+    pub lost: u64,
 }
 
 /// All that there is to know of an instance that is over.
@@ -117,6 +122,9 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Names of what is there of instances that are not among these.
     fn strays(&self, known: &[InstanceId]) -> io::Result<Vec<String>>;
+
+    /// Whether one of them is a job: nobody can ask for it any more.
+    fn is_job(&self, name: &str) -> bool;
 
     /// Ends and forgets one of them.
     async fn end_stray(&self, name: &str);

@@ -96,7 +96,7 @@ impl Builder {
         say(request.log, format!("{}: begins", plan.title)).await;
         note.remove()
             .map_err(|error| failed(format!("the cache cannot be written: {error}")))?;
-        run::run(plan, request.dir, request.cache_dir, request.log, cancel).await?;
+        run::run(plan, request, cancel).await?;
         let (dir, plan_again) = (request.dir.to_owned(), plan.clone());
         blocking(move || {
             let outputs = before.made_since(&dir, &plan_again)?;

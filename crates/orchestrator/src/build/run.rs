@@ -1,80 +1,90 @@
-//! Running a build's command: its output into the log, within its time, and
-//! with nothing of it left afterwards.
+//! Running a build's command: behind a shim as a service, so that nothing of
+//! it is left afterwards; its output into the log, and within its time.
 
-use std::path::Path;
-use std::process::ExitStatus;
+use std::path::PathBuf;
 
 use millrace_service::CancellationToken;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::time::sleep;
+use millrace_shim::record::{Entry, Stream};
 
-use super::tree::Tree;
-use super::{Plan, cancelled, failed};
-use crate::prepare::{LogStream, LogWriter, StageError};
-
-/// Longest line; what is longer is split.
-const MAX_LINE: usize = 64 * 1024;
+use super::{Plan, cancelled, failed, tree};
+use crate::operation::{Job, JobError, JobEvent, MAX_TIMEOUT, Within};
+use crate::prepare::{LogStream, LogWriter, PrepareRequest, StageError};
+use crate::spec::{Isolation, Resources};
 
 /// Returns once the command has succeeded, and nothing that it started is left.
 pub async fn run(
     plan: &Plan,
-    dir: &Path,
-    cache_dir: &Path,
-    log: &LogWriter,
+    request: PrepareRequest<'_>,
     cancel: &CancellationToken,
 ) -> Result<(), StageError> {
-    let (program, arguments) = plan
-        .command
-        .split_first()
-        .ok_or_else(|| failed("the build has no command".into()))?;
-    // Inherited by all that it starts, however far from home that goes.
-    let tree = Tree::new(cache_dir);
-    let mut child = tree
-        .command(program, is_handed_on)
-        .args(arguments)
-        .current_dir(dir)
-        .env("CI", "true")
-        .spawn()
-        .map_err(|error| failed(format!("`{program}` cannot be run: {error}")))?;
-    // A build whose caller goes away must not go on by itself.
-    let guard = tree.guard();
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(failed("its output cannot be read".into()));
+    let mut env = tree::handed_on(is_handed_on);
+    env.insert("CI".into(), "true".into());
+    // Found by it, should this process and the shim be killed.
+    env.extend([tree::mark(request.cache_dir)]);
+    let job = Job {
+        command: plan.command.clone(),
+        stdin: String::new(),
+        env,
+        timeout: plan.timeout.min(MAX_TIMEOUT),
+        limits: Resources::default(),
+        within: Within {
+            working_dir: Some(PathBuf::from(request.dir)),
+            isolation: Isolation::None,
+            ..Within::default()
+        },
+        cancel: cancel.clone(),
     };
-    let output = async {
-        tokio::join!(
-            copy(stdout, LogStream::Stdout, log),
-            copy(stderr, LogStream::Stderr, log)
-        )
+    let mut events = match request.jobs.run(job).await {
+        Ok(events) => events,
+        // And so is whoever waits for this.
+        Err(JobError::AtEnd) => return std::future::pending().await,
+        Err(error) => return Err(failed(error.to_string())),
     };
-    let until = async {
-        tokio::select! {
-            () = sleep(plan.timeout) => false,
-            () = cancel.cancelled() => true,
+    let mut last = Last::default();
+    while let Some(event) = events.recv().await {
+        match event {
+            JobEvent::Output(entry) => last.write(entry, request.log).await,
+            JobEvent::Ended {
+                code,
+                signal,
+                reason,
+                message,
+            } => return ended(plan, code, signal, reason, &message, last),
         }
-    };
-    // Also what it left behind when it ended well goes: a build has no daemons.
-    let done = guard.see_through(&mut child, output, until).await;
-    let last = done.output.and_then(|(out, err)| err.or(out));
-    match done.ended {
-        Err(true) => Err(cancelled()),
-        Err(false) => Err(StageError::new(
-            "build-timeout",
-            format!(
+    }
+    // This process is at its end, and so is whoever waits for this.
+    std::future::pending().await
+}
+
+fn ended(
+    plan: &Plan,
+    code: Option<i32>,
+    signal: Option<i32>,
+    reason: &str,
+    message: &str,
+    last: Last,
+) -> Result<(), StageError> {
+    let status = match (reason, code, signal) {
+        ("", Some(0), _) => return Ok(()),
+        ("cancelled", ..) => return Err(cancelled()),
+        ("timeout", ..) => {
+            let message = format!(
                 "`{}` takes longer than {} s; `build.timeout` says how long it may",
                 plan.title,
                 plan.timeout.as_secs_f64()
-            ),
-        )),
-        Ok(Err(error)) => Err(failed(format!("`{}`: {error}", plan.title))),
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(ended_badly(plan, status, last)),
-    }
-}
-
-fn ended_badly(plan: &Plan, status: ExitStatus, last: Option<String>) -> StageError {
+            );
+            return Err(StageError::new("build-timeout", message));
+        }
+        ("", Some(code), _) => format!("exit status: {code}"),
+        ("", None, Some(signal)) => format!("signal: {signal}"),
+        _ => return Err(failed(format!("`{}` cannot be run: {message}", plan.title))),
+    };
+    let last = last.err.or(last.out);
     let last = last.map_or_else(String::new, |last| format!(": {last}"));
-    failed(format!("`{}` ended with {status}{last}", plan.title))
+    Err(failed(format!(
+        "`{}` ended with {status}{last}",
+        plan.title
+    )))
 }
 
 /// What a build needs besides: where packages come from on this machine.
@@ -83,45 +93,33 @@ fn is_handed_on(name: &str) -> bool {
         || name.to_ascii_lowercase().starts_with("npm_config_")
 }
 
-/// Writes each line into the log; answers the last one that says something.
-async fn copy(
-    output: impl AsyncRead + Unpin,
-    stream: LogStream,
-    log: &LogWriter,
-) -> Option<String> {
-    let mut output = BufReader::with_capacity(16 * 1024, output);
-    let mut line = Vec::new();
-    let mut last = None;
-    loop {
-        let bytes = match output.fill_buf().await {
-            Ok(bytes) if !bytes.is_empty() => bytes,
-            // Its end; an error of a pipe is one, too.
-            _ => break,
-        };
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        let room = MAX_LINE - line.len();
-        let taken = end.unwrap_or(bytes.len()).min(room);
-        line.extend_from_slice(&bytes[..taken]);
-        let is_whole = end == Some(taken);
-        output.consume(taken + usize::from(is_whole));
-        if is_whole || line.len() >= MAX_LINE {
-            write(&mut line, stream, log, &mut last).await;
-        }
-    }
-    if !line.is_empty() {
-        write(&mut line, stream, log, &mut last).await;
-    }
-    last
+/// The last lines that say something.
+#[derive(Default)]
+struct Last {
+    out: Option<String>,
+    err: Option<String>,
 }
 
-async fn write(line: &mut Vec<u8>, stream: LogStream, log: &LogWriter, last: &mut Option<String>) {
-    let text: String = String::from_utf8_lossy(line)
-        .trim()
-        .chars()
-        .take(300)
-        .collect();
-    if !text.is_empty() {
-        *last = Some(text);
+impl Last {
+    /// Writes the line into the log, and keeps it.
+    async fn write(&mut self, entry: Entry, log: &LogWriter) {
+        let text: String = String::from_utf8_lossy(&entry.line)
+            .trim()
+            .chars()
+            .take(300)
+            .collect();
+        let text = Some(text).filter(|text| !text.is_empty());
+        let stream = match entry.meta.stream {
+            Stream::Stdout => {
+                self.out = text.or(self.out.take());
+                LogStream::Stdout
+            }
+            Stream::Stderr => {
+                self.err = text.or(self.err.take());
+                LogStream::Stderr
+            }
+            Stream::System => LogStream::System,
+        };
+        log.write(stream, entry.line).await;
     }
-    log.write(stream, std::mem::take(line)).await;
 }

@@ -1,7 +1,7 @@
-//! All processes of one build, or of one call of Git, known by a variable in
-//! their environment; and those of all that works in one place, by another
-//! one.
+//! All processes of one call of Git, known by a variable in their environment;
+//! and those of all that works in one place (builds as well), by another one.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -50,6 +50,20 @@ pub async fn sweep(place: &Path) -> usize {
     marked::kill_all(&format!("{PLACE}={}", name_of(place))).await
 }
 
+/// Of this process' own environment what everyone needs, and what is `also`
+/// handed on. What is no text is nobody's.
+pub(super) fn handed_on(also: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let all = std::env::vars_os();
+    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| HANDED_ON.contains(&name.as_str()) || also(name))
+        .collect()
+}
+
+/// The variable of what works for this place.
+pub(super) fn mark(place: &Path) -> (String, String) {
+    (PLACE.to_owned(), name_of(place))
+}
+
 fn name_of(place: &Path) -> String {
     let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
     place.to_string_lossy().into_owned()
@@ -68,12 +82,10 @@ impl Tree {
     /// process' environment but what everyone needs and what is `also` handed
     /// on.
     pub fn command(&self, program: &str, also: impl Fn(&str) -> bool) -> Command {
-        let handed_on = |name: &str| HANDED_ON.contains(&name) || also(name);
-        let env = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(handed_on));
         let mut command = Command::new(program);
         command
             .env_clear()
-            .envs(env)
+            .envs(handed_on(also))
             .env(TREE, self.id.to_string())
             .env(PLACE, &self.place)
             .stdin(Stdio::null())

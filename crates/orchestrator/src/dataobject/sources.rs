@@ -1,7 +1,8 @@
 //! The server's sources, and writing them out.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -53,13 +54,12 @@ fn write(cache_dir: &Path, path: &Path) -> io::Result<()> {
         .prefix(".dataobject-server-")
         .tempdir_in(cache_dir)?;
     for (name, text) in FILES {
-        fs::write(scratch.path().join(name), text)?;
+        let path = scratch.path().join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(path, Permissions::from_mode(0o644))?;
     }
     // Services that run as users of their own read it, too.
-    fs::set_permissions(
-        scratch.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
+    fs::set_permissions(scratch.path(), Permissions::from_mode(0o755))?;
     match fs::rename(scratch.path(), path) {
         // Renamed, it is not there to be cleaned up.
         Ok(()) => {

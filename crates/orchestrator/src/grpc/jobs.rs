@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use millrace_proto::orchestrator::v1 as pb;
 use millrace_proto::orchestrator::v1::run_job_response::Message;
+use millrace_service::CancellationToken;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::convert::{self, status};
 use super::{Answers, WorkloadOrchestratorRpc};
-use crate::operation::{Job, JobEvent};
+use crate::operation::{Job, JobEvent, Within};
 use crate::spec::Resources;
 
 /// When the caller does not say.
@@ -36,8 +37,16 @@ impl WorkloadOrchestratorRpc {
                 pids: Some(limits.pids).filter(|limit| *limit > 0),
                 open_files: Some(limits.open_files).filter(|limit| *limit > 0),
             },
+            within: Within::default(),
+            cancel: CancellationToken::new(),
         };
-        let events = self.orchestrator.run_job(job).await.map_err(status)?;
+        let events = self
+            .orchestrator
+            .shared
+            .jobs
+            .run(job)
+            .await
+            .map_err(status)?;
         let answers = ReceiverStream::new(events).map(|event| {
             Ok(pb::RunJobResponse {
                 message: Some(message(event)),

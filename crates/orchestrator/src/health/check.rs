@@ -21,6 +21,8 @@ pub(crate) struct CheckContext {
     pub working_dir: PathBuf,
     /// All of its environment.
     pub env: BTreeMap<String, String>,
+    /// User and group, where those are not this process' own.
+    pub user: Option<(u32, u32)>,
 }
 
 /// Whether the instance is well; the reason when it is not.
@@ -70,7 +72,8 @@ async fn http(port: u16, path: &str) -> Result<(), String> {
 
 async fn exec(command: &CommandLine, context: &CheckContext) -> Result<(), String> {
     let program = &command.0[0];
-    let status = tokio::process::Command::new(program)
+    let mut probe = tokio::process::Command::new(program);
+    probe
         .args(&command.0[1..])
         .current_dir(&context.working_dir)
         .env_clear()
@@ -80,7 +83,11 @@ async fn exec(command: &CommandLine, context: &CheckContext) -> Result<(), Strin
         .stderr(Stdio::null())
         .process_group(0)
         // When it takes too long.
-        .kill_on_drop(true)
+        .kill_on_drop(true);
+    if let Some((user, group)) = context.user {
+        probe.uid(user).gid(group);
+    }
+    let status = probe
         .status()
         .await
         .map_err(|error| format!("{program}: {error}"))?;

@@ -27,9 +27,27 @@ pub(crate) async fn started(probe: &Probe, context: &CheckContext) -> Result<(),
     watch(probe, context, true).await
 }
 
+/// Waits until the readiness probe has succeeded; the reason when it has
+/// failed so often that the instance is not ready, for now.
+pub(crate) async fn ready(probe: &Probe, context: &CheckContext) -> Result<(), String> {
+    watch(probe, context, true).await
+}
+
 /// Waits until the probe has succeeded, without an end.
 pub(crate) async fn succeeded(probe: &Probe, context: &CheckContext) {
     while watch(probe, context, true).await.is_err() {}
+}
+
+/// Waits until the liveness probe has failed too often; the last reason.
+pub(crate) async fn died(health: &Health, context: &CheckContext) -> String {
+    let Some(probe) = &health.liveness else {
+        return std::future::pending().await;
+    };
+    loop {
+        if let Err(reason) = watch(probe, context, false).await {
+            return reason;
+        }
+    }
 }
 
 /// Until it has succeeded (`until`), or failed, as often in a row as the
@@ -83,12 +101,8 @@ pub(crate) async fn observe(
         }
     };
     let liveness = async {
-        let Some(probe) = &health.liveness else {
-            return std::future::pending::<()>().await;
-        };
-        if let Err(reason) = watch(probe, &context, false).await {
-            let _ = events.send(HealthEvent::Dead(reason)).await;
-        }
+        let reason = died(&health, &context).await;
+        let _ = events.send(HealthEvent::Dead(reason)).await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -107,4 +121,14 @@ pub(crate) fn start_time(health: &Health) -> Duration {
         let tries = probe.interval.saturating_mul(probe.failure_threshold);
         (probe.start_period + tries).max(Duration::from_secs(1))
     })
+}
+
+/// How long an instance that is to replace another one has until it is ready.
+pub(crate) fn replacement_time(health: &Health) -> Duration {
+    let readiness = health.readiness.as_ref().map_or(START_TIME, |probe| {
+        let tries = probe.success_threshold + probe.failure_threshold;
+        let tries = probe.interval.saturating_mul(tries);
+        probe.start_period.saturating_add(tries).max(START_TIME)
+    });
+    start_time(health).saturating_add(readiness)
 }

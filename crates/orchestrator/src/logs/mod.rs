@@ -7,4 +7,4 @@ mod write;
 
 pub(crate) use follow::{Follower, LogHub};
 pub(crate) use read::{LogQuery, page, tail};
-pub(crate) use write::{collect, say};
+pub(crate) use write::{collect, say, say_lost};

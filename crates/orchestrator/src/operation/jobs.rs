@@ -1,33 +1,80 @@
 //! One-off processes, run to their end: by the same shim as services, so that
-//! limits, logs and the end of the whole tree are the same.
+//! limits, logs and the end of the whole tree are the same. Callers have
+//! theirs, and so has what makes services ready: builds, and looks at what is
+//! to be served.
 
 mod run;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_service::OnFailure;
+use millrace_service::{CancellationToken, OnFailure, TaskGroup};
 use millrace_shim::record::Entry;
 use millrace_types::ErrorKind;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Kind;
-use crate::WorkloadOrchestrator;
-use crate::spec::Resources;
+use crate::backend::Backend;
+use crate::logs::LogHub;
+use crate::process::ProcessBackend;
+use crate::spec::{Isolation, Resources};
 
 /// Events that wait for a caller who is slow; the rest waits on the disk.
 const WAITING: usize = 64;
+
+/// What runs jobs.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    backend: Arc<dyn Backend>,
+    hub: Arc<LogHub>,
+    tasks: TaskGroup,
+}
 
 /// What is to be run.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub command: Vec<String>,
     pub stdin: String,
+    /// Besides what every service gets.
     pub env: BTreeMap<String, String>,
+    /// At most [`MAX_TIMEOUT`].
     pub timeout: Duration,
     pub limits: Resources,
+    pub within: Within,
+    /// Kills all of it; its end is told once nothing is left.
+    pub cancel: CancellationToken,
+}
+
+/// Where a job runs, and what confines it.
+#[derive(Debug, Clone)]
+pub(crate) struct Within {
+    /// An empty folder of its own, without one.
+    pub working_dir: Option<PathBuf>,
+    pub user: Option<String>,
+    pub isolation: Isolation,
+    /// Folders of Millrace that `isolation: strict` lets it read.
+    pub readable: Vec<PathBuf>,
+    /// Folders that it lets it write.
+    pub writable: Vec<PathBuf>,
+    /// Whether a limit that cannot be enforced is a reason not to start.
+    pub enforce: bool,
+}
+
+impl Default for Within {
+    fn default() -> Self {
+        Self {
+            working_dir: None,
+            user: None,
+            isolation: Isolation::Basic,
+            readable: Vec::new(),
+            writable: Vec::new(),
+            enforce: true,
+        }
+    }
 }
 
 /// What comes of it, in this order; the end is the last one.
@@ -56,6 +103,8 @@ pub(crate) enum JobError {
     Limits(String),
     #[error("the job cannot be started: {0}")]
     Start(String),
+    #[error("this process is at its end")]
+    AtEnd,
 }
 
 impl Kind for JobError {
@@ -63,34 +112,54 @@ impl Kind for JobError {
         match self {
             Self::NoCommand | Self::Variable(_) | Self::Nul | Self::Timeout => ErrorKind::Invalid,
             Self::Limits(_) => ErrorKind::Precondition,
-            Self::Start(_) => ErrorKind::Internal,
+            Self::Start(_) | Self::AtEnd => ErrorKind::Internal,
         }
     }
 }
 
 /// A day.
-const MAX_TIMEOUT: Duration = Duration::from_hours(24);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 
-impl WorkloadOrchestrator {
+impl Jobs {
+    /// Those of this group are killed when it stops.
+    pub(crate) fn new(backend: Arc<dyn Backend>, hub: Arc<LogHub>, tasks: TaskGroup) -> Self {
+        Self {
+            backend,
+            hub,
+            tasks,
+        }
+    }
+
+    /// Of nobody's orchestrator: what they need is kept in `folder`.
+    pub fn open(folder: &Path, tasks: &TaskGroup) -> io::Result<Self> {
+        for name in ["run", "workloads", "bin"] {
+            std::fs::create_dir_all(folder.join(name))?;
+        }
+        let hub = Arc::new(LogHub::new()?);
+        let running = Arc::clone(&hub);
+        tasks.spawn("log-hub", OnFailure::StopService, |stop| running.run(stop));
+        let backend = Arc::new(ProcessBackend::new(folder, "jobs", None)?);
+        Ok(Self::new(backend, hub, tasks.clone()))
+    }
+
     /// Starts it. When the receiver is dropped, or this call is, all of it is
-    /// killed.
-    pub(crate) async fn run_job(&self, job: Job) -> Result<mpsc::Receiver<JobEvent>, JobError> {
+    /// killed. Without an end, this process is at its own.
+    pub(crate) async fn run(&self, job: Job) -> Result<mpsc::Receiver<JobEvent>, JobError> {
         check(&job)?;
         let (events, receiver) = mpsc::channel(WAITING);
         let (told, started) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
+        let jobs = self.clone();
         // Whoever asked for it may go at any time, also while it is being
         // started: nothing that has begun depends on that.
-        self.shared
-            .streams
+        self.tasks
             .spawn("job", OnFailure::Log, move |stop| async move {
-                run::run(&shared, &job, events, told, stop).await;
+                run::run(&jobs, &job, events, told, stop).await;
                 Ok::<(), Infallible>(())
             });
         match started.await {
             Ok(Ok(())) => Ok(receiver),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(JobError::Start("this process is at its end".into())),
+            Err(_) => Err(JobError::AtEnd),
         }
     }
 }

@@ -4,13 +4,15 @@ mod create_project;
 mod jobs;
 mod projects;
 mod start_project;
+mod suspend;
 mod update_project;
 mod workloads;
 
 use millrace_types::ErrorKind;
 
 pub(crate) use create_project::NewProject;
-pub(crate) use jobs::{Job, JobEvent};
+pub use jobs::Jobs;
+pub(crate) use jobs::{Job, JobError, JobEvent, MAX_TIMEOUT, Within};
 pub(crate) use projects::ProjectError;
 pub(crate) use workloads::{Outcome, WorkloadError};
 

@@ -128,7 +128,7 @@ impl WorkloadOrchestrator {
 
     /// The workloads of a project in steps; with `make`, those that are
     /// missing are made.
-    async fn order(
+    pub(super) async fn order(
         &self,
         id: ProjectId,
         make: bool,

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use millrace_shim::exit;
 use millrace_shim::launch::Launch;
 use millrace_shim::record::Stage;
+use millrace_shim::sys::SIGKILL;
 use millrace_shim::wire::{Request, State};
 use millrace_types::{InstanceId, Timestamp};
 
@@ -18,6 +19,7 @@ use super::{ShimLink, ShimProgram, Told};
 use super::{confine, leftovers};
 use crate::backend::{Backend, Ended, Exit, Instance, Order, Owner, Surroundings};
 use crate::limits::{Host, Placement};
+use crate::logs;
 use crate::prepare::StageError;
 use crate::spec::{Isolation, ServiceSpec};
 
@@ -168,6 +170,7 @@ impl OwnFiles {
 fn user(name: Option<&str>) -> Result<Option<(u32, u32)>, StageError> {
     name.map(crate::user::find)
         .transpose()
+        .map(|user| user.map(|user| (user.uid, user.gid)))
         .map_err(|error| StageError::new("no-user", error.to_string()))
 }
 
@@ -214,7 +217,7 @@ impl Backend for ProcessBackend {
             Ok(()) => Ok(Box::new(process)),
             Err(error) => {
                 // Its shim may have died before it could say what it started.
-                close(order.id, process.placement, None).await;
+                close(&process.run_dir, order.id, process.placement, None).await;
                 self.forget(order.id);
                 Err(error)
             }
@@ -239,7 +242,7 @@ impl Backend for ProcessBackend {
             },
             None => exit::read(&run_dir).map_or(Told::Lost, Told::State),
         };
-        Err(close(id, placement, exit_of(&told)).await)
+        Err(close(&run_dir, id, placement, exit_of(&told)).await)
     }
 
     fn logs(&self, owner: Owner) -> PathBuf {
@@ -271,11 +274,20 @@ impl Backend for ProcessBackend {
         Ok(strays)
     }
 
+    fn is_job(&self, name: &str) -> bool {
+        let path = self.runs.join(name);
+        Launch::read(&path).is_ok_and(|launch| launch.log_dir.starts_with(path))
+    }
+
     async fn end_stray(&self, name: &str) {
         let path = self.runs.join(name);
         if let Some(mut link) = connect(&path).await {
             tracing::warn!(path = %path.display(), "a stray instance is ended");
-            link.ask(stop(TERMINATE, STRAY_GRACE)).await;
+            if self.is_job(name) {
+                link.ask(stop(SIGKILL, Duration::ZERO)).await;
+            } else {
+                link.ask(stop(TERMINATE, STRAY_GRACE)).await;
+            }
             link.ended().await;
         } else if let Ok(id) = name.parse() {
             // What a shim leaves that is gone.
@@ -364,11 +376,13 @@ impl Instance for Process {
                 Surroundings {
                     working_dir: launch.working_dir,
                     env: env.collect(),
+                    user: launch.user,
                 }
             }
             Err(_) => Surroundings {
                 working_dir: self.run_dir.clone(),
                 env: crate::workload::inherited(),
+                user: None,
             },
         }
     }
@@ -386,7 +400,7 @@ impl Instance for Process {
     }
 
     async fn close(self: Box<Self>, exit: Option<Exit>) -> Ended {
-        close(self.id, self.placement, exit).await
+        close(&self.run_dir, self.id, self.placement, exit).await
     }
 }
 
@@ -403,15 +417,22 @@ fn exit_of(told: &Told) -> Option<Exit> {
             code: exit.code,
             signal: exit.signal,
             at: Timestamp::from_micros(exit.at),
+            lost: exit.lost,
         }),
         _ => None,
     }
 }
 
-async fn close(id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ended {
-    if exit.is_none() {
+/// `run_dir` is its folder.
+async fn close(run_dir: &Path, id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ended {
+    match exit {
         // Its shim is gone, or answers no more.
-        leftovers::kill(id).await;
+        None => {
+            leftovers::kill(id).await;
+            placement.kill_all().await;
+        }
+        Some(exit) if exit.lost > 0 => tell_of_lost(run_dir, exit.lost).await,
+        Some(_) => {}
     }
     let out_of_memory = placement.out_of_memory();
     placement.remove().await;
@@ -421,16 +442,29 @@ async fn close(id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ende
     }
 }
 
+/// Enters into the log of an instance that lines of it are missing.
+async fn tell_of_lost(run_dir: &Path, lost: u64) {
+    let text = format!("{lost} lines at its end were lost: the log could not be written");
+    match Launch::read(run_dir) {
+        Ok(launch) => logs::say_lost(&launch.log_dir, launch.keep, launch.instance, text).await,
+        Err(error) => tracing::warn!(%error, "{}: {text}", run_dir.display()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::os::unix::net::{UnixDatagram, UnixStream};
     use std::sync::Arc;
 
+    use millrace_shim::record::DROPPED;
+    use millrace_shim::tree;
+    use millrace_testkit::eventually;
     use tokio::time::timeout;
 
     use super::*;
     use crate::backend::conformance::{PATIENCE, Subject};
+    use crate::spec::Resources;
 
     fn open(folder: &Path) -> Arc<dyn Backend> {
         for name in ["run", "workloads", "bin"] {
@@ -526,5 +560,59 @@ mod tests {
         let error = subject.start(&backend, id, &["sleep", "1000"]).await;
         assert_eq!(error.unwrap_err().reason, "start-failed");
         assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn lines_that_were_lost_at_the_end_are_told_of_in_the_log() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        let mut instance = subject
+            .shell(&backend, InstanceId::new(), "echo said")
+            .await;
+        let mut exit = instance.observe().await.unwrap();
+        assert_eq!(exit.lost, 0);
+        exit.lost = 3;
+        instance.close(Some(exit)).await;
+        let log = subject.log(&backend);
+        let last = log.last().unwrap();
+        assert_eq!(last.meta.flags, DROPPED);
+        let said = String::from_utf8_lossy(&last.line);
+        assert!(said.starts_with("3 lines"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn of_one_whose_shim_was_killed_nothing_is_left_whatever_it_did_to_its_environment() {
+        let subject = Subject::new(open);
+        let backend = subject.open();
+        let id = InstanceId::new();
+        let resources = Resources {
+            pids: Some(50),
+            ..Resources::default()
+        };
+        let script = "env -i setsid sleep 1000 & echo $!; wait";
+        let command = ["sh", "-c", script];
+        let started = subject.start_with(&backend, id, &command, &resources);
+        let mut instance = started.await.unwrap();
+        if instance.enforced().contains("not enforced") {
+            println!("SKIPPED: {}", instance.enforced());
+            instance.stop(TERMINATE, Duration::ZERO).await;
+            instance.observe().await;
+            return;
+        }
+        let escaped: u32 = eventually(PATIENCE, || async {
+            let log = subject.log(&backend);
+            let said = log
+                .first()
+                .map(|entry| String::from_utf8_lossy(&entry.line).into_owned());
+            said.as_ref().and_then(|said| said.parse().ok()).ok_or(said)
+        })
+        .await;
+        let shim = tree::stat(instance.pid().unwrap()).unwrap().parent;
+        let shim = rustix::process::Pid::from_raw(shim.cast_signed()).unwrap();
+        rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(timeout(PATIENCE, instance.observe()).await.unwrap(), None);
+        assert!(tree::stat(escaped).is_some_and(|stat| stat.state != b'Z'));
+        instance.close(None).await;
+        assert!(tree::stat(escaped).is_none_or(|stat| stat.state == b'Z'));
     }
 }

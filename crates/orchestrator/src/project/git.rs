@@ -172,7 +172,7 @@ impl GitSource {
         let address = tokio::task::spawn_blocking(move || source.address(&roots))
             .await
             .map_err(|error| GitError::Folder(io::Error::other(error)))??;
-        std::fs::create_dir_all(folder).map_err(GitError::Folder)?;
+        crate::ground::close(folder).map_err(GitError::Folder)?;
         // Nobody else is at work here: these are of a program that was killed.
         for lock in ["index.lock", "HEAD.lock", "shallow.lock"] {
             let _ = std::fs::remove_file(folder.join(".git").join(lock));

@@ -24,7 +24,7 @@ use super::{Call, View, Wish};
 use crate::health::HealthEvent;
 use crate::orchestrator::Shared;
 use crate::prepare::StageError;
-use crate::spec::LogLimits;
+use crate::spec::{LogLimits, RestartRules};
 
 /// Something else is wanted by now.
 #[derive(Debug)]
@@ -44,6 +44,10 @@ pub(crate) struct Actor {
     /// A restart that is wanted; whether without a gap.
     restart: Option<bool>,
     restarts: Restarts,
+    /// As far as known, those of the service as it was last.
+    pub(super) rules: RestartRules,
+    /// Somebody waits to hear what comes of the next launch.
+    pub(super) asked: bool,
     retry_at: Option<Instant>,
     /// How many wishes there were.
     wishes: u64,
@@ -78,6 +82,8 @@ impl Actor {
             },
             restart: None,
             restarts: Restarts::default(),
+            rules: RestartRules::default(),
+            asked: false,
             retry_at: None,
             wishes: 0,
             leaving: None,
@@ -210,7 +216,7 @@ impl Actor {
     }
 
     async fn go_on(&mut self, live: Live) {
-        let started = match self.await_ready(live).await {
+        let started = match self.await_ready(live, false).await {
             Ok(Ok(live)) => Ok(live),
             // Somebody else has its port: begin anew.
             Ok(Err(_)) => return,
@@ -220,10 +226,14 @@ impl Actor {
     }
 
     async fn launched(&mut self, started: Result<Live, Halted>) {
+        if matches!(started, Err(Halted::Interrupted)) {
+            return;
+        }
+        let asked = std::mem::take(&mut self.asked);
         match started {
             Ok(live) => self.serve_from(live).await,
             Err(Halted::Interrupted) => {}
-            Err(Halted::Failed(error)) => self.fail(error, Vec::new()).await,
+            Err(Halted::Failed(error)) => self.not_started(error, asked).await,
             Err(Halted::Ended {
                 record,
                 end,
@@ -236,6 +246,7 @@ impl Actor {
     /// The instance is what runs from now on.
     pub(super) async fn serve_from(&mut self, mut live: Live) {
         live.observe(&self.shared);
+        self.asked = false;
         let state = &mut self.record.state;
         state.port = live.record.port;
         state.pid = live.record.pid;

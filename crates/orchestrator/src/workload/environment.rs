@@ -38,6 +38,10 @@ pub(crate) struct Identity<'a> {
     pub instance_id: String,
     pub port: Option<u16>,
     pub data_dir: &'a Path,
+    /// Of the user that it runs as, where that is not this process' own.
+    pub home: Option<&'a str>,
+    /// A folder of its own for temporary files, where it has one.
+    pub temporary: Option<&'a Path>,
 }
 
 /// All of it. `prepared` is what the build has to add.
@@ -48,6 +52,13 @@ pub(crate) fn environment(
     secrets: Option<&Path>,
 ) -> Result<BTreeMap<String, String>, StageError> {
     let mut env = inherited();
+    if let Some(home) = identity.home {
+        env.insert("HOME".into(), home.to_owned());
+    }
+    if let Some(temporary) = identity.temporary {
+        let path = temporary.to_string_lossy().into_owned();
+        env.insert("TMPDIR".into(), path);
+    }
     env.extend(prepared.clone());
     for (name, value) in &spec.env {
         let value = match value {

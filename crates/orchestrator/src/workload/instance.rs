@@ -31,6 +31,8 @@ pub(super) struct Live {
 #[derive(Debug)]
 pub(super) enum Rise {
     Ready,
+    /// It has started, and its readiness probe fails, with this reason.
+    Unready(String),
     /// Somebody else listens on its port.
     PortTaken,
     /// Reason and sentence.
@@ -56,6 +58,7 @@ impl Live {
             port: record.port.unwrap_or(0),
             working_dir: surroundings.working_dir,
             env: surroundings.env,
+            user: surroundings.user,
         };
         Self {
             record,
@@ -81,6 +84,27 @@ impl Live {
             biased;
             exit = instance.observe() => Rise::Ended(exit),
             rise = rise(spec, context, pid) => rise,
+        }
+    }
+
+    /// Waits until one that was not ready is, however long that takes.
+    pub(super) async fn become_ready(&mut self) -> Rise {
+        let Self {
+            instance,
+            spec,
+            context,
+            ..
+        } = self;
+        let ready = async {
+            if let Some(probe) = &spec.health.readiness {
+                health::succeeded(probe, context).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            exit = instance.observe() => Rise::Ended(exit),
+            reason = health::died(&spec.health, context) => dead(&reason),
+            () = ready => Rise::Ready,
         }
     }
 
@@ -184,17 +208,20 @@ async fn rise(spec: &ServiceSpec, context: &CheckContext, pid: Option<u32>) -> R
             format!("the startup probe failed: {reason}"),
         );
     }
-    if let Some(probe) = &spec.health.readiness {
-        let ready = health::succeeded(probe, context);
-        if tokio::time::timeout(health::START_TIME, ready)
-            .await
-            .is_err()
-        {
-            let message = "the readiness probe has not succeeded within a minute".to_owned();
-            return Rise::Failed("not-ready", message);
-        }
+    let Some(probe) = &spec.health.readiness else {
+        return Rise::Ready;
+    };
+    tokio::select! {
+        reason = health::died(&spec.health, context) => dead(&reason),
+        ready = health::ready(probe, context) => match ready {
+            Ok(()) => Rise::Ready,
+            Err(reason) => Rise::Unready(reason),
+        },
     }
-    Rise::Ready
+}
+
+fn dead(reason: &str) -> Rise {
+    Rise::Failed("unhealthy", format!("the liveness probe failed: {reason}"))
 }
 
 /// Waits until the tree of `pid` listens on the port.

@@ -7,11 +7,14 @@ use millrace_shim::log::Keep;
 use millrace_shim::record::Stage;
 use millrace_store::{InstanceRecord, ProjectRecord, Saved};
 use millrace_types::{InstanceId, Timestamp, WorkloadStage};
+use tokio::time::Instant;
 
 use super::actor::{Actor, Interrupted};
 use super::environment::{Identity, environment};
+use super::folders::user_of;
 use super::instance::{Live, Rise};
 use crate::backend::{Instance, Order, Owner};
+use crate::health;
 use crate::logs;
 use crate::prepare::{LogWriter, PrepareRequest, PreparedCommand, StageError};
 use crate::project::{FoundService, GitError, find_service};
@@ -88,15 +91,13 @@ impl Actor {
         let backend = self.shared.backend.clone();
         self.attend(backend.prepare(&spec)).await??;
         self.keep = keep_of(&spec);
+        self.rules = spec.restart.clone();
         spec.kind.as_str().clone_into(&mut self.record.state.kind);
         let shared = self.shared.clone();
         let data_dir = shared.data_dir(self.record.id);
         let cache_dir = shared.cache_dir();
-        for dir in [&data_dir, &cache_dir] {
-            std::fs::create_dir_all(dir).map_err(|error| {
-                StageError::new("internal", format!("{}: {error}", dir.display()))
-            })?;
-        }
+        let temporary = self.own_temporary_dir(&spec);
+        self.make_folders(&spec, &found.dir).await?;
         let (log, lines) = LogWriter::channel();
         let workload_id = self.record.id;
         let log_dir = shared.log_dir(workload_id);
@@ -108,8 +109,10 @@ impl Actor {
                 dir: &found.dir,
                 project_dir: &project_dir,
                 data_dir: &data_dir,
+                temporary_dir: temporary.as_deref(),
                 cache_dir: &cache_dir,
                 log: &log,
+                jobs: &shared.preparations,
             };
             shared.config.prepare.validate(request).await
         };
@@ -118,11 +121,11 @@ impl Actor {
             self.pass(WorkloadStage::Build).await;
         }
         let cancel = shared.tasks.child_token();
-        // An interruption drops it, which cancels.
-        let guard = cancel.clone().drop_guard();
         let prepare = shared.config.prepare.clone();
         let (spec_ref, dir, project, data, cache) =
             (&spec, &found.dir, &project_dir, &data_dir, &cache_dir);
+        let (temporary, jobs) = (temporary.as_deref(), &shared.preparations);
+        let token = cancel.clone();
         let build = async move {
             let request = PrepareRequest {
                 workload_id,
@@ -130,19 +133,29 @@ impl Actor {
                 dir,
                 project_dir: project,
                 data_dir: data,
+                temporary_dir: temporary,
                 cache_dir: cache,
                 log: &log,
+                jobs,
             };
-            let done = prepare.prepare(request, cancel).await;
+            let done = prepare.prepare(request, token).await;
             // The last lines are written before the stage is over.
             drop(log);
             done
         };
-        let both = async move { tokio::join!(build, collect).0 };
-        let command = self.attend(both).await;
-        drop(guard);
+        let mut both = Box::pin(async move { tokio::join!(build, collect).0 });
+        let command = match self.attend(&mut both).await {
+            Ok(built) => built?,
+            Err(interrupted) => {
+                // What comes next must not find it at work.
+                cancel.cancel();
+                drop(both.await);
+                return Err(interrupted.into());
+            }
+        };
+        drop(both);
         Ok(Plan {
-            command: command??,
+            command,
             text: found.text,
             spec,
             project_dir,
@@ -223,7 +236,7 @@ impl Actor {
             match self.enter_instance(plan, id, port, candidate).await {
                 Some(record) => {
                     let live = self.bring_up(plan, record).await?;
-                    match self.await_ready(live).await? {
+                    match self.await_ready(live, candidate).await? {
                         Ok(live) => return Ok(live),
                         Err(port) => taken = format!("port {port} was taken by another program"),
                     }
@@ -310,6 +323,8 @@ impl Actor {
         let shared = self.shared.clone();
         let spec = &plan.spec;
         let data_dir = shared.data_dir(self.record.id);
+        let temporary = self.own_temporary_dir(spec);
+        let user = user_of(spec)?;
         let env = environment(
             spec,
             &plan.command.env,
@@ -321,21 +336,15 @@ impl Actor {
                 instance_id: record.id.to_string(),
                 port: record.port,
                 data_dir: &data_dir,
+                home: user.as_ref().map(|user| user.home.as_str()),
+                temporary: temporary.as_deref(),
             },
             shared.config.secrets_dir.as_deref(),
         )?;
-        let mut env = env;
         let mut writable = plan.command.writable.clone();
         if spec.isolation == Isolation::Strict {
-            let temporary = shared.temporary_dir(self.record.id);
-            std::fs::create_dir_all(&temporary).map_err(|error| {
-                StageError::new("internal", format!("{}: {error}", temporary.display()))
-            })?;
-            if !spec.env.contains_key("TMPDIR") {
-                let path = temporary.to_string_lossy().into_owned();
-                env.insert("TMPDIR".into(), path);
-            }
-            writable.extend([data_dir, temporary]);
+            writable.push(data_dir);
+            writable.extend(temporary);
         }
         let order = Order {
             id: record.id,
@@ -357,13 +366,32 @@ impl Actor {
     }
 
     /// Waits until the instance is ready; its port when another program has
-    /// it, and nothing of the instance is left.
+    /// it, and nothing of the instance is left. It may take any time, unless
+    /// it is a `candidate` beside another one.
     pub(super) async fn await_ready(
         &mut self,
         mut live: Live,
+        candidate: bool,
     ) -> Result<Result<Live, u16>, Halted> {
-        let rise = match self.attend(live.rise()).await {
-            Ok(rise) => rise,
+        let limit = candidate.then(|| health::replacement_time(&live.spec.health));
+        let until = limit.map(|limit| Instant::now() + limit);
+        let mut rise = self.attend(before(until, live.rise())).await;
+        if let Ok(Some(Rise::Unready(reason))) = &rise {
+            let text = format!("it runs, and is not ready: the readiness probe failed: {reason}");
+            self.say(Stage::Deploy, text).await;
+            if !candidate {
+                self.record.state.ready = Some(false);
+                self.save(Vec::new()).await;
+            }
+            rise = self.attend(before(until, live.become_ready())).await;
+        }
+        let rise = match rise {
+            Ok(Some(rise)) => rise,
+            Ok(None) => {
+                let seconds = limit.unwrap_or_default().as_secs();
+                let message = format!("it has not become ready within {seconds} s");
+                Rise::Failed("not-ready", message)
+            }
             Err(Interrupted) => {
                 self.end(live, "stopped").await;
                 return Err(Halted::Interrupted);
@@ -374,6 +402,11 @@ impl Actor {
             Rise::Ready => {
                 live.instance.mark(Stage::Running).await;
                 Ok(Ok(live))
+            }
+            Rise::Unready(reason) => {
+                // It was waited for: this is not said twice.
+                self.end(live, "not-ready").await;
+                Err(StageError::new("not-ready", reason).into())
             }
             Rise::PortTaken => {
                 let port = live.context.port;
@@ -403,5 +436,13 @@ impl Actor {
                 })
             }
         }
+    }
+}
+
+/// What comes of `work`, unless that takes until then.
+async fn before<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, work).await.ok(),
+        None => Some(work.await),
     }
 }

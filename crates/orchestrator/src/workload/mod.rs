@@ -13,6 +13,7 @@
 
 mod actor;
 mod environment;
+mod folders;
 mod instance;
 mod launch;
 mod replace;

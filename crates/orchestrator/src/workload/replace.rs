@@ -37,6 +37,9 @@ impl Actor {
             Err(Halted::Ended { record, error, .. }) => Some((Some(*record), error)),
         };
         self.live = Some(old);
+        if error.is_some() {
+            self.asked = false;
+        }
         if let Some((record, error)) = error {
             let text = format!("the replacement failed, the old instance goes on: {error}");
             self.say(Stage::Deploy, text.clone()).await;

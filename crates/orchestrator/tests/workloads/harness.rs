@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use millrace_orchestrator::{OrchestratorConfig, WorkloadOrchestrator};
+use millrace_orchestrator::node::NodeFinder;
+use millrace_orchestrator::prepare::{Prepare, RunAsIs};
+use millrace_orchestrator::{OrchestratorConfig, ServicePreparer, WorkloadOrchestrator};
 use millrace_proto::orchestrator::v1 as pb;
 use millrace_proto::orchestrator::v1::workload_orchestrator_service_client::WorkloadOrchestratorServiceClient;
 use millrace_service::transport::in_process;
@@ -33,6 +35,7 @@ pub struct Harness {
     orchestrator: WorkloadOrchestrator,
     tasks: TaskGroup,
     ports: RangeInclusive<u16>,
+    prepare: Arc<dyn Prepare>,
 }
 
 /// Ports that no other test of this process uses; another process' tests
@@ -51,12 +54,22 @@ impl Harness {
     }
 
     pub async fn with_ports(count: u16) -> Self {
+        Self::preparing(count, Arc::new(RunAsIs)).await
+    }
+
+    /// One that builds, and serves dataobjects by this Node.
+    pub async fn building(node: Option<PathBuf>) -> Self {
+        let nodes = NodeFinder::of_process(node);
+        Self::preparing(20, Arc::new(ServicePreparer::new(nodes, None))).await
+    }
+
+    async fn preparing(count: u16, prepare: Arc<dyn Prepare>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         guard(folder.path());
         fs::create_dir(folder.path().join("home")).unwrap();
         let store = Arc::new(MemoryStore::default());
         let ports = ports(count);
-        let (orchestrator, tasks) = start(folder.path(), &store, &ports).await;
+        let (orchestrator, tasks) = start(folder.path(), &store, &ports, &prepare).await;
         let mut client = Client::new(in_process(orchestrator.service()));
         let request = pb::CreateProjectRequest {
             name: "Test".into(),
@@ -73,6 +86,7 @@ impl Harness {
             orchestrator,
             tasks,
             ports,
+            prepare,
         }
     }
 
@@ -88,7 +102,8 @@ impl Harness {
     pub async fn reborn(mut self) -> Self {
         self.tasks.stop();
         assert!(self.tasks.drain(PATIENCE).await.is_empty());
-        let (orchestrator, tasks) = start(self.folder.path(), &self.store, &self.ports).await;
+        let (orchestrator, tasks) =
+            start(self.folder.path(), &self.store, &self.ports, &self.prepare).await;
         self.client = Client::new(in_process(orchestrator.service()));
         self.orchestrator = orchestrator;
         self.tasks = tasks;
@@ -97,10 +112,16 @@ impl Harness {
 
     /// Stops everything.
     pub async fn end(self) {
+        self.end_with(|| ()).await;
+    }
+
+    /// Stops everything, and looks at what there is then.
+    pub async fn end_with(self, look: impl FnOnce()) {
         tokio::time::timeout(PATIENCE, self.orchestrator.suspend_all())
             .await
             .expect("services stop");
         assert_eq!(self.store.living(), 0, "instances are left");
+        look();
         self.tasks.stop();
         let left = self.tasks.drain(PATIENCE).await;
         assert!(left.is_empty(), "{left:?}");
@@ -238,6 +259,7 @@ async fn start(
     folder: &Path,
     store: &Arc<MemoryStore>,
     ports: &RangeInclusive<u16>,
+    prepare: &Arc<dyn Prepare>,
 ) -> (WorkloadOrchestrator, TaskGroup) {
     // Of this test alone: the name is part of cgroups.
     let node = folder
@@ -251,6 +273,7 @@ async fn start(
     config.ports = ports.clone();
     config.secrets_dir = Some(folder.join("secrets"));
     config.open_files = Some(OPEN_FILES);
+    config.prepare = Arc::clone(prepare);
     let tasks = TaskGroup::new();
     let store: Arc<dyn WorkloadStore> = store.clone();
     let started = WorkloadOrchestrator::start(config, store, &tasks, &tasks).await;

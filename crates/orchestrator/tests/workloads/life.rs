@@ -325,3 +325,108 @@ async fn a_project_is_started_in_order_and_paths_outside_are_refused() {
     assert_eq!(names, ["db", "web"]);
     harness.end().await;
 }
+
+#[tokio::test]
+async fn what_fails_at_a_restart_and_may_pass_is_tried_again() {
+    let mut harness = Harness::building(None).await;
+    let folder = harness.service(
+        "built",
+        r#"{"type": "process", "port": false, "command": ["sleep", "1000"],
+            "build": {"command": "test ! -e broken", "inputs": ["broken"]},
+            "restart": {"policy": "always", "backoff": {"initial": "PT0.1S", "max": "PT0.3S"}}}"#,
+    );
+    let broken = folder.join("broken");
+    fs::write(&broken, "").unwrap();
+    // Who asks for it is told at once.
+    let refused = harness.run("built").await;
+    let id = refused.workload_id;
+    assert_eq!(refused.error.unwrap().reason, "build-failed");
+    assert!(refused.next_retry_at.is_empty());
+    fs::remove_file(&broken).unwrap();
+    let running = harness.start(&id).await;
+    assert_eq!(running.stage, "running", "{:?}", running.error);
+
+    fs::write(&broken, "").unwrap();
+    let process = running.container_id.clone();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &process])
+        .status();
+    assert!(killed.unwrap().success());
+    let is_tried = |w: &pb::Workload| {
+        w.error.as_ref().is_some_and(|e| e.reason == "build-failed") && !w.next_retry_at.is_empty()
+    };
+    harness.until(&id, is_tried).await;
+    harness = harness.reborn().await;
+    harness.until(&id, is_tried).await;
+    fs::remove_file(&broken).unwrap();
+    let again = harness.until(&id, |w| w.stage == "running").await;
+    assert!(again.error.is_none() && again.next_retry_at.is_empty());
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn one_that_does_not_become_ready_is_left_alone_unless_it_is_dead() {
+    let harness = Harness::new().await;
+    let folder = harness.http_service(
+        "slow",
+        r#", "health": {
+            "readiness": {"http": "/health", "interval": "PT0.05S", "failureThreshold": 2},
+            "liveness": {"exec": "test ! -e dead", "interval": "PT0.05S", "failureThreshold": 2}},
+            "restart": {"backoff": {"initial": "PT0.05S"}}"#,
+    );
+    fs::write(folder.join("sick"), "").unwrap();
+    let id = harness.create("slow").await;
+    let request = pb::StartWorkloadRequest {
+        workload_id: id.clone(),
+        wait_ms: 0,
+    };
+    harness
+        .client
+        .clone()
+        .start_workload(request)
+        .await
+        .unwrap();
+    let unready = |w: &pb::Workload| w.stage == "deploy" && w.health == "unready";
+    let waiting = harness.until(&id, unready).await;
+    assert_eq!(waiting.restarts, 0, "{waiting:#?}");
+    let said = harness.logs(&id).await;
+    let told = said.iter().any(|entry| entry.line.contains("status 503"));
+    assert!(told, "{said:#?}");
+
+    fs::write(folder.join("dead"), "").unwrap();
+    let restarted = harness.until(&id, |w| w.restarts > 0).await;
+    assert_eq!(restarted.instances[0].reason, "unhealthy", "{restarted:#?}");
+    fs::remove_file(folder.join("dead")).unwrap();
+    fs::remove_file(folder.join("sick")).unwrap();
+    let ready = harness.until(&id, |w| w.stage == "running").await;
+    assert_eq!(ready.health, "ready");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn services_that_stop_with_the_orchestrator_stop_in_order() {
+    let harness = Harness::new().await;
+    let order = harness.home().join("order");
+    for (name, on, pause) in [
+        ("base", "", "0"),
+        ("middle", "base", "0.3"),
+        ("top", "middle", "0.6"),
+    ] {
+        let on = if on.is_empty() {
+            String::new()
+        } else {
+            format!("{on:?}")
+        };
+        let spec = format!(
+            r#"{{"type": "process", "port": false, "dependsOn": [{on}],
+                "command": "trap 'sleep {pause}; echo {name} >>{}; exit' TERM; echo up; while :; do sleep 0.05; done"}}"#,
+            order.display()
+        );
+        harness.service(name, &spec);
+        let id = harness.run(name).await.workload_id;
+        harness.until_logged(&id, 1, "it is up").await;
+    }
+    harness
+        .end_with(|| assert_eq!(fs::read_to_string(&order).unwrap(), "top\nmiddle\nbase\n"))
+        .await;
+}

@@ -2,8 +2,11 @@
 //! what it takes, the instance says so, and so does the test.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::harness::{Harness, OPEN_FILES};
+use millrace_testkit::eventually;
+
+use crate::harness::{Harness, OPEN_FILES, PATIENCE};
 
 /// Runs a Python program under these limits; what is said of the limits, and
 /// the workload once it has ended.
@@ -146,26 +149,161 @@ async fn basic_isolation_takes_away_new_privileges() {
     let harness = Harness::new().await;
     harness.service(
         "plain",
-        r#"{"type": "process", "port": false, "isolation": "basic", "user": "nobody",
-            "command": ["grep", "-E", "NoNewPrivs|^Uid", "/proc/self/status"]}"#,
+        r#"{"type": "process", "port": false, "isolation": "basic",
+            "command": ["grep", "-E", "NoNewPrivs", "/proc/self/status"]}"#,
     );
     let started = harness.run("plain").await;
-    let ended = harness
-        .until(&started.workload_id, |w| w.stage != "running")
+    harness
+        .until(&started.workload_id, |w| w.stage == "stopped")
         .await;
-    let logs = harness.logs(&ended.workload_id).await;
-    let lines: Vec<&str> = logs
-        .iter()
-        .filter(|entry| entry.stream == "stdout")
-        .map(|entry| entry.line.as_str())
-        .collect();
-    if ended.error.is_some() {
-        println!("SKIPPED: this host has no right to change users: {ended:#?}");
+    let said = stdout(&harness, &started.workload_id).await;
+    assert_eq!(said, ["NoNewPrivs:\t1"]);
+    harness.end().await;
+}
+
+/// What the program of a workload has written to its standard output.
+async fn stdout(harness: &Harness, id: &str) -> Vec<String> {
+    let entries = harness.logs(id).await.into_iter();
+    let of_program = entries.filter(|entry| entry.stream == "stdout");
+    of_program.map(|entry| entry.line).collect()
+}
+
+/// Whether this process may make others run as somebody else; says so if not.
+fn may_change_users() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !is_root {
+        println!("SKIPPED: only root may start what runs as another user");
+    }
+    is_root
+}
+
+/// A test's folder is for its user alone.
+fn let_others_in(harness: &Harness) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(harness.folder.path(), open).unwrap();
+}
+
+#[tokio::test]
+async fn a_service_with_a_user_of_its_own_has_its_data_and_nothing_of_others() {
+    if !may_change_users() {
+        return;
+    }
+    let harness = Harness::new().await;
+    let_others_in(&harness);
+    let data = harness.folder.path().join("data");
+    fs::write(data.join("key"), "secret").unwrap();
+    let spec = |user: &str| {
+        format!(
+            r#"{{"type": "process", "port": false, {user} "command": ["sh", "try.sh"],
+                "health": {{"readiness": {{"exec": "test $(id -u) = 65534", "interval": "1s"}}}},
+                "restart": {{"policy": "never"}}}}"#
+        )
+    };
+    let script = "cd \"$MILLRACE_DATA_DIR\" && mkdir -p deep && echo $(id -u) >>deep/runs\n\
+        id -u; id -G; cat deep/runs; echo $HOME\n\
+        mktemp >/dev/null && echo temporary\n\
+        cat ../../../key || ls ../../.. || ls .. || ls ../log || echo refused\n\
+        exec sleep 1000\n";
+    let folder = harness.service("own", &spec(""));
+    fs::write(folder.join("try.sh"), script).unwrap();
+    // Before it had a user: what it has written then is handed on.
+    let id = harness.create("own").await;
+    let spec_of_before = spec("").replace("65534", "0");
+    fs::write(folder.join("service.json"), spec_of_before).unwrap();
+    harness.start(&id).await;
+    harness.stop(&id).await;
+    let before = stdout(&harness, &id).await.len();
+
+    fs::write(folder.join("service.json"), spec(r#""user": "nobody","#)).unwrap();
+    // It is ready once the probe runs as that user as well.
+    let started = harness.start(&id).await;
+    assert_eq!(started.stage, "running", "{started:#?}");
+    eventually(PATIENCE, || async {
+        let said = stdout(&harness, &id).await.len() - before;
+        if said >= 7 { Ok(()) } else { Err(said) }
+    })
+    .await;
+    harness.stop(&id).await;
+    let said = stdout(&harness, &id).await.split_off(before);
+    let wanted = [
+        "65534",
+        "65534",
+        "0",
+        "65534",
+        "/nonexistent",
+        "temporary",
+        "refused",
+    ];
+    assert_eq!(said, wanted);
+    harness.end().await;
+}
+
+/// A Node that is new enough; fetched when there is none.
+fn node() -> PathBuf {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/tool");
+    let found = std::process::Command::new(tool)
+        .arg("node")
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "there is no Node to test with");
+    String::from_utf8(found.stdout).unwrap().trim_end().into()
+}
+
+#[tokio::test]
+async fn a_dataobject_with_a_user_of_its_own_is_served_and_looked_at_as_that() {
+    if !may_change_users() {
+        return;
+    }
+    let harness = Harness::building(Some(node())).await;
+    let_others_in(&harness);
+    fs::write(harness.folder.path().join("data/key"), "secret").unwrap();
+    let spec = r#"{"type": "dataobject", "user": "nobody", "restart": {"policy": "never"}}"#;
+    let folder = harness.service("notes", spec);
+    // It runs when the definition is looked at, and when it is served.
+    let module = "import { readFileSync } from 'node:fs';
+        let key = 'nothing';
+        try { key = readFileSync(KEY, 'utf8'); } catch {}
+        if (process.getuid() !== 65534 || key !== 'nothing') {
+            throw new Error(`${process.getuid()} has read ${key}`);
+        }
+        export default { schema: { properties: { text: { type: 'string' } } } };";
+    let key = harness.folder.path().join("data/key");
+    let module = module.replace("KEY", &format!("{:?}", key.to_str().unwrap()));
+    fs::write(folder.join("index.ts"), module).unwrap();
+    let started = harness.run("notes").await;
+    let said = harness.logs(&started.workload_id).await;
+    assert_eq!(started.stage, "running", "{:?} {said:#?}", started.error);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_definition_is_looked_at_within_the_limits_of_its_service() {
+    let harness = Harness::building(Some(node())).await;
+    let spec = r#"{"type": "dataobject", "resources": {"pids": 30},
+        "restart": {"policy": "never"}}"#;
+    let folder = harness.service("greedy", spec);
+    let module = "import { spawn } from 'node:child_process';
+        import { once } from 'node:events';
+        let made = 0;
+        try {
+            for (; made < 60; made++) await once(spawn('sleep', ['1000']), 'spawn');
+        } catch {}
+        throw new Error(`made ${made < 60 ? 'fewer' : 'all'}`);";
+    fs::write(folder.join("index.ts"), module).unwrap();
+    let failed = harness.run("greedy").await.error.unwrap();
+    assert_eq!(failed.reason, "invalid-definition");
+    let has_pids = fs::read_to_string("/proc/self/mounts").unwrap();
+    let has_pids = has_pids.contains("cgroup2") || has_pids.contains(",pids");
+    if failed.message.contains("made fewer") {
+        println!("pids: held");
     } else {
-        assert_eq!(
-            lines,
-            ["Uid:\t65534\t65534\t65534\t65534", "NoNewPrivs:\t1"]
+        println!(
+            "SKIPPED: this host has no pids cgroup ({has_pids}): {}",
+            failed.message
         );
+        assert!(failed.message.contains("made all"), "{}", failed.message);
     }
     harness.end().await;
 }

@@ -12,12 +12,10 @@ use millrace_shim::sys::SIGKILL;
 use millrace_types::InstanceId;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Job, JobError, JobEvent, MAX_TIMEOUT};
+use super::{Job, JobError, JobEvent, Jobs, MAX_TIMEOUT};
 use crate::backend::{Ended, Instance, Order, Owner};
 use crate::logs::Follower;
-use crate::orchestrator::Shared;
 use crate::process::leftovers::INSTANCE_VARIABLE;
-use crate::spec::Isolation;
 use crate::workload::inherited;
 
 /// Bytes of output that may wait on the disk.
@@ -28,18 +26,18 @@ const READ: usize = 256;
 /// Starts it, says what came of that, and runs it to its end, with nothing
 /// left of it.
 pub(super) async fn run(
-    shared: &Shared,
+    jobs: &Jobs,
     job: &Job,
     events: mpsc::Sender<JobEvent>,
     told: oneshot::Sender<Result<(), JobError>>,
     stop: CancellationToken,
 ) {
     let id = InstanceId::new();
-    match begin(shared, id, job, &events).await {
+    match begin(jobs, id, job, &events).await {
         // Who has gone reads neither the answer nor events.
         Ok(run) => {
             let _ = told.send(Ok(()));
-            run.complete(job.timeout, stop).await;
+            run.complete(job, stop).await;
         }
         Err(Unstarted::End(end)) => {
             // There is room: it is the first.
@@ -50,19 +48,19 @@ pub(super) async fn run(
             let _ = told.send(Err(error));
         }
     }
-    let backend = Arc::clone(&shared.backend);
+    let backend = Arc::clone(&jobs.backend);
     let forget = tokio::task::spawn_blocking(move || backend.forget(id));
     let _ = forget.await;
 }
 
 async fn begin(
-    shared: &Shared,
+    jobs: &Jobs,
     id: InstanceId,
     job: &Job,
     events: &mpsc::Sender<JobEvent>,
 ) -> Result<Run, Unstarted> {
-    let mut instance = start(shared, id, job).await?;
-    match Output::new(shared, id) {
+    let mut instance = start(jobs, id, job).await?;
+    match Output::new(jobs, id) {
         Ok(output) => Ok(Run {
             instance,
             output,
@@ -85,7 +83,7 @@ enum Unstarted {
     Error(JobError),
 }
 
-async fn start(shared: &Shared, id: InstanceId, job: &Job) -> Result<Box<dyn Instance>, Unstarted> {
+async fn start(jobs: &Jobs, id: InstanceId, job: &Job) -> Result<Box<dyn Instance>, Unstarted> {
     let mut env = inherited();
     env.extend(job.env.clone());
     env.insert(INSTANCE_VARIABLE.into(), id.to_string());
@@ -93,7 +91,7 @@ async fn start(shared: &Shared, id: InstanceId, job: &Job) -> Result<Box<dyn Ins
         id,
         owner: Owner::Job(id),
         command: &job.command,
-        working_dir: None,
+        working_dir: job.within.working_dir.as_deref(),
         stdin: Some(job.stdin.as_bytes()),
         env: &env,
         keep: Keep {
@@ -102,14 +100,14 @@ async fn start(shared: &Shared, id: InstanceId, job: &Job) -> Result<Box<dyn Ins
             instances: 0,
         },
         resources: &job.limits,
-        enforce: true,
-        user: None,
-        isolation: Isolation::Basic,
-        readable: &[],
-        writable: &[],
+        enforce: job.within.enforce,
+        user: job.within.user.as_deref(),
+        isolation: job.within.isolation,
+        readable: &job.within.readable,
+        writable: &job.within.writable,
         note: "",
     };
-    let started = shared.backend.start(order).await;
+    let started = jobs.backend.start(order).await;
     started.map_err(|error| match error.reason {
         "limits-refused" => Unstarted::Error(JobError::Limits(error.message)),
         "command-not-found" | "command-not-executable" => Unstarted::End(JobEvent::Ended {
@@ -126,9 +124,15 @@ async fn start(shared: &Shared, id: InstanceId, job: &Job) -> Result<Box<dyn Ins
 enum Over {
     /// Its caller has gone, or nobody can read it.
     Dropped,
-    Ended {
-        timed_out: bool,
-    },
+    /// With why it was killed, where it was.
+    Ended(Option<Cut>),
+}
+
+/// Why a job was killed that had not come to its end.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    TimedOut,
+    Cancelled,
 }
 
 struct Run {
@@ -138,23 +142,23 @@ struct Run {
 }
 
 impl Run {
-    async fn complete(mut self, timeout: Duration, stop: CancellationToken) {
+    async fn complete(mut self, job: &Job, stop: CancellationToken) {
         let over = tokio::select! {
             () = stop.cancelled() => Over::Dropped,
-            over = self.follow(timeout) => over,
+            over = self.follow(job) => over,
         };
         if matches!(over, Over::Dropped) {
             kill(&mut *self.instance).await;
         }
         let exit = self.instance.observe().await;
         let ended = self.instance.close(exit).await;
-        let Over::Ended { timed_out } = over else {
+        let Over::Ended(cut) = over else {
             return;
         };
         let rest = async {
             if self.output.hand_on_what_is_there(&self.events).await {
                 // Nobody has to wait for it.
-                let _ = self.events.send(end(&ended, timed_out)).await;
+                let _ = self.events.send(end(&ended, cut)).await;
             }
         };
         tokio::select! {
@@ -165,23 +169,27 @@ impl Run {
 
     /// Hands on what it writes, until it has ended. Its time is over when it
     /// is, however much it writes and however slowly that is read.
-    async fn follow(&mut self, timeout: Duration) -> Over {
+    async fn follow(&mut self, job: &Job) -> Over {
         let Self {
             instance,
             output,
             events,
         } = self;
-        let deadline = tokio::time::sleep(timeout);
+        let deadline = tokio::time::sleep(job.timeout);
         let hand_on = output.hand_on(events);
         tokio::pin!(deadline, hand_on);
-        let mut timed_out = false;
+        let mut cut = None;
         loop {
             tokio::select! {
                 biased;
                 () = events.closed() => return Over::Dropped,
-                _ = instance.observe() => return Over::Ended { timed_out },
-                () = &mut deadline, if !timed_out => {
-                    timed_out = true;
+                _ = instance.observe() => return Over::Ended(cut),
+                () = job.cancel.cancelled(), if cut.is_none() => {
+                    cut = Some(Cut::Cancelled);
+                    kill(&mut **instance).await;
+                }
+                () = &mut deadline, if cut.is_none() => {
+                    cut = Some(Cut::TimedOut);
                     kill(&mut **instance).await;
                 }
                 () = &mut hand_on => return Over::Dropped,
@@ -194,15 +202,16 @@ async fn kill(instance: &mut dyn Instance) {
     instance.stop(SIGKILL, Duration::ZERO).await;
 }
 
-fn end(ended: &Ended, timed_out: bool) -> JobEvent {
-    let (reason, message) = match (ended.exit, timed_out, ended.out_of_memory) {
-        (_, true, _) => ("timeout", "it took longer than it may"),
+fn end(ended: &Ended, cut: Option<Cut>) -> JobEvent {
+    let (reason, message) = match (ended.exit, cut, ended.out_of_memory) {
+        (_, Some(Cut::TimedOut), _) => ("timeout", "it took longer than it may"),
+        (_, Some(Cut::Cancelled), _) => ("cancelled", "it was cancelled"),
         (None, ..) => ("lost", "its shim is gone"),
-        (Some(_), false, true) => (
+        (Some(_), None, true) => (
             "out-of-memory",
             "it was killed for using more memory than it may",
         ),
-        (Some(_), false, false) => ("", ""),
+        (Some(_), None, false) => ("", ""),
     };
     JobEvent::Ended {
         code: ended.exit.and_then(|exit| exit.code),
@@ -221,10 +230,10 @@ struct Output {
 }
 
 impl Output {
-    fn new(shared: &Shared, id: InstanceId) -> std::io::Result<Self> {
-        let log = shared.backend.logs(Owner::Job(id));
+    fn new(jobs: &Jobs, id: InstanceId) -> std::io::Result<Self> {
+        let log = jobs.backend.logs(Owner::Job(id));
         Ok(Self {
-            follower: shared.hub.follow(&log)?,
+            follower: jobs.hub.follow(&log)?,
             reader: LogReader::after(&log, 0),
             waiting: VecDeque::new(),
         })

@@ -63,6 +63,7 @@ impl Actor {
                     self.restart = Some(blue_green);
                 }
                 if !runs || matches!(wish, Wish::Restart { .. }) {
+                    self.asked = true;
                     self.restarts.reset();
                     self.record.state.restarts = 0;
                 }

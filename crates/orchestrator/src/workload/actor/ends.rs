@@ -35,23 +35,19 @@ impl Actor {
         let text = format!("instance {} has ended: {error}", record.id);
         self.say(Stage::Running, text).await;
         self.nothing_serves();
+        self.rules = rules.clone();
         if self.record.state.desired == DesiredState::Stopped {
             self.set_stage(WorkloadStage::Stopped);
             self.save(vec![record.clone()]).await;
             self.forget(&record);
             return;
         }
-        let random = f64::from(rand_bits()) / f64::from(u32::MAX);
-        match self.restarts.next(rules, end, Instant::now(), random) {
+        match self.restarts.next(rules, end, Instant::now(), random()) {
             Next::Restart { after } => {
-                self.record.state.restarts = self.record.state.restarts.saturating_add(1);
-                self.retry_at = Some(Instant::now() + after);
+                self.retry_after(after);
                 let mut error = error;
                 if self.restarts.is_loop() {
                     error = StageError::new("crash-loop", error.message);
-                }
-                if !after.is_zero() {
-                    self.record.state.next_retry_at = Some(Timestamp::now().saturating_add(after));
                 }
                 self.fail(error, vec![record.clone()]).await;
             }
@@ -63,16 +59,43 @@ impl Actor {
             }
             Next::Fail => self.fail(error, vec![record.clone()]).await,
             Next::GiveUp => {
-                let message = format!(
-                    "it was restarted {} times within {} s; the last time: {error}",
-                    rules.max_restarts.unwrap_or(0),
-                    rules.window.as_secs()
-                );
-                let error = StageError::new("crash-loop", message);
+                let error = given_up(rules, &error);
                 self.fail(error, vec![record.clone()]).await;
             }
         }
         self.forget(&record);
+    }
+
+    /// Nothing runs of what was to be started. Who has `asked` for that is
+    /// told; what is started again by itself is tried again, as after a crash,
+    /// where that may help.
+    pub(super) async fn not_started(&mut self, error: StageError, asked: bool) {
+        if asked || !error.is_passing() {
+            return self.fail(error, Vec::new()).await;
+        }
+        let end = End {
+            code: None,
+            ran: None,
+            unhealthy: true,
+        };
+        let rules = self.rules.clone();
+        let error = match self.restarts.next(&rules, end, Instant::now(), random()) {
+            Next::Restart { after } => {
+                self.retry_after(after);
+                error
+            }
+            Next::GiveUp => given_up(&rules, &error),
+            Next::Done | Next::Fail => error,
+        };
+        self.fail(error, Vec::new()).await;
+    }
+
+    /// Stored as well, however soon that is: whoever comes after this process
+    /// has to know that there is something to do.
+    fn retry_after(&mut self, after: Duration) {
+        self.record.state.restarts = self.record.state.restarts.saturating_add(1);
+        self.retry_at = Some(Instant::now() + after);
+        self.record.state.next_retry_at = Some(Timestamp::now().saturating_add(after));
     }
 
     pub(super) async fn fail(&mut self, error: StageError, instances: Vec<InstanceRecord>) {
@@ -162,9 +185,18 @@ pub(in crate::workload) fn describe(record: &InstanceRecord) -> StageError {
     StageError::new(reason, message)
 }
 
-/// For jitter, which needs no quality.
-fn rand_bits() -> u32 {
+fn given_up(rules: &RestartRules, error: &StageError) -> StageError {
+    let message = format!(
+        "it was restarted {} times within {} s; the last time: {error}",
+        rules.max_restarts.unwrap_or(0),
+        rules.window.as_secs()
+    );
+    StageError::new("crash-loop", message)
+}
+
+/// For jitter, which needs no quality: in 0..1.
+fn random() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     let bits = RandomState::new().hash_one(Instant::now());
-    u32::try_from(bits >> 32).unwrap_or(0)
+    f64::from(u32::try_from(bits >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
