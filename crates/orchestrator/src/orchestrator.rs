@@ -190,6 +190,16 @@ impl WorkloadOrchestrator {
             }
         }
         self.end_strays(strays);
+        let logs = crate::logs::expire(Arc::clone(shared));
+        shared
+            .tasks
+            .spawn("log-ages", OnFailure::Log, |stop| async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = logs => {}
+                }
+                Ok::<(), Infallible>(())
+            });
         let sweeper = Arc::clone(&self.shared);
         self.shared
             .tasks

@@ -257,6 +257,26 @@ impl Appender {
         self.prune(head.segment, coming)
     }
 
+    /// Deletes what is too old, also where nothing comes any more; the last
+    /// segment goes once all of it is. The sequence goes on.
+    pub fn expire(&mut self) -> io::Result<()> {
+        self.head_file.lock()?;
+        let head_file = self.head_file.try_clone()?;
+        let locked = Locked(&head_file);
+        let mut head = self.find_end(&head_file)?;
+        let (_, segment) = self.open.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let age = segment.metadata()?.modified()?.elapsed();
+        if head.length > 0 && age.unwrap_or_default() > self.keep.max_age {
+            self.rotate(&mut head, 0)?;
+            // A failure only makes the next writer search for the end.
+            let _ = head_file.write_all_at(&head.encode(), 0);
+        } else {
+            self.prune(head.segment, 0)?;
+        }
+        drop(locked);
+        Ok(())
+    }
+
     /// Deletes what is too much, too old, or of instances too long ago. The
     /// current segment counts as full; what comes may be more than that.
     fn prune(&self, current: u64, coming: usize) -> io::Result<()> {

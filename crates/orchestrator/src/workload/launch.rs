@@ -62,7 +62,7 @@ impl From<StageError> for Halted {
     }
 }
 
-pub(super) fn keep_of(spec: &ServiceSpec) -> Keep {
+pub(crate) fn keep_of(spec: &ServiceSpec) -> Keep {
     Keep {
         max_bytes: spec.logs.max_bytes,
         max_age: spec.logs.max_age,

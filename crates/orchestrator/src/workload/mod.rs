@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use actor::Actor;
 pub(crate) use environment::inherited;
+pub(crate) use launch::keep_of;
 
 /// What a caller wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use millrace_proto::orchestrator::v1 as pb;
 use millrace_testkit::eventually;
 
 use crate::harness::{Harness, OPEN_FILES, PATIENCE};
@@ -15,7 +16,7 @@ async fn attempt(
     name: &str,
     limits: &str,
     program: &str,
-) -> (String, millrace_proto::orchestrator::v1::Workload) {
+) -> (String, pb::Workload) {
     let spec = format!(
         r#"{{"type": "process", "port": false, "command": ["python3", "-u", "try.py"],
             "restart": {{"policy": "never"}}, "resources": {limits}}}"#
@@ -251,6 +252,26 @@ fn node() -> PathBuf {
     String::from_utf8(found.stdout).unwrap().trim_end().into()
 }
 
+/// A dataobject whose module has a look at what is Millrace's own: when its
+/// definition is looked at, and when it is served.
+async fn serve_one_that_looks(harness: &Harness, more: &str) -> (pb::Workload, Vec<pb::LogEntry>) {
+    let key = harness.folder.path().join("data/key");
+    fs::write(&key, "secret").unwrap();
+    let spec = format!(r#"{{"type": "dataobject", {more}, "restart": {{"policy": "never"}}}}"#);
+    let folder = harness.service("notes", &spec);
+    let module = "import { readFileSync } from 'node:fs';
+        let key = 'nothing';
+        try { key = readFileSync(KEY, 'utf8'); } catch {}
+        console.error(`${process.getuid()} has read ${key}`);
+        if (key !== 'nothing') throw new Error(`it has read the ${key}`);
+        export default { schema: { properties: { text: { type: 'string' } } } };";
+    let module = module.replace("KEY", &format!("{:?}", key.to_str().unwrap()));
+    fs::write(folder.join("index.ts"), module).unwrap();
+    let started = harness.run("notes").await;
+    let said = harness.logs(&started.workload_id).await;
+    (started, said)
+}
+
 #[tokio::test]
 async fn a_dataobject_with_a_user_of_its_own_is_served_and_looked_at_as_that() {
     if !may_change_users() {
@@ -258,23 +279,23 @@ async fn a_dataobject_with_a_user_of_its_own_is_served_and_looked_at_as_that() {
     }
     let harness = Harness::building(Some(node())).await;
     let_others_in(&harness);
-    fs::write(harness.folder.path().join("data/key"), "secret").unwrap();
-    let spec = r#"{"type": "dataobject", "user": "nobody", "restart": {"policy": "never"}}"#;
-    let folder = harness.service("notes", spec);
-    // It runs when the definition is looked at, and when it is served.
-    let module = "import { readFileSync } from 'node:fs';
-        let key = 'nothing';
-        try { key = readFileSync(KEY, 'utf8'); } catch {}
-        if (process.getuid() !== 65534 || key !== 'nothing') {
-            throw new Error(`${process.getuid()} has read ${key}`);
-        }
-        export default { schema: { properties: { text: { type: 'string' } } } };";
-    let key = harness.folder.path().join("data/key");
-    let module = module.replace("KEY", &format!("{:?}", key.to_str().unwrap()));
-    fs::write(folder.join("index.ts"), module).unwrap();
-    let started = harness.run("notes").await;
-    let said = harness.logs(&started.workload_id).await;
+    let (started, said) = serve_one_that_looks(&harness, r#""user": "nobody""#).await;
     assert_eq!(started.stage, "running", "{:?} {said:#?}", started.error);
+    let line = "65534 has read nothing";
+    assert!(said.iter().any(|entry| entry.line == line), "{said:#?}");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_definition_is_looked_at_within_the_isolation_of_its_service() {
+    let harness = Harness::building(Some(node())).await;
+    let (started, said) = serve_one_that_looks(&harness, r#""isolation": "strict""#).await;
+    match &started.error {
+        Some(error) if error.reason == "isolation-unavailable" => {
+            println!("SKIPPED: {}", error.message);
+        }
+        error => assert_eq!(started.stage, "running", "{error:?} {said:#?}"),
+    }
     harness.end().await;
 }
 

@@ -1,7 +1,7 @@
 //! Logs: nothing lost, nothing repeated, whoever reads and however often.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millrace_proto::orchestrator::v1 as pb;
 use millrace_shim::log::next_number;
@@ -280,5 +280,43 @@ async fn old_segments_go_and_the_sequence_goes_on() {
         ..Default::default()
     };
     assert_eq!(cut(&harness, &id, tail, 1).await[0].line, "end");
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_log_into_which_nothing_is_written_grows_old_as_well() {
+    let harness = Harness::new().await;
+    harness.service(
+        "brief",
+        r#"{"type": "process", "port": false, "command": "echo said", "logs": {"maxAge": "PT1S"}}"#,
+    );
+    let id = harness.run("brief").await.workload_id;
+    harness.until(&id, |w| w.stage == "stopped").await;
+    let before = harness.logs(&id).await;
+    assert!(before.iter().any(|entry| entry.line == "said"));
+    let log = harness.log_dir(&id);
+    eventually(PATIENCE, || async {
+        let segments = millrace_shim::log::segments(&log).unwrap();
+        let last = millrace_shim::log::segment_path(&log, segments[segments.len() - 1]);
+        let age = last.metadata().unwrap().modified().unwrap().elapsed();
+        let age = age.unwrap_or_default();
+        if age > Duration::from_secs(1) {
+            Ok(())
+        } else {
+            Err(age)
+        }
+    })
+    .await;
+    // It is looked at once an hour, and at the start.
+    let harness = harness.reborn().await;
+    eventually(PATIENCE, || async {
+        let left = harness.logs(&id).await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+    harness.start(&id).await;
+    harness.until(&id, |w| w.stage == "stopped").await;
+    let after = harness.logs(&id).await;
+    assert_eq!(after[0].seq, before[before.len() - 1].seq + 1);
     harness.end().await;
 }
