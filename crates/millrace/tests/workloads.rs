@@ -362,3 +362,40 @@ async fn a_tree_that_hides_and_ignores_signals_is_gone_after_the_grace() {
     judge("stop of a tree that hides", took, Duration::from_secs(1));
     millrace.terminate().await;
 }
+
+#[tokio::test]
+async fn a_build_of_a_killed_orchestrator_is_gone_before_the_next_one_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, home) = (folder.path().join("data"), folder.path().join("todo"));
+    // It has nothing of its environment, and leaves its session.
+    let build = "env -i setsid sh -c 'echo $$ >>../../../pids; while :; do sleep 1; done' & wait";
+    let spec = json!({"type": "process", "port": false, "command": ["true"],
+        "build": {"command": build, "inputs": ["service.json"]}});
+    service(&home, "slow", &spec.to_string());
+    let pids = home.join("pids");
+    let begun = |count: usize| {
+        let pids = pids.clone();
+        eventually(PATIENCE, move || {
+            let text = fs::read_to_string(&pids).unwrap_or_default();
+            let begun: Vec<u32> = text.lines().filter_map(|pid| pid.parse().ok()).collect();
+            let is_there = begun.len() == count;
+            async move { if is_there { Ok(begun) } else { Err(text) } }
+        })
+    };
+    let millrace = Millrace::dev(&data).await;
+    let mut rpc = client(&millrace);
+    let project = project(&mut rpc, &home).await;
+    let request = pb::StartProjectRequest {
+        project_id: project,
+        wait_ms: 0,
+    };
+    rpc.start_project(request).await.unwrap();
+    let first = begun(1).await[0];
+    millrace.kill().await;
+    assert!(is_alive(first), "it went with it");
+    let millrace = Millrace::dev(&data).await;
+    let both = begun(2).await;
+    assert!(!is_alive(first), "two builds at once: {both:?}");
+    millrace.terminate().await;
+    assert!(!is_alive(both[1]), "it outlives who has begun it");
+}

@@ -78,13 +78,16 @@ pub(crate) fn prepare(
 ) -> io::Result<()> {
     close(workload)?;
     close(&workload.join("log"))?;
-    let owner = user.map_or_else(
-        || (geteuid(), getegid()),
-        |user| (Uid::from_raw(user.uid), Gid::from_raw(user.gid)),
-    );
+    let owner = match user {
+        Some(user) => Some((Uid::from_raw(user.uid), Gid::from_raw(user.gid))),
+        // Who is not root had no users to take anything back from.
+        None => geteuid().is_root().then(|| (geteuid(), getegid())),
+    };
     for folder in own {
         close(folder)?;
-        give(folder, owner)?;
+        if let Some(owner) = owner {
+            give(folder, owner)?;
+        }
     }
     if user.is_none() {
         return Ok(());
@@ -129,12 +132,18 @@ fn close_what_is_beside(root: &Path) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let is_passed = PASSED.iter().any(|name| entry.file_name() == *name);
-        let metadata = entry.metadata()?;
-        if metadata.is_symlink() {
-            continue;
-        }
         let taken = if is_passed { OTHERS_READ } else { OTHERS };
-        set_mode(&entry.path(), &metadata, |mode| mode & !taken)?;
+        let closed = entry.metadata().and_then(|metadata| {
+            if metadata.is_symlink() {
+                return Ok(());
+            }
+            set_mode(&entry.path(), &metadata, |mode| mode & !taken)
+        });
+        match closed {
+            // It is gone again, as files of a database may be.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            closed => closed?,
+        }
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn check(node: &Node, folder: &Path, entry: &Path, name: &str) -> Result<(
     };
     let checked = dataobject::check(node, &server, entry, request).await;
     tasks.stop();
-    assert!(tasks.drain(Duration::from_secs(60)).await.is_empty());
+    assert!(tasks.drain(Duration::from_mins(1)).await.is_empty());
     checked
 }
 

@@ -375,7 +375,7 @@ impl Actor {
     ) -> Result<Result<Live, u16>, Halted> {
         let limit = candidate.then(|| health::replacement_time(&live.spec.health));
         let until = limit.map(|limit| Instant::now() + limit);
-        let mut rise = self.attend(before(until, live.rise())).await;
+        let mut rise = self.attend(before(until, Box::pin(live.rise()))).await;
         if let Ok(Some(Rise::Unready(reason))) = &rise {
             let text = format!("it runs, and is not ready: the readiness probe failed: {reason}");
             self.say(Stage::Deploy, text).await;
@@ -383,7 +383,9 @@ impl Actor {
                 self.record.state.ready = Some(false);
                 self.save(Vec::new()).await;
             }
-            rise = self.attend(before(until, live.become_ready())).await;
+            rise = self
+                .attend(before(until, Box::pin(live.become_ready())))
+                .await;
         }
         let rise = match rise {
             Ok(Some(rise)) => rise,
