@@ -1,6 +1,10 @@
 //! What makes an event (CloudEvents 1.0), for whoever makes one and whoever
 //! takes one.
 
+mod filter;
+
+pub use filter::{Correlation, Filter, LARGEST_FIXED, LIMITS};
+
 /// Bytes that the text of one attribute may have.
 pub const MAX_ATTRIBUTE: usize = 8 * 1024;
 

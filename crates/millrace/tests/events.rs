@@ -29,6 +29,20 @@ do:
     set: {ids: '${ map(.id) }'}
 ";
 
+/// An order that is paid and packed, whichever comes first says which one.
+const PAIR: &str = "document: {dsl: 1.0.3, namespace: test, name: pair, version: 1.0.0}
+do:
+- both:
+    listen:
+      to:
+        all:
+        - {with: {type: paid}, correlate: {order: {from: .data.order}}}
+        - {with: {type: packed}, correlate: {order: {from: .data.of}}}
+      read: envelope
+- ids:
+    set: {ids: '${ map(.id) }'}
+";
+
 /// Tells what it was given to whoever listens, and ends with it.
 const TELLER: &str = "document: {dsl: 1.0.3, namespace: test, name: teller, version: 1.0.0}
 do:
@@ -227,6 +241,47 @@ async fn the_same_event_is_received_once_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_event_is_received_once_on_postgres() {
     the_same_event_is_received_once(postgres().await).await;
+}
+
+async fn the_first_event_fixes_its_correlation_over_a_kill(place: Place) {
+    place.http.deploy(PAIR, "pair").await;
+    let id = place.http.fire("pair", &json!({})).await;
+    place.http.until(&id, &["WAITING"]).await;
+    let nobody = event("0", "packed", &json!({"of": null}));
+    assert_eq!(place.publish(&nobody).await, [""; 0], "it has no order");
+    let first = event("1", "packed", &json!({"of": 7}));
+    assert_eq!(place.publish(&first).await, [id.as_str()]);
+    eventually(PATIENCE, || async {
+        match place.received(&id).await {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    // What was fixed is known to whoever comes after a kill, and to those who publish.
+    let place = place.killed().await;
+    let other = event("2", "paid", &json!({"order": 8}));
+    assert_eq!(place.publish(&other).await, [""; 0], "of another order");
+    let last = event("3", "paid", &json!({"order": 7}));
+    assert_eq!(place.publish(&last).await, [id.as_str()]);
+    let ended = place.http.until(&id, &["SUCCEEDED", "FAILED"]).await;
+    assert_eq!(ended["output"], json!({"ids": ["1", "3"]}), "{ended:#}");
+    let history = place.http.history(&id).await;
+    let received: Vec<_> = (history.iter())
+        .filter(|item| item["kind"] == "eventReceived")
+        .collect();
+    assert_eq!(received[0]["correlation"], json!({"order": 7}));
+    assert_eq!(received.len(), 2, "{history:#?}");
+}
+
+#[tokio::test]
+async fn the_first_event_fixes_its_correlation_over_a_kill_on_sqlite() {
+    the_first_event_fixes_its_correlation_over_a_kill(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_event_fixes_its_correlation_over_a_kill_on_postgres() {
+    the_first_event_fixes_its_correlation_over_a_kill(postgres().await).await;
 }
 
 /// More than one transaction wakes.

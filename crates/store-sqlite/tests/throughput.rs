@@ -139,6 +139,7 @@ async fn grouped_writes_per_second() {
             park: false,
             set_listeners: Vec::new(),
             clear_listeners: Vec::new(),
+            narrow_listeners: Vec::new(),
             consumed: Vec::new(),
             emits: Vec::new(),
         })

@@ -166,6 +166,10 @@ pub struct Checkpoint {
     pub set_listeners: Vec<ListenerRecord>,
     /// They go with the events that came for them.
     pub clear_listeners: Vec<u64>,
+    /// Gives listeners that are there other filters, which like less than
+    /// those they have; they are still the ones they were, with what came for
+    /// them. One that is not there stays away.
+    pub narrow_listeners: Vec<ListenerRecord>,
     /// Numbers of [`ReceivedEvent`]s that a claim need not bring again.
     pub consumed: Vec<u64>,
     /// Events that this execution publishes; they are stored if this write is
@@ -182,6 +186,7 @@ impl Checkpoint {
             && self.clear_timers.is_empty()
             && self.set_listeners.is_empty()
             && self.clear_listeners.is_empty()
+            && self.narrow_listeners.is_empty()
             && self.consumed.is_empty()
             && self.emits.is_empty()
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use millrace_types::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value as Json};
 
 use super::data::shorten;
 use super::fault::Fault;
@@ -100,6 +101,9 @@ pub struct Detail {
     /// The event that came, or was published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<EventName>,
+    /// What the event has fixed for those that come after it.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub correlation: Map<String, Json>,
 }
 
 /// What tells an event from others.

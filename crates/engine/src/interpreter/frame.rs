@@ -10,6 +10,7 @@ use std::sync::Arc;
 use millrace_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
 
 use super::fault::Fault;
 use crate::language::model::{NamedTask, TaskList, Workflow};
@@ -90,6 +91,12 @@ pub(super) struct ListenBody {
     /// The one whose event ends the task.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub until: Option<u64>,
+    /// The frame with the filters that leave something to the first event.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub filters: Option<u64>,
+    /// What that one has fixed.
+    #[serde(skip_serializing_if = "Map::is_empty", default)]
+    pub fixed: Map<String, Json>,
 }
 
 impl ListenBody {

@@ -6,24 +6,18 @@
 //! event costs one frame however many came before it.
 
 use millrace_types::Timestamp;
-use serde_json::{Map, Value as Json};
+use serde_json::Map;
 
 use super::begin::Begun;
 use super::data;
 use super::event::{Detail, EventKind, EventName};
-use super::fault::{Fault, Standard};
-use super::frame::{Body, Frame, Items, ListenBody, TaskFrame};
+use super::fault::Fault;
+use super::frame::{Body, Frame, Items, ListenBody};
 use super::machine::Machine;
-use super::scope::{Several, Stage};
-use crate::expression::{Expression, Variables};
-use crate::language::model::{EventFilter, Listen, NamedTask, ReadAs, Take, TaskKind, Until};
+use super::scope::Stage;
+use crate::event::Filter;
+use crate::language::model::{Listen, NamedTask, ReadAs, Take, TaskKind, Until};
 use crate::value::{self, Value};
-
-/// Bytes that a filter may have with all that it compares events to.
-const LARGEST_FILTER: usize = 64 * 1024;
-
-/// Bytes that the type of the events may have: they are looked up by it.
-const LONGEST_TYPE: usize = 1024;
 
 /// What an execution waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +35,8 @@ pub struct Listener {
 pub struct ListenerFilter {
     /// The type that events must have; empty for any.
     pub event_type: String,
-    /// `{with, data, correlate, variables}` as JSON text, evaluated already
-    /// as far as it concerns the execution: attributes with the texts that
-    /// they equal, a condition on the data, pairs of an expression on the
-    /// event and its value, and the values of the variables in these.
+    /// A [`Filter`] as JSON text, evaluated already as far as it concerns the
+    /// execution.
     pub filter: String,
 }
 
@@ -87,94 +79,63 @@ impl Machine {
             }
             Some(Until::Condition(_)) | None => None,
         };
+        // What the first event fixes is of no matter to a task that takes no other.
+        let mut kept = listen.takes_more().then(Vec::new);
         let open = match listen.take {
             Take::All => filters
                 .into_iter()
-                .map(|filter| self.set_listener(true, vec![filter]))
+                .map(|filter| self.set_listener(true, vec![filter], kept.as_mut()))
                 .collect(),
-            Take::Any => vec![self.set_listener(listen.until.is_none(), filters)],
+            Take::Any => {
+                let once = listen.until.is_none();
+                vec![self.set_listener(once, filters, kept.as_mut())]
+            }
         };
-        let until = until.map(|filters| self.set_listener(true, filters));
-        self.set_body(id, Body::Listening(ListenBody { open, until }));
+        let until = until.map(|filters| self.set_listener(true, filters, kept.as_mut()));
+        let body = ListenBody {
+            open,
+            until,
+            filters: self.keep_filters(id, kept.unwrap_or_default()),
+            fixed: Map::new(),
+        };
+        self.set_body(id, Body::Listening(body));
         self.visits = 0;
         self.record(id, EventKind::Listening, Detail::default(), now);
         Ok(Begun::UnderWay)
     }
 
-    fn set_listener(&mut self, once: bool, filters: Vec<ListenerFilter>) -> u64 {
+    /// Filters that leave something to the first event are added to `kept`,
+    /// as far as anybody asks for them. Such a listener gets more events than
+    /// it takes: which of them it takes, the task decides.
+    fn set_listener(
+        &mut self,
+        once: bool,
+        filters: Vec<Filter>,
+        kept: Option<&mut Vec<(u64, Vec<Filter>)>>,
+    ) -> u64 {
         let id = self.tree.next_id();
-        let listener = Listener { id, once, filters };
+        let stored = filters.iter().map(ListenerFilter::of).collect();
+        let mut listener = Listener {
+            id,
+            once,
+            filters: stored,
+        };
+        if let Some(kept) = kept
+            && filters.iter().any(Filter::is_open)
+        {
+            listener.once = false;
+            kept.push((id, filters));
+        }
         self.set_listeners.insert(id, listener);
         id
     }
 
     /// One that was never stored needs no clearing.
     pub(super) fn clear_listener(&mut self, id: u64) {
+        self.narrow_listeners.remove(&id);
         if self.set_listeners.remove(&id).is_none() {
             self.clear_listeners.push(id);
         }
-    }
-
-    fn listener_filter(
-        &self,
-        id: u64,
-        filter: &EventFilter,
-        input: &Value,
-    ) -> Result<ListenerFilter, Fault> {
-        let pointer = self.tree.task(id).map(TaskFrame::pointer);
-        let pointer = pointer.as_deref().unwrap_or_default();
-        let refuse = |detail: String| Fault::new(Standard::Expression, pointer, detail);
-        let scope = self.scope(id, Stage::Body, &Several);
-        let mut with = Map::new();
-        for (name, template) in &filter.attributes {
-            let value = data::render(template, input, &scope, pointer)?;
-            let value = value::to_serde(&value);
-            if !matches!(value, Json::String(_) | Json::Bool(_) | Json::Number(_)) {
-                let why = format!("the attribute `{name}` cannot equal: {value}");
-                return Err(refuse(data::shorten(why)));
-            }
-            with.insert(name.to_string(), value);
-        }
-        let event_type = match with.get("type") {
-            None => String::new(),
-            Some(Json::String(text)) if text.is_empty() || text.len() > LONGEST_TYPE => {
-                let why = format!("the type of an event has 1 to {LONGEST_TYPE} bytes");
-                return Err(refuse(why));
-            }
-            Some(Json::String(text)) => text.clone(),
-            Some(other) => return Err(refuse(format!("no event is of the type {other}"))),
-        };
-        let mut variables = Map::new();
-        let mut json = Map::new();
-        json.insert("with".into(), Json::Object(with));
-        if let Some(condition) = &filter.data {
-            json.insert("data".into(), condition.source().into());
-            capture(condition, &scope, &mut variables);
-        }
-        let mut correlate = Vec::with_capacity(filter.correlate.len());
-        for correlation in &filter.correlate {
-            let expect = data::render(&correlation.expect, input, &scope, pointer)?;
-            correlate.push(serde_json::json!({
-                "from": correlation.from.source(),
-                "expect": value::to_serde(&expect),
-            }));
-            capture(&correlation.from, &scope, &mut variables);
-        }
-        if !correlate.is_empty() {
-            json.insert("correlate".into(), correlate.into());
-        }
-        if !variables.is_empty() {
-            json.insert("variables".into(), Json::Object(variables));
-        }
-        let filter = Json::Object(json).to_string();
-        if filter.len() > LARGEST_FILTER {
-            return Err(refuse(format!(
-                "a filter may have {LARGEST_FILTER} bytes with the variables that it names, and \
-                 has {}; compare with `correlate` and `expect` instead",
-                filter.len()
-            )));
-        }
-        Ok(ListenerFilter { event_type, filter })
     }
 
     /// Takes in events, in the order in which they came.
@@ -216,11 +177,17 @@ impl Machine {
         let TaskKind::Listen(listen) = &named.task.kind else {
             return Ok(());
         };
+        let Some(fixed) = self.correlated(&body, listen, one) else {
+            // It came before another one was taken that fixed what it has not.
+            return Ok(());
+        };
         let detail = Detail {
             event: Some(EventName::of(&one.event)),
+            correlation: fixed.clone(),
             ..Detail::default()
         };
         self.record(id, EventKind::EventReceived, detail, now);
+        self.fix(id, &mut body, fixed);
         if body.until == Some(one.listener) {
             self.end_listen(id, named, now);
             return Ok(());
@@ -257,9 +224,13 @@ impl Machine {
     /// What was read of the events so far, in their order: numbers of frames
     /// grow, as long as those before them live.
     fn events_read(&self, id: u64) -> Value {
-        let read = self.tree.children(id);
+        let filters = match self.tree.task(id).map(|task| &task.body) {
+            Some(Body::Listening(body)) => body.filters,
+            _ => None,
+        };
+        let read = self.tree.children(id).into_iter();
         let read = read
-            .into_iter()
+            .filter(|child| Some(*child) != filters)
             .filter_map(|child| match self.tree.get(child) {
                 Some(Frame::Items(items)) => Some(items.items.clone()),
                 _ => None,
@@ -274,19 +245,6 @@ impl Machine {
         }
         for child in self.tree.children(id) {
             self.tree.remove(child);
-        }
-    }
-}
-
-/// The values of the variables that an expression names.
-fn capture(expression: &Expression, scope: &Variables, into: &mut Map<String, Json>) {
-    let globals = Variables::GLOBAL
-        .into_iter()
-        .filter(|name| *name != "secrets");
-    let locals: Vec<&str> = scope.locals().map(|(name, _)| name).collect();
-    for name in globals.chain(locals) {
-        if expression.uses(name) && !into.contains_key(name) {
-            into.insert(name.to_owned(), value::to_serde(&scope.get(name)));
         }
     }
 }

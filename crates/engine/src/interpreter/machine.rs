@@ -108,6 +108,8 @@ pub struct Changes {
     pub clear_timers: Vec<u64>,
     pub set_listeners: Vec<Listener>,
     pub clear_listeners: Vec<u64>,
+    /// Listeners that are stored, with filters that like less than theirs.
+    pub narrow_listeners: Vec<Listener>,
     /// Numbers of received events that need not be delivered again.
     pub consumed: Vec<u64>,
     /// Events to be published, as JSON texts.
@@ -121,7 +123,8 @@ impl Changes {
         let frames = self.upsert_frames.iter().map(|(_, text)| text.len());
         let events = self.events.iter();
         let events = events.map(|event| event.task.len() + event.detail.len());
-        let filters = self.set_listeners.iter().flat_map(|one| &one.filters);
+        let listeners = self.set_listeners.iter().chain(&self.narrow_listeners);
+        let filters = listeners.flat_map(|one| &one.filters);
         let filters = filters.map(|filter| filter.filter.len() + filter.event_type.len());
         let emits = self.emits.iter().map(String::len);
         frames.sum::<usize>()
@@ -155,6 +158,7 @@ pub struct Machine {
     clear_timers: Vec<u64>,
     pub(super) set_listeners: BTreeMap<u64, Listener>,
     pub(super) clear_listeners: Vec<u64>,
+    pub(super) narrow_listeners: BTreeMap<u64, Listener>,
     pub(super) consumed: Vec<u64>,
     /// Events to be published with the next checkpoint, or the end.
     emits: Vec<String>,
@@ -244,6 +248,7 @@ impl Machine {
             clear_timers: Vec::new(),
             set_listeners: BTreeMap::new(),
             clear_listeners: Vec::new(),
+            narrow_listeners: BTreeMap::new(),
             consumed: Vec::new(),
             emits: Vec::new(),
             emitted: 0,
@@ -345,6 +350,7 @@ impl Machine {
             || !self.clear_timers.is_empty()
             || !self.set_listeners.is_empty()
             || !self.clear_listeners.is_empty()
+            || !self.narrow_listeners.is_empty()
             || !self.consumed.is_empty()
             || !self.emits.is_empty()
     }
@@ -412,6 +418,9 @@ impl Machine {
                 .into_values()
                 .collect(),
             clear_listeners: std::mem::take(&mut self.clear_listeners),
+            narrow_listeners: std::mem::take(&mut self.narrow_listeners)
+                .into_values()
+                .collect(),
             consumed: std::mem::take(&mut self.consumed),
             emits: self.take_emits(),
             events: self.take_events(),

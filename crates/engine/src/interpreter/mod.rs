@@ -20,6 +20,7 @@
 //! on without anything from outside.
 
 mod begin;
+mod correlate;
 mod data;
 mod effect;
 mod emit;

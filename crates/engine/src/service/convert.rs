@@ -107,6 +107,7 @@ pub(super) fn checkpoint(seq: u64, changes: Changes, suspended: bool) -> Message
         suspended,
         set_listeners: changes.set_listeners.into_iter().map(listener).collect(),
         clear_listeners: changes.clear_listeners,
+        narrow_listeners: changes.narrow_listeners.into_iter().map(listener).collect(),
         consumed_events: changes.consumed,
         emit_events_json: changes.emits,
     })

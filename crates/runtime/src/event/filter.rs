@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_engine::event::is_attribute_name;
-use millrace_engine::expression::{Expression, Limits, Variables, strict};
+use millrace_engine::event::{LIMITS, is_attribute_name};
+use millrace_engine::expression::{Expression, Variables, strict};
 use millrace_engine::value::{Value, from_serde};
 use millrace_types::TriggerId;
 use serde_json::{Map, Value as Json};
@@ -17,12 +17,6 @@ const KEPT: usize = 4_096;
 
 /// Attributes in one filter at most.
 const MAX_ATTRIBUTES: usize = 32;
-
-/// What one filter may use: an event may meet a thousand of them.
-pub(super) const LIMITS: Limits = Limits {
-    fuel: 500_000,
-    ..Limits::DEFAULT
-};
 
 /// Events whose attributes are all equal, and whose data the expression
 /// likes.
@@ -125,7 +119,7 @@ impl TriggerFilter {
 }
 
 /// A value as the text by which attributes are compared.
-pub(super) fn canonical(value: &Json) -> Option<String> {
+fn canonical(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
         Json::Bool(_) | Json::Number(_) => Some(value.to_string()),

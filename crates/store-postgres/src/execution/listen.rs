@@ -20,7 +20,10 @@ pub(super) async fn write(
     applied: &[&Checkpoint],
 ) -> Result<(), Failure> {
     let concerned = |c: &&&Checkpoint| {
-        !(c.set_listeners.is_empty() && c.clear_listeners.is_empty() && c.consumed.is_empty())
+        !(c.set_listeners.is_empty()
+            && c.clear_listeners.is_empty()
+            && c.narrow_listeners.is_empty()
+            && c.consumed.is_empty())
     };
     let concerned: Vec<_> = applied.iter().filter(concerned).collect();
     if concerned.is_empty() {
@@ -30,6 +33,7 @@ pub(super) async fn write(
     let (mut set, mut set_ids, mut since, mut once) = (vec![], vec![], vec![], vec![]);
     let (mut of, mut of_ids, mut positions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut types, mut filters) = (Vec::new(), Vec::new());
+    let (mut narrowed, mut narrowed_ids) = (Vec::new(), Vec::new());
     let mut consumed = Vec::new();
     for checkpoint in concerned {
         let id = checkpoint.id.to_string();
@@ -44,6 +48,13 @@ pub(super) async fn write(
             set_ids.push(listener.id.cast_signed());
             since.push(checkpoint.seq.cast_signed());
             once.push(listener.once);
+        }
+        for listener in &checkpoint.narrow_listeners {
+            narrowed.push(id.clone());
+            narrowed_ids.push(listener.id.cast_signed());
+        }
+        let subscribing = checkpoint.set_listeners.iter();
+        for listener in subscribing.chain(&checkpoint.narrow_listeners) {
             for (position, filter) in (0_i32..).zip(&listener.filters) {
                 of.push(id.clone());
                 of_ids.push(listener.id.cast_signed());
@@ -75,23 +86,38 @@ pub(super) async fn write(
         .execute(&mut *connection)
         .await?;
     }
-    if set.is_empty() {
+    if !set.is_empty() {
+        sqlx::query(
+            "INSERT INTO execution_listeners (execution_id, id, since, once) \
+             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bool[])",
+        )
+        .bind(set)
+        .bind(set_ids)
+        .bind(since)
+        .bind(once)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if !narrowed.is_empty() {
+        sqlx::query(
+            "DELETE FROM execution_subscriptions s \
+             USING unnest($1::text[], $2::bigint[]) AS x(execution_id, id) \
+             WHERE s.execution_id = x.execution_id AND s.listener_id = x.id",
+        )
+        .bind(narrowed)
+        .bind(narrowed_ids)
+        .execute(&mut *connection)
+        .await?;
+    }
+    if of.is_empty() {
         return Ok(());
     }
     sqlx::query(
-        "INSERT INTO execution_listeners (execution_id, id, since, once) \
-         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bool[])",
-    )
-    .bind(set)
-    .bind(set_ids)
-    .bind(since)
-    .bind(once)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
         "INSERT INTO execution_subscriptions \
              (event_type, execution_id, listener_id, position, filter) \
-         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::bytea[])",
+         SELECT x.* FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::bytea[]) \
+              AS x(event_type, execution_id, listener_id, position, filter) \
+         JOIN execution_listeners l ON l.execution_id = x.execution_id AND l.id = x.listener_id",
     )
     .bind(types)
     .bind(of)

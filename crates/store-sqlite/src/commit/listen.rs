@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use millrace_store::{Checkpoint, Delivery, StoreError, WriteDone};
+use millrace_store::{Checkpoint, Delivery, ListenerRecord, StoreError, WriteDone};
 use millrace_types::ExecutionId;
 use sqlx::SqliteConnection;
 
@@ -27,7 +27,11 @@ pub(super) const SET: &str = "
 
 pub(super) const SUBSCRIBE: &str = "
     INSERT INTO execution_subscriptions (event_type, execution_id, listener_id, position, filter)
-    VALUES (?1, ?2, ?3, ?4, ?5)";
+    SELECT ?1, execution_id, id, ?4, ?5 FROM execution_listeners
+    WHERE execution_id = ?2 AND id = ?3";
+
+pub(super) const UNSUBSCRIBE: &str = "
+    DELETE FROM execution_subscriptions WHERE execution_id = ?1 AND listener_id = ?2";
 
 /// A park that leaves an event unread is due at once.
 pub(super) const UNREAD: &str = "
@@ -117,18 +121,37 @@ pub(super) async fn write(
                 .execute(&mut *connection)
                 .await
                 .map_err(store_error)?;
-            for (position, filter) in (0_i64..).zip(&listener.filters) {
-                sqlx::query(SUBSCRIBE)
-                    .bind(&filter.event_type)
-                    .bind(&id)
-                    .bind(listener.id.cast_signed())
-                    .bind(position)
-                    .bind(&filter.filter[..])
-                    .execute(&mut *connection)
-                    .await
-                    .map_err(store_error)?;
-            }
+            subscribe(connection, &id, listener).await?;
         }
+        for listener in &checkpoint.narrow_listeners {
+            sqlx::query(UNSUBSCRIBE)
+                .bind(&id)
+                .bind(listener.id.cast_signed())
+                .execute(&mut *connection)
+                .await
+                .map_err(store_error)?;
+            subscribe(connection, &id, listener).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Enters the filters of a listener, if it is there.
+async fn subscribe(
+    connection: &mut SqliteConnection,
+    execution: &str,
+    listener: &ListenerRecord,
+) -> Result<(), StoreError> {
+    for (position, filter) in (0_i64..).zip(&listener.filters) {
+        sqlx::query(SUBSCRIBE)
+            .bind(&filter.event_type)
+            .bind(execution)
+            .bind(listener.id.cast_signed())
+            .bind(position)
+            .bind(&filter.filter[..])
+            .execute(&mut *connection)
+            .await
+            .map_err(store_error)?;
     }
     Ok(())
 }

@@ -42,6 +42,7 @@ async fn checkpoints_search() {
         listen::CLEAR,
         listen::SET,
         listen::SUBSCRIBE,
+        listen::UNSUBSCRIBE,
         listen::UNREAD,
         listen::DELIVER,
         listen::HAS,

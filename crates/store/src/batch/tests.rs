@@ -196,6 +196,7 @@ fn checkpoint(id: ExecutionId, seq: u64) -> Write {
         park: false,
         set_listeners: Vec::new(),
         clear_listeners: Vec::new(),
+        narrow_listeners: Vec::new(),
         consumed: Vec::new(),
         emits: Vec::new(),
     })

@@ -211,6 +211,43 @@ pub async fn a_number_that_comes_again_is_another_listener(store: Shared, _: &dy
     assert_eq!(claimed.received.len(), 1, "{claimed:?}");
 }
 
+pub async fn a_narrowed_listener_keeps_what_came(store: Shared, _: &dyn Fixture) {
+    let held = one_running(&store).await;
+    let set = Checkpoint {
+        set_listeners: vec![listener(5, false, &["t", "u"])],
+        ..held.checkpoint(1)
+    };
+    checkpoint(&store, set).await.unwrap();
+    let before = subscriptions(&store, "t").await.remove(0);
+    assert!(deliver(&store, delivery(&before, "a")).await);
+    let narrow = |seq, id| {
+        let mut narrower = listener(id, true, &["t"]);
+        narrower.filters[0].filter = Bytes::from_static(b"{}");
+        Checkpoint {
+            narrow_listeners: vec![narrower],
+            ..held.checkpoint(seq)
+        }
+    };
+    checkpoint(&store, narrow(2, 5)).await.unwrap();
+    let after = subscriptions(&store, "t").await;
+    assert_eq!(after.len(), 1);
+    assert_eq!(
+        (after[0].place, after[0].since),
+        (before.place, before.since)
+    );
+    assert_eq!(&after[0].filter[..], b"{}");
+    assert_eq!(subscriptions(&store, "u").await, vec![]);
+    // Whoever found it before reaches it, and more than one event still does.
+    assert!(deliver(&store, delivery(&before, "b")).await);
+    assert!(deliver(&store, delivery(&before, "a")).await, "it has it");
+    // One that is not there is not made.
+    checkpoint(&store, narrow(3, 6)).await.unwrap();
+    assert_eq!(subscriptions(&store, "t").await, after);
+    checkpoint(&store, waiting(held, 4, vec![])).await.unwrap();
+    let (texts, _) = received(&claim_one(&store, held.owner).await);
+    assert_eq!(texts, [r#"{"id":"a"}"#, r#"{"id":"b"}"#]);
+}
+
 fn emitted(id: &str) -> EmittedEvent {
     EmittedEvent {
         id: id.into(),

@@ -207,6 +207,7 @@ macro_rules! conformance_tests {
                 a_takeover_brings_what_was_not_consumed
                 listeners_end_with_their_execution
                 a_number_that_comes_again_is_another_listener
+                a_narrowed_listener_keeps_what_came
                 what_a_step_emits_stays_until_it_is_published
                 events_that_are_left_are_held_by_who_takes_them_up
                 an_event_for_what_was_there_before_takes_nothing_from_the_next

@@ -235,6 +235,7 @@ impl Held {
             park: false,
             set_listeners: Vec::new(),
             clear_listeners: Vec::new(),
+            narrow_listeners: Vec::new(),
             consumed: Vec::new(),
             emits: Vec::new(),
         }

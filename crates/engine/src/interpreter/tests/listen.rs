@@ -149,6 +149,111 @@ do:
     assert_eq!(listeners[1].filters[0].event_type, "");
 }
 
+/// An order for each of its parts, whatever comes first.
+const PARTS: &str = "
+do:
+  - it:
+      listen:
+        to:
+          all:
+            - { with: { type: a }, correlate: { order: { from: .data.order } } }
+            - { with: { type: b }, correlate: { order: { from: .data.of } } }
+";
+
+#[test]
+fn the_first_event_fixes_what_later_ones_have_to_equal() {
+    let events = [
+        event(1, "a", &json!({"order": null})),
+        event(2, "b", &json!({"of": 7, "n": 1})),
+        event(3, "a", &json!({"order": 8})),
+        event(4, "b", &json!({"of": 9})),
+        event(5, "a", &json!({"order": 7})),
+    ];
+    let ran = listening(PARTS, &events);
+    let expected = json!([{"of": 7, "n": 1}, {"order": 7}]);
+    assert_eq!(ran.output(), &expected);
+    let received: Vec<Json> = (ran.events.iter())
+        .filter(|event| event.kind.as_str() == "eventReceived")
+        .map(|event| serde_json::from_str(&event.detail).unwrap())
+        .collect();
+    assert_eq!(received.len(), 2, "{received:?}");
+    assert_eq!(received[0]["correlation"], json!({"order": 7}));
+    assert_eq!(received[1]["correlation"], Json::Null);
+}
+
+#[test]
+fn what_comes_at_once_is_asked_in_its_order() {
+    let mut world = World::new(PARTS, &json!({}));
+    let mut machine = world.start();
+    assert_eq!(machine.run(world.now, 100), Status::Blocked);
+    world.commit(&mut machine);
+    assert!(
+        world.listeners.values().all(|listener| !listener.once),
+        "which one it takes is not known yet"
+    );
+    for (id, kind, data) in [
+        (1, "a", json!({"order": 7})),
+        (2, "b", json!({"of": 8})),
+        (3, "b", json!({"of": 7})),
+    ] {
+        world.posts.push_back((0, event(id, kind, &data)));
+    }
+    let (mut received, mut number) = (Vec::new(), 0);
+    while world.post() {
+        for mut one in world.inbox.drain(..) {
+            number += 1;
+            one.number = number;
+            received.push(one);
+        }
+    }
+    machine.handle(super::Event::Received(received), world.now);
+    world.commit(&mut machine);
+    let Some(super::Outcome::Succeeded(output)) = machine.outcome() else {
+        panic!("it goes on: {:?}", machine.outcome());
+    };
+    let output = crate::value::to_serde(output);
+    assert_eq!(output, json!([{"order": 7}, {"of": 7}]));
+}
+
+#[test]
+fn listeners_are_narrowed_to_what_is_fixed() {
+    let tasks = "
+do:
+  - it:
+      listen:
+        to:
+          any:
+            - { with: { type: t }, correlate: { order: { from: .data.order } } }
+            - { with: { type: t, source: /none } }
+          until: { one: { with: { type: stop }, correlate: { order: { from: .data.order } } } }
+";
+    let mut world = World::new(tasks, &json!({}));
+    let mut machine = world.start();
+    machine.run(world.now, 100);
+    world.commit(&mut machine);
+    let open: Vec<bool> = world.listeners.values().map(|one| one.once).collect();
+    assert_eq!(open, [false, false]);
+    world.posts = [(0, event(1, "t", &json!({"order": [7]})))].into();
+    assert!(world.post());
+    let received = std::mem::take(&mut world.inbox);
+    machine.handle(super::Event::Received(received), world.now);
+    world.commit(&mut machine);
+    for listener in world.listeners.values() {
+        let filter: Json = serde_json::from_str(&listener.filters[0].filter).unwrap();
+        assert_eq!(filter["correlate"][0]["expect"], json!([7]), "{filter}");
+    }
+    let all = [
+        event(1, "t", &json!({"order": 1, "n": 1})),
+        event(2, "t", &json!({"order": 2, "n": 2})),
+        event(3, "stop", &json!({"order": 2})),
+        event(4, "t", &json!({"order": 1, "n": 4})),
+        event(5, "stop", &json!({"order": 1})),
+    ];
+    let ran = listening(tasks, &all);
+    let expected = json!([{"order": 1, "n": 1}, {"order": 1, "n": 4}]);
+    assert_eq!(ran.output(), &expected);
+}
+
 #[test]
 fn a_timeout_ends_the_wait_and_comes_before_a_late_event() {
     let tasks = "

@@ -194,6 +194,10 @@ impl World {
         for listener in changes.set_listeners {
             self.listeners.insert(listener.id, listener);
         }
+        for listener in changes.narrow_listeners {
+            let known = self.listeners.get_mut(&listener.id);
+            known.expect("a listener that is there").filters = listener.filters;
+        }
         self.inbox
             .retain(|one| !changes.consumed.contains(&one.number));
         self.publish(&changes.emits);

@@ -15,6 +15,34 @@ pub struct Listen {
     pub read: ReadAs,
 }
 
+impl Listen {
+    /// Its filters and those that end it.
+    pub fn all_filters(&self) -> impl Iterator<Item = &EventFilter> {
+        let until = match &self.until {
+            Some(Until::Event(filters)) => Some(filters),
+            _ => None,
+        };
+        self.filters
+            .iter()
+            .chain(until.into_iter().flat_map(|filters| filters.iter()))
+    }
+
+    /// Whether it takes more than one event.
+    pub fn takes_more(&self) -> bool {
+        self.until.is_some() || (self.take == Take::All && self.filters.len() > 1)
+    }
+
+    /// The expression of a filter that has this source.
+    pub fn expression(&self, source: &str) -> Option<Expression> {
+        let mut expressions = self.all_filters().flat_map(|filter| {
+            let correlate = filter.correlate.iter().map(|one| &one.from);
+            filter.data.iter().chain(correlate)
+        });
+        let found = expressions.find(|expression| expression.source() == source);
+        found.cloned()
+    }
+}
+
 /// How many of the filters want an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
@@ -47,10 +75,13 @@ pub struct EventFilter {
 /// Something of an event that has to equal something of the execution.
 #[derive(Debug, Clone)]
 pub struct Correlation {
+    /// The same in all filters of a task that leave the value to the first
+    /// event.
+    pub name: Arc<str>,
     /// Evaluated on the whole event.
     pub from: Expression,
-    /// Worked out when the task begins.
-    pub expect: Template,
+    /// Worked out when the task begins; `None` leaves it to the first event.
+    pub expect: Option<Template>,
 }
 
 /// What is read of an event.

@@ -1,5 +1,6 @@
 //! `listen` and `emit`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::fields::Fields;
@@ -38,12 +39,32 @@ impl<'d> Reader<'d> {
         };
         fields.finish(self);
         let (take, filters, until) = to?;
-        Some(Listen {
+        let listen = Listen {
             take,
             filters: filters.into(),
             until,
             read: read?,
-        })
+        };
+        self.check_correlations(&place, &listen);
+        Some(listen)
+    }
+
+    /// What is left to the first event is left to it by all filters: what an
+    /// event fixes is known by the correlation's name.
+    fn check_correlations(&mut self, place: &Place<'d>, listen: &Listen) {
+        let mut known: HashMap<&str, bool> = HashMap::new();
+        for one in listen.all_filters().flat_map(|filter| &filter.correlate) {
+            let is_open = one.expect.is_none();
+            if *known.entry(&*one.name).or_insert(is_open) != is_open {
+                let name = &one.name;
+                let why = format!(
+                    "the correlation `{name}` has `expect` in one filter and none in another; \
+                     write it in all of them, or in none"
+                );
+                let to = place.descend("/to");
+                return self.error(&to, why);
+            }
+        }
     }
 
     /// Which events start the workflow. Whoever deploys it makes a trigger of
@@ -240,20 +261,13 @@ impl<'d> Reader<'d> {
             let from = fields
                 .require(self, "from")
                 .and_then(|place| self.expression(&place, scope));
-            let expect = match fields.take("expect") {
-                Some(place) => self.template(&place, scope),
-                None => {
-                    self.error_at_key(
-                        &place,
-                        "a correlation without `expect` is not supported yet; say what the \
-                         value has to equal",
-                    );
-                    None
-                }
-            };
+            let expect = fields
+                .take("expect")
+                .map(|place| self.template(&place, scope));
             fields.finish(self);
-            if let (Some(from), Some(expect)) = (from, expect) {
-                found.push(Correlation { from, expect });
+            if let (Some(from), Some(expect)) = (from, transposed(expect)) {
+                let name = entry.key.as_str().into();
+                found.push(Correlation { name, from, expect });
             }
         }
         (found.len() == entries.len()).then_some(found)
@@ -345,6 +359,16 @@ impl<'d> Reader<'d> {
                 None
             }
         }
+    }
+}
+
+/// `None` where something was given that cannot be read.
+#[expect(clippy::option_option, reason = "not given, given wrongly, given")]
+fn transposed<T>(given: Option<Option<T>>) -> Option<Option<T>> {
+    match given {
+        None => Some(None),
+        Some(None) => None,
+        Some(Some(read)) => Some(Some(read)),
     }
 }
 

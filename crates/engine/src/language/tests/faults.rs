@@ -31,6 +31,7 @@ pub(super) const KEYS: &[Fault] = &[
     ("do:\n  - a:\n      listen: {to: {one: {with: {data: '.a |'}}}}\n", "/do/0/a/listen/to/one/with/data", 8, "does not compile"),
     ("do:\n  - a:\n      listen: {to: {all: []}}\n", "/do/0/a/listen/to/all", 8, "at least one filter"),
     ("do:\n  - a:\n      listen: {to: {one: {with: {type: x}}, until: .x}}\n", "/do/0/a/listen/to/until", 8, "beside `any` only"),
+    ("do:\n  - a:\n      listen:\n        to:\n          all:\n            - {with: {type: x}, correlate: {o: {from: .o}}}\n            - {with: {type: y}, correlate: {o: {from: .o, expect: 1}}}\n", "/do/0/a/listen/to", 10, "in one filter and none in another"),
     ("do:\n  - a:\n      listen: {to: {any: []}, read: dta}\n", "/do/0/a/listen/read", 8, "did you mean `data`?"),
     ("do:\n  - a:\n      emit: {event: {with: {source: /x}}}\n", "/do/0/a/emit/event/with", 8, "`type` is missing"),
     ("do:\n  - a:\n      emit: {event: {with: {type: x, specversion: '1.0'}}}\n", "/do/0/a/emit/event/with/specversion", 8, "cannot be given"),
@@ -48,7 +49,6 @@ pub(super) const KEYS: &[Fault] = &[
 pub(super) const UNSUPPORTED: &[Fault] = &[
     ("do:\n  - a:\n      fork: {branches: []}\n", "/do/0/a/fork", 8, "`fork` is not supported yet"),
     ("do:\n  - a:\n      listen: {to: {one: {with: {type: x}}}}\n      foreach: {}\n", "/do/0/a/foreach", 9, "`foreach` is not supported yet"),
-    ("do:\n  - a:\n      listen:\n        to:\n          one:\n            with: {type: x}\n            correlate: {o: {from: .data.o}}\n", "/do/0/a/listen/to/one/correlate/o", 12, "without `expect` is not supported yet"),
     ("do:\n  - a:\n      listen:\n        to:\n          any: []\n          until: {all: []}\n", "/do/0/a/listen/to/until/all", 11, "`all` is not supported yet"),
     ("do:\n  - a:\n      do:\n        - b:\n            run: {shell: {command: ls}}\n", "/do/0/a/do/0/b/run", 10, "`run` is not supported yet"),
     ("do:\n  - a:\n      call: openapi\n      with: {}\n", "/do/0/a/call", 8, "`call: openapi` is not supported yet"),

@@ -150,6 +150,11 @@ pub(super) fn decode_checkpoint(
             .map(decode_listener)
             .collect::<Result<_, Stopped>>()?,
         clear_listeners: checkpoint.clear_listeners,
+        narrow_listeners: checkpoint
+            .narrow_listeners
+            .into_iter()
+            .map(decode_listener)
+            .collect::<Result<_, Stopped>>()?,
         consumed: checkpoint.consumed_events,
         emits: Vec::new(),
     })
