@@ -43,6 +43,19 @@ do:
     set: {ids: '${ map(.id) }'}
 ";
 
+/// Works on jobs, one after the other, and tells of each.
+const WORKER: &str = "document: {dsl: 1.0.3, namespace: test, name: worker, version: 1.0.0}
+do:
+- work:
+    listen: {to: {any: [{with: {type: job}}], until: {one: {with: {type: done}}}}}
+    foreach:
+      item: job
+      do:
+      - pause: {wait: {milliseconds: 200}}
+      - tell: {emit: {event: {with: {type: worked, data: '${ $job.n }'}}}}
+      output: {as: '${ [$index, .data] }'}
+";
+
 /// Tells what it was given to whoever listens, and ends with it.
 const TELLER: &str = "document: {dsl: 1.0.3, namespace: test, name: teller, version: 1.0.0}
 do:
@@ -282,6 +295,41 @@ async fn the_first_event_fixes_its_correlation_over_a_kill_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_event_fixes_its_correlation_over_a_kill_on_postgres() {
     the_first_event_fixes_its_correlation_over_a_kill(postgres().await).await;
+}
+
+async fn events_are_worked_on_one_by_one_over_a_kill(place: Place) {
+    const JOBS: u64 = 8;
+    place.http.deploy(WORKER, "worker").await;
+    let id = place.http.fire("worker", &json!({})).await;
+    place.http.until(&id, &["WAITING"]).await;
+    for n in 0..JOBS / 2 {
+        let job = event(&n.to_string(), "job", &json!({"n": n}));
+        assert_eq!(place.publish(&job).await, [id.as_str()]);
+    }
+    // In the middle of the work, with events that wait for their turn.
+    let place = place.killed().await;
+    for n in JOBS / 2 - 1..JOBS {
+        let job = event(&n.to_string(), "job", &json!({"n": n}));
+        assert_eq!(place.publish(&job).await, [id.as_str()]);
+    }
+    let done = event("done", "done", &json!(null));
+    assert_eq!(place.publish(&done).await, [id.as_str()]);
+    let ended = place.http.until(&id, &["SUCCEEDED", "FAILED"]).await;
+    let expected: Vec<_> = (0..JOBS).map(|n| json!([n, n])).collect();
+    assert_eq!(ended["output"], json!(expected), "{ended:#}");
+    let history = place.http.history(&id).await;
+    let emitted = (history.iter()).filter(|item| item["kind"] == "eventEmitted");
+    assert_eq!(emitted.count() as u64, JOBS);
+}
+
+#[tokio::test]
+async fn events_are_worked_on_one_by_one_over_a_kill_on_sqlite() {
+    events_are_worked_on_one_by_one_over_a_kill(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_worked_on_one_by_one_over_a_kill_on_postgres() {
+    events_are_worked_on_one_by_one_over_a_kill(postgres().await).await;
 }
 
 /// More than one transaction wakes.

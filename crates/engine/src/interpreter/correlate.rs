@@ -114,7 +114,7 @@ impl Machine {
     }
 
     /// Filters that were kept, with the listeners they are of.
-    fn kept_filters(&self, body: &ListenBody) -> Vec<(u64, Vec<Filter>)> {
+    pub(super) fn kept_filters(&self, body: &ListenBody) -> Vec<(u64, Vec<Filter>)> {
         let kept = match body.filters.and_then(|id| self.tree.get(id)) {
             Some(Frame::Items(kept)) => value::to_serde(&kept.items),
             _ => return Vec::new(),
@@ -177,6 +177,24 @@ impl Machine {
             filters,
         };
         self.narrow_listeners.insert(id, listener);
+    }
+}
+
+/// A listener that another execution had set, with what was fixed since.
+pub(super) fn register(
+    id: u64,
+    takes_one: bool,
+    mut filters: Vec<Filter>,
+    fixed: &Map<String, Json>,
+) -> Listener {
+    let is_open = filters.iter().any(Filter::is_open);
+    for filter in &mut filters {
+        filter.fix(fixed);
+    }
+    Listener {
+        id,
+        once: takes_one && !is_open,
+        filters: filters.iter().map(ListenerFilter::of).collect(),
     }
 }
 

@@ -169,6 +169,13 @@ impl Machine {
                     Err(fault) => Next::ParentFailed(parent, fault),
                 }
             }
+            (Body::Listening(_), TaskKind::Listen(_)) => {
+                match self.event_worked_on(parent, value, now) {
+                    Ok(Begun::UnderWay) => Next::UnderWay,
+                    Ok(Begun::Done(output, then)) => Next::ParentDone(parent, output, then),
+                    Err(fault) => Next::ParentFailed(parent, fault),
+                }
+            }
             (Body::Try(body), TaskKind::Try(attempt)) => {
                 let then = match body.phase {
                     TryPhase::Catching(_) => attempt.catch.then.unwrap_or(then),

@@ -19,11 +19,14 @@ impl Machine {
         let mut path = Path::new();
         let mut at = Some(id);
         while let Some(frame) = at.and_then(|id| Some((id, self.tree.get(id)?.clone()))) {
-            if let Frame::Task(task) = &frame.1
-                && let Body::For(body) = &task.body
-                && let Some(items) = self.tree.get(body.items)
-            {
-                path.push((body.items, items.clone()));
+            // The items of a loop, and the events of a `foreach`.
+            for child in self.tree.children(frame.0) {
+                match self.tree.get(child) {
+                    Some(below @ (Frame::Items(_) | Frame::Queued(_))) => {
+                        path.push((child, below.clone()));
+                    }
+                    _ => {}
+                }
             }
             at = frame.1.parent();
             path.push(frame);
@@ -45,11 +48,12 @@ impl Machine {
                 let mut frame = frame.clone();
                 match &mut frame {
                     Frame::Root(root) => root.deadline = None,
-                    Frame::Items(_) => {}
+                    Frame::Items(_) | Frame::Queued(_) => {}
                     Frame::Task(task) => {
                         task.deadline = None;
                         // The items of a loop stand before it: a loop that
-                        // failed as such begins anew, and needs none.
+                        // failed as such begins anew, and needs none. So do
+                        // the events of a `listen`.
                         if place == 0 {
                             task.body = Body::Ready;
                         } else if let Body::Try(body) = &mut task.body {
@@ -79,6 +83,7 @@ impl Machine {
         machine.record_execution(EventKind::ExecutionStarted, &Detail::default(), now);
         let tasks: Vec<u64> = machine.tree.iter().map(|(id, _)| id).collect();
         for id in tasks {
+            machine.listen_again(id);
             if let Some(task) = machine.tree.task_mut(id) {
                 task.started_at = now;
                 if let Body::Try(body) = &mut task.body {

@@ -34,6 +34,9 @@ pub(super) enum Frame {
     /// from its frame so that a checkpoint in each iteration does not store
     /// them again. They never change.
     Items(Items),
+    /// What was read of an event that waits for its turn in a `foreach`, or
+    /// has it. They never change.
+    Queued(Items),
 }
 
 /// The execution as a whole.
@@ -97,6 +100,12 @@ pub(super) struct ListenBody {
     /// What that one has fixed.
     #[serde(skip_serializing_if = "Map::is_empty", default)]
     pub fixed: Map<String, Json>,
+    /// How many events a `foreach` is done with.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub index: usize,
+    /// The frame of the event that it works on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub current: Option<u64>,
 }
 
 impl ListenBody {
@@ -199,7 +208,7 @@ impl Frame {
         match self {
             Self::Root(_) => None,
             Self::Task(task) => Some(task.parent),
-            Self::Items(items) => Some(items.parent),
+            Self::Items(items) | Self::Queued(items) => Some(items.parent),
         }
     }
 
@@ -224,7 +233,7 @@ impl Frame {
                 .into_iter()
                 .collect(),
             Self::Task(task) => task.timers().collect(),
-            Self::Items(_) => Vec::new(),
+            Self::Items(_) | Self::Queued(_) => Vec::new(),
         }
     }
 }
@@ -272,6 +281,10 @@ enum StoredFrame {
         parent: u64,
         items: Text,
     },
+    Queued {
+        parent: u64,
+        item: Text,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -305,6 +318,14 @@ enum StoredBody {
     Listening(ListenBody),
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+const fn is_zero(index: &usize) -> bool {
+    *index == 0
+}
+
 const fn one() -> u32 {
     1
 }
@@ -329,6 +350,10 @@ impl Frame {
                 parent: items.parent,
                 items: Text::new(&items.items),
             },
+            Self::Queued(queued) => StoredFrame::Queued {
+                parent: queued.parent,
+                item: Text::new(&queued.items),
+            },
             Self::Task(task) => StoredFrame::Task(task.to_stored()),
         };
         serde_json::to_string(&stored).expect("text, numbers and JSON are always JSON")
@@ -346,6 +371,10 @@ impl Frame {
             StoredFrame::Items { parent, items } => Self::Items(Items {
                 parent,
                 items: items.read().map_err(unreadable)?,
+            }),
+            StoredFrame::Queued { parent, item } => Self::Queued(Items {
+                parent,
+                items: item.read().map_err(unreadable)?,
             }),
             StoredFrame::Task(stored) => {
                 let Some((list, at)) = place_of(workflow, &stored.task) else {

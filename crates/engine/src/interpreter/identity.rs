@@ -34,6 +34,7 @@ impl Position {
         while let Some(Frame::Task(task)) = next.and_then(|id| tree.get(id)) {
             match &task.body {
                 Body::For(body) => position.iteration.push(body.index),
+                Body::Listening(body) => position.iteration.push(body.index),
                 Body::Try(body) if position.attempt == 0 => position.attempt = body.attempt,
                 _ => {}
             }
@@ -68,6 +69,7 @@ impl Identity {
             let _ = write!(text, "|{}", task.visit);
             let _ = match &task.body {
                 Body::For(body) => write!(text, "i{}", body.index),
+                Body::Listening(body) => write!(text, "i{}", body.index),
                 Body::Try(body) => write!(text, "a{}", body.attempt),
                 _ => Ok(()),
             };

@@ -80,7 +80,14 @@ impl Machine {
             Some(Until::Condition(_)) | None => None,
         };
         // What the first event fixes is of no matter to a task that takes no other.
-        let mut kept = listen.takes_more().then(Vec::new);
+        let mut kept = listen.takes_more().then(Kept::default);
+        if listen.foreach.is_some() {
+            // A rerun from within it listens to the same.
+            kept = Some(Kept {
+                every: true,
+                ..Kept::default()
+            });
+        }
         let open = match listen.take {
             Take::All => filters
                 .into_iter()
@@ -95,8 +102,10 @@ impl Machine {
         let body = ListenBody {
             open,
             until,
-            filters: self.keep_filters(id, kept.unwrap_or_default()),
+            filters: self.keep_filters(id, kept.unwrap_or_default().filters),
             fixed: Map::new(),
+            index: 0,
+            current: None,
         };
         self.set_body(id, Body::Listening(body));
         self.visits = 0;
@@ -107,12 +116,7 @@ impl Machine {
     /// Filters that leave something to the first event are added to `kept`,
     /// as far as anybody asks for them. Such a listener gets more events than
     /// it takes: which of them it takes, the task decides.
-    fn set_listener(
-        &mut self,
-        once: bool,
-        filters: Vec<Filter>,
-        kept: Option<&mut Vec<(u64, Vec<Filter>)>>,
-    ) -> u64 {
+    fn set_listener(&mut self, once: bool, filters: Vec<Filter>, kept: Option<&mut Kept>) -> u64 {
         let id = self.tree.next_id();
         let stored = filters.iter().map(ListenerFilter::of).collect();
         let mut listener = Listener {
@@ -120,11 +124,12 @@ impl Machine {
             once,
             filters: stored,
         };
-        if let Some(kept) = kept
-            && filters.iter().any(Filter::is_open)
-        {
-            listener.once = false;
-            kept.push((id, filters));
+        if let Some(kept) = kept {
+            let is_open = filters.iter().any(Filter::is_open);
+            listener.once &= !is_open;
+            if is_open || kept.every {
+                kept.filters.push((id, filters));
+            }
         }
         self.set_listeners.insert(id, listener);
         id
@@ -188,11 +193,14 @@ impl Machine {
         };
         self.record(id, EventKind::EventReceived, detail, now);
         self.fix(id, &mut body, fixed);
+        let items = read(&one.event, listen.read);
+        if listen.foreach.is_some() {
+            return self.queue_event(id, body, one.listener, items, now);
+        }
         if body.until == Some(one.listener) {
             self.end_listen(id, named, now);
             return Ok(());
         }
-        let items = read(&one.event, listen.read);
         self.tree.insert(Frame::Items(Items { parent: id, items }));
         self.check_size(&self.events_read(id), &named.pointer)?;
         let enough = match (listen.take, &listen.until) {
@@ -223,7 +231,7 @@ impl Machine {
 
     /// What was read of the events so far, in their order: numbers of frames
     /// grow, as long as those before them live.
-    fn events_read(&self, id: u64) -> Value {
+    pub(super) fn events_read(&self, id: u64) -> Value {
         let filters = match self.tree.task(id).map(|task| &task.body) {
             Some(Body::Listening(body)) => body.filters,
             _ => None,
@@ -247,6 +255,14 @@ impl Machine {
             self.tree.remove(child);
         }
     }
+}
+
+/// Filters that a task keeps, by their listener.
+#[derive(Debug, Default)]
+struct Kept {
+    filters: Vec<(u64, Vec<Filter>)>,
+    /// Those too that leave nothing to the first event.
+    every: bool,
 }
 
 fn read(event: &Value, read: ReadAs) -> Value {

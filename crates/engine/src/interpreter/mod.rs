@@ -28,6 +28,7 @@ mod end;
 mod event;
 mod failed;
 mod fault;
+mod foreach;
 mod frame;
 mod http;
 mod identity;

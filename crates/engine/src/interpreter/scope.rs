@@ -17,7 +17,8 @@ pub(super) enum Stage<'a> {
     Raw,
     /// In the body of the task.
     Body,
-    /// In the `while` of a loop: the body, with the item and its index.
+    /// In the `while` of a loop, or about one event of a `foreach`: the body,
+    /// with the item and its index.
     Iteration,
     /// In `output.as`, with the raw output.
     Output(&'a Value),
@@ -152,6 +153,13 @@ impl Machine {
                 let item = self.item(body).unwrap_or_default();
                 scope.set(Arc::clone(&each.each), item);
                 scope.set(Arc::clone(&each.at), body.index.into());
+            }
+            (Body::Listening(body), TaskKind::Listen(listen)) => {
+                let item = body.current.and_then(|id| self.tree.get(id));
+                if let (Some(each), Some(Frame::Queued(item))) = (&listen.foreach, item) {
+                    scope.set(Arc::clone(&each.item), item.items.clone());
+                    scope.set(Arc::clone(&each.at), body.index.into());
+                }
             }
             (Body::Try(body), TaskKind::Try(attempt)) => {
                 if let TryPhase::Catching(fault) = &body.phase {

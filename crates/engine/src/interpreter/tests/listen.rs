@@ -7,13 +7,13 @@ use serde_json::{Value as Json, json};
 
 use super::{Listener, Ran, Status, World};
 
-fn event(id: u64, kind: &str, data: &Json) -> Json {
+pub(super) fn event(id: u64, kind: &str, data: &Json) -> Json {
     json!({"specversion": "1.0", "id": id.to_string(), "source": "/s", "type": kind, "data": data})
 }
 
 /// The execution as these events come, a second after each other; the same
 /// when its process dies after each step.
-fn listening(tasks: &str, events: &[Json]) -> Ran {
+pub(super) fn listening(tasks: &str, events: &[Json]) -> Ran {
     let world = |restarts| {
         let mut world = World::new(tasks, &json!({"order": 7}));
         world.restarts = restarts;

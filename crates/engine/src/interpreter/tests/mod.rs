@@ -6,6 +6,7 @@ mod data_flow;
 mod failed;
 mod faults;
 mod flow;
+mod foreach;
 mod limits;
 mod listen;
 mod resume;

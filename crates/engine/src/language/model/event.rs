@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Expression, Template};
+use super::{Export, Expression, Output, TaskList, Template};
 
 /// Waits for events. `one` is `any` of one filter.
 #[derive(Debug, Clone)]
@@ -13,6 +13,24 @@ pub struct Listen {
     /// For `any` only: goes on taking events until then.
     pub until: Option<Until>,
     pub read: ReadAs,
+    pub foreach: Option<ForeachEvent>,
+}
+
+/// What is done with each event, one after the other, in the order in which
+/// they come.
+#[derive(Debug, Clone)]
+pub struct ForeachEvent {
+    /// Variable that holds what was read of the event, without `$`; `item`
+    /// when not written.
+    pub item: Arc<str>,
+    /// Variable that holds the index, without `$`; `index` when not written.
+    pub at: Arc<str>,
+    /// Begins with the item; without it, the item is the output.
+    pub do_: Option<TaskList>,
+    /// Of one event: what the task's output has of it.
+    pub output: Output,
+    /// After each event.
+    pub export: Export,
 }
 
 impl Listen {

@@ -13,7 +13,7 @@ mod task;
 use std::sync::Arc;
 
 pub use call::{Authentication, Basic, Bearer, CallHttp, Credentials, Endpoint, HttpOutput, Uri};
-pub use event::{Correlation, Emit, EventFilter, Listen, ReadAs, Take, Until};
+pub use event::{Correlation, Emit, EventFilter, ForeachEvent, Listen, ReadAs, Take, Until};
 pub use fault::{
     Backoff, Catch, ErrorDefinition, ErrorFilter, Jitter, Raise, RetryLimit, RetryPolicy, Try,
 };

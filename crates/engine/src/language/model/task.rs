@@ -204,12 +204,15 @@ impl TaskKind {
             Self::Do(list) => [Some(list), None],
             Self::For(each) => [Some(&each.do_), None],
             Self::Try(attempt) => [Some(&attempt.try_), attempt.catch.do_.as_ref()],
+            Self::Listen(listen) => {
+                let each = listen.foreach.as_ref();
+                [each.and_then(|each| each.do_.as_ref()), None]
+            }
             Self::Set(_)
             | Self::Switch(_)
             | Self::Call(_)
             | Self::Raise(_)
             | Self::Wait(_)
-            | Self::Listen(_)
             | Self::Emit(_) => [None, None],
         }
     }

@@ -8,7 +8,7 @@ use super::{Data, Place, Reader, Scope};
 use crate::event::is_attribute_name;
 use crate::expression::Variables;
 use crate::language::model::{
-    Correlation, Emit, EventFilter, Expression, Listen, ReadAs, Take, Template, Until,
+    Correlation, Emit, EventFilter, Expression, ForeachEvent, Listen, ReadAs, Take, Template, Until,
 };
 
 /// Filters in one task at most: each is looked up by itself when an event
@@ -23,11 +23,9 @@ const STRATEGIES: [&str; 3] = ["one", "any", "all"];
 
 impl<'d> Reader<'d> {
     pub(super) fn listen(&mut self, fields: &mut Fields<'d>, scope: &Scope) -> Option<Listen> {
-        fields.refuse(
-            self,
-            "foreach",
-            "listen to `one` event within a loop, or read all of them afterwards",
-        );
+        let foreach = fields
+            .take("foreach")
+            .map(|place| self.foreach(&place, scope));
         let place = fields.take("listen")?;
         let mut fields = self.fields(&place)?;
         let to = fields
@@ -44,9 +42,33 @@ impl<'d> Reader<'d> {
             filters: filters.into(),
             until,
             read: read?,
+            foreach: transposed(foreach)?,
         };
         self.check_correlations(&place, &listen);
         Some(listen)
+    }
+
+    fn foreach(&mut self, place: &Place<'d>, scope: &Scope) -> Option<ForeachEvent> {
+        let mut fields = self.fields(place)?;
+        let (item, at) = self.iteration_names(&mut fields, "item");
+        let inner = scope.with(&[&item, &at]);
+        let do_ = fields
+            .take("do")
+            .map(|place| self.task_list(&place, &inner));
+        let output = fields
+            .take("output")
+            .map(|place| self.output(&place, &inner));
+        let export = fields
+            .take("export")
+            .map(|place| self.export(&place, &inner));
+        fields.finish(self);
+        Some(ForeachEvent {
+            item,
+            at,
+            do_: transposed(do_)?,
+            output: output.unwrap_or_default(),
+            export: export.unwrap_or_default(),
+        })
     }
 
     /// What is left to the first event is left to it by all filters: what an

@@ -93,24 +93,10 @@ impl<'d> Reader<'d> {
 
     pub(super) fn for_task(&mut self, fields: &mut Fields<'d>, scope: &Scope) -> Option<For> {
         let head = fields.take("for").and_then(|place| self.fields(&place));
-        let (mut each, mut at): (Arc<str>, Arc<str>) = ("item".into(), "index".into());
+        let (mut each, mut at) = ("item".into(), "index".into());
         let mut in_ = None;
         if let Some(mut head) = head {
-            let each_place = head.take("each");
-            if let Some(name) = each_place.as_ref().and_then(|place| self.variable(place)) {
-                each = name;
-            }
-            if let Some(place) = head.take("at")
-                && let Some(name) = self.variable(&place)
-            {
-                if name == each {
-                    self.error(
-                        &place,
-                        format!("`${name}` is the item already; name the index otherwise"),
-                    );
-                }
-                at = name;
-            }
+            (each, at) = self.iteration_names(&mut head, "each");
             in_ = head
                 .require(self, "in")
                 .and_then(|place| self.collection(&place, scope));
@@ -133,6 +119,32 @@ impl<'d> Reader<'d> {
             while_: while_.flatten(),
             do_: do_?,
         })
+    }
+
+    /// The names of the item, which stands under `key`, and of its index.
+    pub(super) fn iteration_names(
+        &mut self,
+        fields: &mut Fields<'d>,
+        key: &'static str,
+    ) -> (Arc<str>, Arc<str>) {
+        let (mut item, mut at): (Arc<str>, Arc<str>) = ("item".into(), "index".into());
+        if let Some(place) = fields.take(key)
+            && let Some(name) = self.variable(&place)
+        {
+            item = name;
+        }
+        if let Some(place) = fields.take("at")
+            && let Some(name) = self.variable(&place)
+        {
+            if name == item {
+                self.error(
+                    &place,
+                    format!("`${name}` is the item already; name the index otherwise"),
+                );
+            }
+            at = name;
+        }
+        (item, at)
     }
 
     fn collection(&mut self, place: &Place<'d>, scope: &Scope) -> Option<Transform> {

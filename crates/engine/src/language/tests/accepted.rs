@@ -313,6 +313,8 @@ fn small_variants_are_accepted() {
         "do:\n  - a:\n      listen: {to: {any: [], until: '( . | length ) > 3'}}\n",
         "do:\n  - a:\n      listen:\n        to:\n          all:\n            - with: {type: x}\n              correlate: {o: {from: .data.o, expect: '${ .o }'}}\n",
         "do:\n  - a:\n      listen: {to: {one: {with: {type: x}, correlate: {o: {from: .data.o}}}}}\n",
+        "do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {}\n",
+        "do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {item: e, at: n, do: [{b: {set: {x: '${ $e + $n }'}}}], output: {as: $e}, export: {as: '$context + $output'}}\n",
         "do:\n  - a:\n      listen: {to: {any: [{with: {type: x}}], until: {one: {with: {type: y}}}}}\n",
         "do:\n  - a:\n      emit: {event: {with: {type: x, data: {a: ['${ .a }']}}}}\n",
         "schedule: {on: {one: {with: {type: x, data: .a > 1}}}}\ndo: []\n",

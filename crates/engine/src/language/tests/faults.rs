@@ -32,6 +32,9 @@ pub(super) const KEYS: &[Fault] = &[
     ("do:\n  - a:\n      listen: {to: {all: []}}\n", "/do/0/a/listen/to/all", 8, "at least one filter"),
     ("do:\n  - a:\n      listen: {to: {one: {with: {type: x}}, until: .x}}\n", "/do/0/a/listen/to/until", 8, "beside `any` only"),
     ("do:\n  - a:\n      listen:\n        to:\n          all:\n            - {with: {type: x}, correlate: {o: {from: .o}}}\n            - {with: {type: y}, correlate: {o: {from: .o, expect: 1}}}\n", "/do/0/a/listen/to", 10, "in one filter and none in another"),
+    ("do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {each: x}\n", "/do/0/a/foreach/each", 9, "unknown key `each`"),
+    ("do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {item: x, at: x}\n", "/do/0/a/foreach/at", 9, "`$x` is the item already"),
+    ("do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {output: {as: $itm}}\n", "/do/0/a/foreach/output/as", 9, "does not compile"),
     ("do:\n  - a:\n      listen: {to: {any: []}, read: dta}\n", "/do/0/a/listen/read", 8, "did you mean `data`?"),
     ("do:\n  - a:\n      emit: {event: {with: {source: /x}}}\n", "/do/0/a/emit/event/with", 8, "`type` is missing"),
     ("do:\n  - a:\n      emit: {event: {with: {type: x, specversion: '1.0'}}}\n", "/do/0/a/emit/event/with/specversion", 8, "cannot be given"),
@@ -48,7 +51,6 @@ pub(super) const KEYS: &[Fault] = &[
 #[rustfmt::skip]
 pub(super) const UNSUPPORTED: &[Fault] = &[
     ("do:\n  - a:\n      fork: {branches: []}\n", "/do/0/a/fork", 8, "`fork` is not supported yet"),
-    ("do:\n  - a:\n      listen: {to: {one: {with: {type: x}}}}\n      foreach: {}\n", "/do/0/a/foreach", 9, "`foreach` is not supported yet"),
     ("do:\n  - a:\n      listen:\n        to:\n          any: []\n          until: {all: []}\n", "/do/0/a/listen/to/until/all", 11, "`all` is not supported yet"),
     ("do:\n  - a:\n      do:\n        - b:\n            run: {shell: {command: ls}}\n", "/do/0/a/do/0/b/run", 10, "`run` is not supported yet"),
     ("do:\n  - a:\n      call: openapi\n      with: {}\n", "/do/0/a/call", 8, "`call: openapi` is not supported yet"),
