@@ -351,13 +351,98 @@ async fn the_schedule_of_a_document_fires_unless_the_deployment_has_its_own() {
     assert_eq!(deployment["triggers"].as_array().unwrap().len(), 1);
     assert_eq!(deployment["triggers"][0]["name"], "own");
 
-    let refused = DOCUMENT.replace("do:\n", "schedule: {after: PT1M}\ndo:\n");
+    let refused = DOCUMENT.replace("do:\n", "schedule: {after: PT0.1S}\ndo:\n");
     let (status, problem) = millrace
         .post_text("/api/deployments", "application/yaml", refused)
         .await;
     assert_eq!(status, 400, "{problem:#}");
     assert_eq!(problem["errors"][0]["pointer"], "/schedule/after");
     assert_eq!(problem["errors"][0]["line"], 2);
+}
+
+/// Asserts that each run of a chain was due a second after the end of the one
+/// before it. Answers the runs.
+async fn assert_a_chain(millrace: &Millrace, fires: &[Value]) -> Vec<String> {
+    let mut runs = Vec::new();
+    let mut due: Option<jiff::Timestamp> = None;
+    for fire in fires {
+        assert_eq!(fire["outcome"], "fired", "{fires:#?}");
+        let nominal = time(&fire["nominalAt"]);
+        assert!(due.is_none_or(|due| due == nominal), "{fires:#?}");
+        let id = fire["executionId"].as_str().unwrap();
+        let run = millrace.until(id, &["SUCCEEDED", "FAILED"]).await;
+        assert_eq!(run["status"], "SUCCEEDED", "{run:#}");
+        assert_eq!(run["output"], json!({"at": fire["nominalAt"]}));
+        let ended = time(&run["endedAt"]);
+        due = Some(ended + jiff::SignedDuration::from_secs(1));
+        runs.push(id.to_owned());
+    }
+    runs
+}
+
+#[tokio::test]
+async fn a_run_follows_the_end_of_the_one_before_over_a_kill() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let document = DOCUMENT
+        .replace("do:\n", "schedule: {after: PT1S}\ndo:\n")
+        .replace("- keep:", "- nap: {wait: {milliseconds: 700}}\n- keep:");
+    let (status, plan) = millrace
+        .post("/api/deployments/plan", &json!({"workflow": document}))
+        .await;
+    assert_eq!(status, 200, "{plan:#}");
+    let fires = plan["plan"]["fires"].as_array().unwrap();
+    assert_eq!(fires.len(), 1, "{plan:#}");
+    let (status, deployment) = millrace
+        .post_text("/api/deployments", "application/yaml", document)
+        .await;
+    assert_eq!(status, 201, "{deployment:#}");
+    assert_eq!(deployment["triggers"][0]["name"], "schedule.after");
+    let trigger = deployment["triggers"][0]["id"].as_str().unwrap().to_owned();
+    let fires = until_fired(&millrace, &trigger, 2).await;
+    assert!(fires.len() < 4, "one run at a time: {fires:#?}");
+    // The second run goes on, and the next one is to come.
+    millrace.kill().await;
+
+    let millrace = Millrace::dev(data.path()).await;
+    until_fired(&millrace, &trigger, 4).await;
+    let id = deployment["id"].as_str().unwrap();
+    let (status, _) = millrace
+        .post(&format!("/api/deployments/{id}/pause"), &json!({}))
+        .await;
+    assert_eq!(status, 200);
+    let fires = ledger(&millrace, &trigger).await;
+    let mut expected = assert_a_chain(&millrace, &fires).await;
+    let mut ran: Vec<String> = all(&millrace, "/api/executions?trigger=interval&")
+        .await
+        .iter()
+        .map(|execution| execution["id"].as_str().unwrap().to_owned())
+        .collect();
+    expected.sort();
+    ran.sort();
+    assert_eq!(ran, expected);
+
+    // What came due while it was paused is told, and the chain goes on.
+    let last = time(&fires.last().unwrap()["nominalAt"]);
+    eventually(PATIENCE, || async {
+        let passed = jiff::Timestamp::now().duration_since(last);
+        (passed.as_secs() >= 4).then_some(()).ok_or(passed)
+    })
+    .await;
+    assert_eq!(ledger(&millrace, &trigger).await.len(), fires.len());
+    millrace
+        .post(&format!("/api/deployments/{id}/resume"), &json!({}))
+        .await;
+    let after = until_fired(&millrace, &trigger, fires.len() + 2).await;
+    let after = &after[fires.len()..];
+    assert_eq!(after[0]["outcome"], "paused", "{after:#?}");
+    assert_a_chain(&millrace, &after[1..]).await;
+
+    let backfill = json!({"from": fires[0]["nominalAt"], "to": fires[1]["nominalAt"]});
+    let (status, problem) = millrace
+        .post(&format!("/api/triggers/{trigger}/backfill"), &backfill)
+        .await;
+    assert_eq!(status, 400, "{problem:#}");
 }
 
 #[tokio::test]

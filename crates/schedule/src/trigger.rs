@@ -32,8 +32,17 @@ pub struct TriggerFinding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TriggerTiming {
     Cron(CronSchedule),
-    Interval { every: Duration },
-    Once { at: Timestamp },
+    Interval {
+        every: Duration,
+    },
+    /// A while after the run before has ended: what comes next depends on
+    /// that.
+    After {
+        after: Duration,
+    },
+    Once {
+        at: Timestamp,
+    },
 }
 
 /// A trigger of type `cron`, `interval` or `once`, checked.
@@ -84,7 +93,8 @@ impl TriggerSchedule {
     }
 
     /// The schedule of this trigger in a deployment made at `deployed_at`,
-    /// which anchors an interval that has no `startAt`.
+    /// which anchors an interval that has no `startAt`. Of one that goes by the
+    /// end of its runs it has the first occurrence alone.
     pub fn schedule(&self, deployed_at: Timestamp) -> Schedule {
         let timing = match &self.timing {
             TriggerTiming::Cron(cron) => Timing::Cron(cron.clone()),
@@ -93,6 +103,7 @@ impl TriggerSchedule {
                 let interval = Interval::new(*every, anchor);
                 Timing::Interval(interval.expect("the length was checked when it was read"))
             }
+            TriggerTiming::After { after } => Timing::Once(deployed_at.saturating_add(*after)),
             TriggerTiming::Once { at } => Timing::Once(*at),
         };
         Schedule {
@@ -121,6 +132,12 @@ impl TriggerSchedule {
             TriggerTiming::Interval { every } => {
                 put("type", "interval".into());
                 put("every", format_duration(*every).into());
+            }
+            TriggerTiming::After { after } => {
+                put("type", "interval".into());
+                put("after", format_duration(*after).into());
+                // Nothing else is said of it: one run follows the other.
+                return Value::Object(json);
             }
             TriggerTiming::Once { at } => {
                 put("type", "once".into());
@@ -155,9 +172,16 @@ fn read(fields: &mut Fields<'_>) -> Option<TriggerSchedule> {
             fields.only(&COMMON, &["cron", "timezone", "dst", "startAt", "endAt"]);
             cron(fields)
         }
+        "interval" if fields.members.contains_key("after") => {
+            fields.only(&["type", "name", "enabled"], &["after"]);
+            default_window = JitterWindow::Fixed(Duration::ZERO);
+            length(fields, "after").map(|after| TriggerTiming::After { after })
+        }
         "interval" => {
             fields.only(&COMMON, &["every", "startAt", "endAt"]);
-            every(fields).map(|every| TriggerTiming::Interval { every })
+            let written = fields.required_text("every", "\"PT15M\"");
+            let every = written.and_then(|_| length(fields, "every"));
+            every.map(|every| TriggerTiming::Interval { every })
         }
         "once" => {
             fields.only(&COMMON, &["at"]);
@@ -208,13 +232,12 @@ fn cron(fields: &mut Fields<'_>) -> Option<TriggerTiming> {
     }))
 }
 
-fn every(fields: &mut Fields<'_>) -> Option<Duration> {
-    fields.required_text("every", "\"PT15M\"")?;
-    let every = fields.duration("every")?;
-    match Interval::new(every, Timestamp::from_micros(0)) {
-        Ok(_) => Some(every),
+fn length(fields: &mut Fields<'_>, key: &str) -> Option<Duration> {
+    let length = fields.duration(key)?;
+    match Interval::new(length, Timestamp::from_micros(0)) {
+        Ok(_) => Some(length),
         Err(error) => {
-            fields.fault("every", error.to_string());
+            fields.fault(key, error.to_string());
             None
         }
     }

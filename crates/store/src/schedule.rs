@@ -113,6 +113,8 @@ pub struct ScheduleRecord {
     /// last occurrence.
     pub next_nominal: Option<Timestamp>,
     pub next_effective: Option<Timestamp>,
+    /// What the last occurrence that fired has started.
+    pub last_execution: Option<ExecutionId>,
     /// Raised by each change: what a [`Decision`] has to name.
     pub step: u64,
 }

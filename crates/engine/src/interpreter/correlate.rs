@@ -60,12 +60,11 @@ impl Machine {
             made.with.insert(name.to_string(), value);
         }
         match made.with.get("type") {
-            None => {}
             Some(Json::String(text)) if text.is_empty() || text.len() > LONGEST_TYPE => {
                 let why = format!("the type of an event has 1 to {LONGEST_TYPE} bytes");
                 return Err(refuse(why));
             }
-            Some(Json::String(_)) => {}
+            None | Some(Json::String(_)) => {}
             Some(other) => return Err(refuse(format!("no event is of the type {other}"))),
         }
         if let Some(condition) = &filter.data {

@@ -21,11 +21,8 @@ impl Machine {
         while let Some(frame) = at.and_then(|id| Some((id, self.tree.get(id)?.clone()))) {
             // The items of a loop, and the events of a `foreach`.
             for child in self.tree.children(frame.0) {
-                match self.tree.get(child) {
-                    Some(below @ (Frame::Items(_) | Frame::Queued(_))) => {
-                        path.push((child, below.clone()));
-                    }
-                    _ => {}
+                if let Some(below @ (Frame::Items(_) | Frame::Queued(_))) = self.tree.get(child) {
+                    path.push((child, below.clone()));
                 }
             }
             at = frame.1.parent();

@@ -1,8 +1,8 @@
 //! The `schedule` of a workflow document, as default triggers.
 //!
-//! They are named `schedule.cron`, `schedule.every` and `schedule.on`. A
-//! deployment that brings scheduled triggers of its own takes those instead of
-//! the first two, one that brings event triggers instead of the last, and one
+//! They are named `schedule.cron`, `schedule.every`, `schedule.after` and
+//! `schedule.on`. A deployment that brings scheduled triggers of its own takes
+//! those instead of the first three, one that brings event triggers instead of the last, and one
 //! that names a trigger like one of these takes that one in its place.
 
 use std::time::Duration;
@@ -45,17 +45,13 @@ pub(crate) fn triggers(
         let at = format!("{at}/{}", escape(key));
         let read = match key.as_str() {
             "cron" => scheduled("cron", value.clone(), TriggerKind::Cron, &at),
-            "every" => every(value)
+            "every" | "after" => duration(value)
                 .map_err(|why| vec![finding(&at, &why)])
-                .and_then(|text| scheduled("every", text.into(), TriggerKind::Interval, &at)),
+                .and_then(|text| scheduled(key, text.into(), TriggerKind::Interval, &at)),
             "on" => on(value, &at),
-            "after" => Err(vec![finding(
-                &at,
-                "`after` is not supported yet; write `cron` or `every`",
-            )]),
             _ => Err(vec![finding(
                 &at,
-                "unknown key; known are cron, every and on",
+                "unknown key; known are cron, every, after and on",
             )]),
         };
         match read {
@@ -182,7 +178,7 @@ fn on(value: &Value, at: &str) -> Result<Vec<NewTrigger>, Vec<Finding>> {
 }
 
 /// A duration as documents write it, as triggers do.
-fn every(value: &Value) -> Result<String, String> {
+fn duration(value: &Value) -> Result<String, String> {
     let units = match value {
         Value::String(text) => {
             return parse_duration(text)
@@ -230,6 +226,13 @@ mod tests {
         let iso = triggers(r#"{"schedule": {"every": "PT900S"}}"#, "").unwrap();
         assert_eq!(specs(&iso)[0].1["every"], "PT900S");
         assert!(triggers(r#"{"do": []}"#, "").unwrap().is_empty());
+        let after = triggers(r#"{"schedule": {"after": {"hours": 1}}}"#, "").unwrap();
+        assert_eq!(after[0].name.as_deref(), Some("schedule.after"));
+        assert_eq!(after[0].kind, TriggerKind::Interval);
+        assert_eq!(
+            after[0].spec_json,
+            r#"{"type":"interval","after":"PT3600S"}"#
+        );
     }
 
     #[test]
@@ -257,7 +260,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_with_its_pointer() {
-        let definition = r#"{"schedule": {"after": "PT1M", "on": {}, "cron": "61 * * * *",
+        let definition = r#"{"schedule": {"after": "PT0.1S", "on": {}, "cron": "61 * * * *",
                              "every": {"weeks": 1}, "at": "noon"}}"#;
         let findings = triggers(definition, "/workflow").unwrap_err();
         let places: Vec<_> = findings.iter().map(|f| f.pointer.as_str()).collect();

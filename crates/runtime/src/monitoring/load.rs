@@ -221,6 +221,7 @@ mod tests {
             resumed_at: None,
             next_nominal: None,
             next_effective: None,
+            last_execution: None,
             step: 1,
         }
     }

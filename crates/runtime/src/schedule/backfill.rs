@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_proto::Failure;
-use millrace_schedule::{OverlapPolicy, TriggerSchedule};
+use millrace_schedule::{OverlapPolicy, TriggerSchedule, TriggerTiming};
 use millrace_store::{
     BackfillAsked, BackfillPart, BackfillRecord, BackfillStart, FireFilter, FireOutcome,
     FireRecord, LEDGER_DAYS, PageRequest, StoreError,
@@ -37,6 +37,11 @@ pub(crate) enum BackfillError {
     Unknown(TriggerId),
     #[error("the schedule {0} cannot be read: {1}")]
     Unreadable(TriggerId, String),
+    #[error(
+        "the schedule {0} goes by the end of its runs: it has no occurrences that could be made up \
+         for"
+    )]
+    Chain(TriggerId),
     #[error("has to be after `from`")]
     Empty,
     #[error("lies in the future")]
@@ -60,6 +65,7 @@ impl From<BackfillError> for Failure {
         match error {
             BackfillError::Unknown(_) => Self::new(ErrorKind::NotFound, error.to_string()),
             BackfillError::Unreadable(..) => Self::new(ErrorKind::Internal, error.to_string()),
+            BackfillError::Chain(_) => Self::new(ErrorKind::Invalid, error.to_string()),
             BackfillError::TooOld => convert::invalid("from", error),
             BackfillError::Empty | BackfillError::Future | BackfillError::TooMany => {
                 convert::invalid("to", error)
@@ -85,6 +91,9 @@ impl CronScheduler {
         let record = store.schedule(id).await?;
         let record = record.ok_or(BackfillError::Unknown(id))?;
         let trigger = read(&record).map_err(|why| BackfillError::Unreadable(id, why))?;
+        if let TriggerTiming::After { .. } = trigger.timing {
+            return Err(BackfillError::Chain(id));
+        }
         let now = Timestamp::now();
         if from >= to {
             return Err(BackfillError::Empty);

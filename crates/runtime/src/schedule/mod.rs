@@ -10,11 +10,13 @@
 //! and on the database's time alone. [`ScheduleStore::decide`] compares and
 //! sets the row's step: of two instances that plan the same occurrence one
 //! advances the schedule, admits the execution and enters it in the ledger,
-//! all in one transaction, and the other changes nothing.
+//! all in one transaction, and the other changes nothing. A schedule that goes
+//! by the end of its runs is planned in `chain`.
 //!
 //! [`ScheduleStore::decide`]: millrace_store::ScheduleStore::decide
 
 mod backfill;
+mod chain;
 mod control;
 mod fires;
 mod plan;

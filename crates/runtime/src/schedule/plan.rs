@@ -5,11 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_schedule::{
     Jitter, MAX_SINGLE_MISSES, MisfirePolicy, OverlapPolicy, Schedule, TriggerSchedule,
-    format_duration, plan_catch_up,
+    TriggerTiming, format_duration, plan_catch_up,
 };
 use millrace_store::{Decision, Occurrence, Overlap, ScheduleRecord, Verdict};
 use millrace_types::{DeploymentStatus, ExecutionId, Timestamp};
 use serde_json::json;
+
+use super::chain;
 
 /// Occurrences that one decision starts at most: its transaction stays short,
 /// and the rest is due at once.
@@ -18,11 +20,11 @@ const STARTS: usize = 50;
 /// How often occurrences of a paused schedule are entered in the ledger. A
 /// dense schedule then has a row for each stretch instead of one for each
 /// occurrence.
-const PAUSED_EVERY: Duration = Duration::from_mins(5);
+pub(super) const PAUSED_EVERY: Duration = Duration::from_mins(5);
 
 /// A schedule with everything that its trigger says.
 pub(super) struct Planner<'a> {
-    record: &'a ScheduleRecord,
+    pub(super) record: &'a ScheduleRecord,
     trigger: &'a TriggerSchedule,
     pub(super) schedule: Schedule,
     pub(super) jitter: Jitter,
@@ -33,7 +35,10 @@ impl<'a> Planner<'a> {
         Self {
             record,
             trigger,
-            schedule: trigger.schedule(record.anchor_at),
+            schedule: match trigger.timing {
+                TriggerTiming::After { after } => chain::ahead(record, after),
+                _ => trigger.schedule(record.anchor_at),
+            },
             jitter: trigger.jitter(&record.workflow_id.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use millrace_schedule::TriggerSchedule;
+use millrace_schedule::{TriggerSchedule, TriggerTiming};
 use millrace_store::{FireOutcome, FireRecord, ScheduleRecord, StoreError};
 use millrace_types::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,17 @@ impl CronScheduler {
                 return;
             }
         };
-        let decision = Planner::new(record, &trigger).decide(now);
+        let planner = Planner::new(record, &trigger);
+        let decision = match trigger.timing {
+            TriggerTiming::After { after } => match self.last_run(record).await {
+                Ok(last) => planner.decide_chain(after, last, now),
+                Err(error) => {
+                    warn!(trigger.id = %id, %error, "the last run of {id} could not be read");
+                    return;
+                }
+            },
+            _ => planner.decide(now),
+        };
         match self.coordinator.store.decide(&decision).await {
             Ok(Some(fires)) => {
                 // What starts is due, and so is what was asked to end.

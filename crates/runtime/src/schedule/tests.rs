@@ -30,6 +30,7 @@ pub(super) fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
         resumed_at: None,
         next_nominal: None,
         next_effective: None,
+        last_execution: None,
         step: 1,
     }
 }

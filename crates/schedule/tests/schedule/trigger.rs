@@ -62,6 +62,40 @@ fn defaults_are_those_of_the_design() {
 }
 
 #[test]
+fn an_interval_may_go_by_the_end_of_its_runs() {
+    let written = json!({"type": "interval", "name": "again", "enabled": true, "after": "PT10M"});
+    let trigger = read(&written);
+    let after = Duration::from_mins(10);
+    assert_eq!(trigger.timing, TriggerTiming::After { after });
+    let json = trigger.to_json();
+    assert_eq!(json, json!({"type": "interval", "after": "PT600S"}));
+    assert_eq!(read(&json), trigger);
+    let deployed = at("2026-12-01T09:00:00Z");
+    let schedule = trigger.schedule(deployed);
+    let first = schedule.next_after(deployed);
+    assert_eq!(first, Some(at("2026-12-01T09:10:00Z")));
+    assert_eq!(schedule.next_after(first.unwrap()), None);
+    for (wrong, place) in [
+        (
+            json!({"type": "interval", "after": "PT0.5S"}),
+            "/triggers/0/after",
+        ),
+        (
+            json!({"type": "interval", "after": "PT1S", "every": "PT1S"}),
+            "/triggers/0/every",
+        ),
+        (
+            json!({"type": "interval", "after": "PT1S", "overlap": "skip"}),
+            "/triggers/0/overlap",
+        ),
+    ] {
+        let found = faults(&wrong);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, place);
+    }
+}
+
+#[test]
 fn an_interval_counts_from_the_deployment_or_its_own_start() {
     let deployed = at("2026-12-01T09:07:03Z");
     let schedule = read(&json!({"type": "interval", "every": "PT15M"})).schedule(deployed);

@@ -7,7 +7,7 @@ use millrace_types::{Timestamp, TriggerId};
 use sqlx::FromRow;
 
 use crate::PostgresStore;
-use crate::convert::{counter, parsed, text};
+use crate::convert::{counter, parsed, parsed_option, text};
 use crate::error::store_error;
 use crate::incarnation::micros;
 use crate::time::PgTime;
@@ -25,6 +25,7 @@ pub(super) struct Row {
     resumed_at: Option<PgTime>,
     next_nominal: Option<PgTime>,
     next_effective: Option<PgTime>,
+    last_execution: Option<String>,
     step: i64,
     pub now: PgTime,
 }
@@ -43,6 +44,7 @@ impl Row {
             resumed_at: self.resumed_at.map(|at| at.0),
             next_nominal: self.next_nominal.map(|at| at.0),
             next_effective: self.next_effective.map(|at| at.0),
+            last_execution: parsed_option(self.last_execution.as_deref())?,
             step: counter(self.step),
         })
     }
@@ -60,12 +62,14 @@ const CLAIM: &str = "
     WHERE s.trigger_id = due.trigger_id AND t.id = s.trigger_id
       AND w.deployment_id = s.deployment_id
     RETURNING s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
-        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step,
+        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
+        s.last_execution, s.step,
         statement_timestamp() AS now";
 
 const FIND: &str = "
     SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
-        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step,
+        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
+        s.last_execution, s.step,
         statement_timestamp() AS now
     FROM schedules s JOIN triggers t ON t.id = s.trigger_id
     JOIN workflows w ON w.deployment_id = s.deployment_id

@@ -12,7 +12,8 @@ use crate::time::PgTime;
 
 const COLUMNS: &str = "
     SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
-        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step,
+        s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
+        s.last_execution, s.step,
         statement_timestamp() AS now
     FROM (SELECT * FROM schedules ";
 

@@ -16,7 +16,8 @@ use crate::rows::json;
 macro_rules! record_columns {
     () => {
         "s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
-         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective, s.step"
+         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
+         s.last_execution, s.step"
     };
 }
 pub(super) use record_columns;
@@ -161,6 +162,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
         resumed_at: row.time_option("resumed_at")?,
         next_nominal: row.time_option("next_nominal")?,
         next_effective: row.time_option("next_effective")?,
+        last_execution: row.parsed_option("last_execution")?,
         step: row.number("step")?,
     })
 }

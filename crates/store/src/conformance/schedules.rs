@@ -163,6 +163,7 @@ pub async fn decision_advances_admits_and_enters_at_once(store: Shared, _: &dyn 
     assert_eq!(after.decided_to, at(&before, 2));
     assert_eq!(after.next_nominal, Some(at(&before, 90)));
     assert_eq!(after.next_effective, Some(at(&before, 91)));
+    assert_eq!(after.last_execution, Some(execution));
     assert!(after.step > before.step);
     let mut newest_first = fires;
     newest_first.reverse();

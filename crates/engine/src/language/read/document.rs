@@ -56,7 +56,8 @@ impl<'d> Reader<'d> {
             return;
         };
         if fields.is_empty() {
-            self.error(place, "`schedule` needs `cron`, `every` or `on`".to_owned());
+            let message = "`schedule` needs `cron`, `every`, `after` or `on`";
+            self.error(place, message.to_owned());
         }
         if let Some(place) = fields.take("cron")
             && let Some(text) = self.text(&place)
@@ -64,26 +65,29 @@ impl<'d> Reader<'d> {
         {
             self.error(&place, error.to_string());
         }
-        if let Some(place) = fields.take("every") {
-            match self.duration(&place, scope) {
-                Some(DurationSource::Fixed(every)) if every < SHORTEST => {
-                    self.error(
-                        &place,
-                        "an interval is at least one second, `PT1S`".to_owned(),
-                    );
-                }
-                Some(DurationSource::Expression(_)) => {
-                    let message = "an interval has to be known before the workflow starts";
-                    self.error(&place, message.to_owned());
-                }
-                Some(DurationSource::Fixed(_)) | None => {}
+        for key in ["every", "after"] {
+            if let Some(place) = fields.take(key) {
+                self.fixed_interval(&place, scope);
             }
         }
-        fields.refuse(self, "after", "write `cron` or `every`");
         if let Some(place) = fields.take("on") {
             self.schedule_on(&place);
         }
         fields.finish(self);
+    }
+
+    fn fixed_interval(&mut self, place: &Place<'d>, scope: &Scope) {
+        match self.duration(place, scope) {
+            Some(DurationSource::Fixed(length)) if length < SHORTEST => {
+                let message = "an interval is at least one second, `PT1S`";
+                self.error(place, message.to_owned());
+            }
+            Some(DurationSource::Expression(_)) => {
+                let message = "an interval has to be known before the workflow starts";
+                self.error(place, message.to_owned());
+            }
+            Some(DurationSource::Fixed(_)) | None => {}
+        }
     }
 
     fn info(&mut self, place: &Place<'d>) -> Option<DocumentInfo> {

@@ -317,6 +317,7 @@ fn small_variants_are_accepted() {
         "do:\n  - a:\n      listen: {to: {any: []}}\n      foreach: {item: e, at: n, do: [{b: {set: {x: '${ $e + $n }'}}}], output: {as: $e}, export: {as: '$context + $output'}}\n",
         "do:\n  - a:\n      listen: {to: {any: [{with: {type: x}}], until: {one: {with: {type: y}}}}}\n",
         "do:\n  - a:\n      emit: {event: {with: {type: x, data: {a: ['${ .a }']}}}}\n",
+        "schedule: {after: PT1M}\ndo: []\n",
         "schedule: {on: {one: {with: {type: x, data: .a > 1}}}}\ndo: []\n",
         "schedule: {on: {any: [{with: {type: x}}, {with: {type: y}}]}}\ndo: []\n",
         "do: []\nevaluate: {language: jq, mode: strict}\n",
