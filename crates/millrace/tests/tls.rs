@@ -10,8 +10,7 @@ use millrace_proto::engine::v1::workflow_engine_service_client::WorkflowEngineSe
 use millrace_service::config::TlsConfig;
 use millrace_service::tls::Tls;
 use millrace_service::transport::{Identity, remote_as};
-use millrace_testkit::eventually;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use millrace_testkit::{Authority, eventually, replace_file};
 use serde_json::{Value, json};
 use support::{Millrace, PATIENCE, answer, command, post_json};
 use tempfile::TempDir;
@@ -24,42 +23,11 @@ do:
     set: {sum: '${ .a + .b }'}
 ";
 
-/// An authority, which makes certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(parameters, key);
-        Self { issuer, pem }
-    }
-
-    /// `NAME.crt` and `NAME.key` in `folder`, for this machine.
-    fn issue(&self, folder: &Path, name: &str) {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut parameters = CertificateParams::new(names).unwrap();
-        parameters.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().unwrap();
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        put(folder, &format!("{name}.crt"), &certificate.pem());
-        put(folder, &format!("{name}.key"), &key.serialize_pem());
-    }
-}
-
-/// At once, as whoever replaces certificates should.
-fn put(folder: &Path, name: &str, text: &str) {
-    let fresh = folder.join(format!(".{name}"));
-    std::fs::write(&fresh, text).unwrap();
-    std::fs::rename(&fresh, folder.join(name)).unwrap();
+/// `NAME.crt` and `NAME.key` in `folder`, for this machine.
+fn issue(authority: &Authority, folder: &Path, name: &str) {
+    let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+    replace_file(folder, &format!("{name}.crt"), &certificate);
+    replace_file(folder, &format!("{name}.key"), &key);
 }
 
 fn path(folder: &Path, name: &str) -> String {
@@ -93,9 +61,9 @@ impl Cluster {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
-        put(folder.path(), "ca.crt", &authority.pem);
+        replace_file(folder.path(), "ca.crt", &authority.pem);
         let of = |role: &str| {
-            authority.issue(folder.path(), role);
+            issue(&authority, folder.path(), role);
             [
                 path(folder.path(), &format!("{role}.crt")),
                 path(folder.path(), &format!("{role}.key")),
@@ -143,7 +111,7 @@ impl Cluster {
             let address = role.address(of);
             format!("https://localhost:{}", address.rsplit(':').next().unwrap())
         };
-        authority.issue(folder.path(), "public");
+        issue(&authority, folder.path(), "public");
         let (public, secret) = (
             path(folder.path(), "public.crt"),
             path(folder.path(), "public.key"),
@@ -262,7 +230,7 @@ async fn roles_that_know_each_other_by_certificates_run_a_workflow() {
         ),
         "{refused:?}"
     );
-    Authority::new().issue(cluster.folder.path(), "stranger");
+    issue(&Authority::new(), cluster.folder.path(), "stranger");
     let stranger = Some(("stranger.crt", "stranger.key"));
     let refused = cluster.ask_engine(stranger).await.unwrap_err();
     // What the engine thinks of it arrives after the handshake, if at all.
@@ -291,7 +259,7 @@ async fn a_certificate_is_replaced_while_the_gateway_runs() {
     let old = trusting(&cluster.authority);
     assert_eq!(answer(old.get(&live)).await.0, 200);
 
-    put(cluster.folder.path(), "public.key", "no longer a key");
+    replace_file(cluster.folder.path(), "public.key", "no longer a key");
     let certificate = "certificate=\"gateway.tls_cert\"";
     let read = "millrace_tls_reloads_total";
     cluster
@@ -301,7 +269,7 @@ async fn a_certificate_is_replaced_while_the_gateway_runs() {
     assert_eq!(answer(unhurt.get(&live)).await.0, 200);
 
     let other = Authority::new();
-    other.issue(cluster.folder.path(), "public");
+    issue(&other, cluster.folder.path(), "public");
     cluster
         .counted(&format!("{read}{{{certificate},outcome=\"read\"}} 1"))
         .await;
@@ -318,8 +286,8 @@ async fn a_certificate_is_replaced_while_the_gateway_runs() {
 #[tokio::test]
 async fn certificates_that_cannot_be_used_are_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    Authority::new().issue(folder.path(), "one");
-    Authority::new().issue(folder.path(), "two");
+    issue(&Authority::new(), folder.path(), "one");
+    issue(&Authority::new(), folder.path(), "two");
     let (cert, key) = (
         path(folder.path(), "one.crt"),
         path(folder.path(), "two.key"),

@@ -17,9 +17,9 @@ use millrace_service::peer::Peer;
 use millrace_service::tls::Tls;
 use millrace_service::transport::{Identity, Transport, remote_as};
 use millrace_service::{OnFailure, TaskGroup, metrics};
+use millrace_testkit::{Authority, replace_file};
 use pb::workflow_engine_service_client::WorkflowEngineServiceClient;
 use pb::workflow_engine_service_server::{WorkflowEngineService, WorkflowEngineServiceServer};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -29,36 +29,6 @@ use tokio_rustls::TlsConnector;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// An authority, which makes certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(parameters, key);
-        Self { issuer, pem }
-    }
-
-    /// A certificate and its key for `names`.
-    fn issue(&self, names: &[&str]) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut parameters = CertificateParams::new(names).unwrap();
-        parameters.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().unwrap();
-        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-}
 
 /// Files in a folder of their own.
 struct Files {
@@ -76,11 +46,7 @@ impl Files {
     }
 
     fn put(&self, name: &str, text: &str) -> PathBuf {
-        // At once, as whoever replaces certificates should.
-        let (path, fresh) = (self.path(name), self.path(&format!(".{name}")));
-        std::fs::write(&fresh, text).unwrap();
-        std::fs::rename(&fresh, &path).unwrap();
-        path
+        replace_file(self.folder.path(), name, text)
     }
 
     fn identity(&self, (certificate, key): &(String, String)) -> (PathBuf, PathBuf) {

@@ -3,6 +3,7 @@
 //!
 //! - [`TestDatabase`]: a fresh PostgreSQL database, dropped at the end.
 //! - [`PrivateRedis`]: an own `redis-server` to stop, freeze, restart and flush.
+//! - [`Authority`], [`replace_file`]: certificates, and how they are replaced.
 //! - [`eventually`], [`eventually_eq`]: wait for a condition with a deadline,
 //!   and show the last value seen when it never came.
 //! - [`git`]: Git without anybody's configuration.
@@ -19,6 +20,7 @@
 //! `scripts/with-services` provides the servers. A test that needs one and does
 //! not find it panics and names that script: nothing is skipped in silence.
 
+mod authority;
 mod database;
 mod eventually;
 mod git;
@@ -26,6 +28,7 @@ mod guard;
 mod port;
 mod redis_server;
 
+pub use authority::{Authority, replace_file};
 pub use database::TestDatabase;
 pub use eventually::{eventually, eventually_eq};
 pub use git::git;

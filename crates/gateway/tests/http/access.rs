@@ -14,12 +14,12 @@ use millrace_gateway::{GatewayConfig, Proxies, Rate, SharedRates};
 use millrace_proto::runtime::v1 as pb;
 use millrace_service::access::{KeyLookUp, KeyToken, LookUpFailed};
 use millrace_service::config::{AuthConfig, AuthMode};
-use millrace_signature::{AuthSpec, SealingKey, SealingKeys};
 use millrace_types::{ApiKey, Role, Timestamp};
 use serde_json::json;
 
 use crate::fake::FakeRuntime;
-use crate::harness::{Answer, App, DEP, request};
+use crate::harness::{Answer, App, request};
+use crate::try_out::asks_for_a_token;
 
 /// Takes every key for an operator's, unless it cannot say.
 #[derive(Debug, Default)]
@@ -179,21 +179,7 @@ async fn details_of_health_are_for_those_with_a_key_unless_they_are_opened() {
 
 #[tokio::test]
 async fn a_key_beside_the_senders_own_proof_is_not_passed_on() {
-    let sealing = SealingKeys::new(SealingKey::generate().unwrap(), None);
-    let auth = AuthSpec::parse(&json!({"scheme": "bearer", "token": "hunter2"}), "").unwrap();
-    let spec_json = json!({"path": "o", "auth": auth, "input": "request"}).to_string();
-    let sealed = sealing.seal_secrets(auth.secrets(), &spec_json).unwrap();
-    let runtime = FakeRuntime::default()
-        .on(move |_: pb::ResolveWebhookRequest| {
-            Ok(pb::ResolveWebhookResponse {
-                trigger_id: "trg_1".into(),
-                deployment_id: DEP.into(),
-                spec_json: spec_json.clone(),
-                sealed_secrets: sealed.text.clone(),
-                ..pb::ResolveWebhookResponse::default()
-            })
-        })
-        .on(|_: pb::TestWebhookRequest| Ok(pb::TestWebhookResponse::default()));
+    let (runtime, sealing) = asks_for_a_token();
     let keys = Arc::new(Keys::default());
     let config = GatewayConfig {
         sealing_keys: Some(sealing),
@@ -272,11 +258,7 @@ async fn an_address_may_call_so_often_and_those_that_are_refused_count() {
         problem["detail"].as_str().unwrap().contains("address"),
         "{problem}"
     );
-    let wait: u64 = answer.headers["retry-after"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let wait = answer.retry_after();
     assert!((3000..=3600).contains(&wait), "{wait}");
     // Another address is another matter, also behind a proxy; a probe is none.
     app.send(from("192.0.2.2:1", "/api/nothing", Some(&key)))

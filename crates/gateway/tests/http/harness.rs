@@ -87,6 +87,12 @@ impl Answer {
         problem
     }
 
+    /// Seconds until it is worth to ask again.
+    pub fn retry_after(&self) -> u64 {
+        let wait = self.headers["retry-after"].to_str().unwrap();
+        wait.parse().unwrap()
+    }
+
     /// The same for a problem with one finding: its pointer, line and column.
     pub fn finding(&self, status: u16) -> (String, u64, u64) {
         let problem = self.problem(status);

@@ -66,11 +66,7 @@ async fn what_comes_too_often_is_told_when_to_come_again() {
     }
     let answer = app.post("/webhooks/o", "1").await;
     answer.problem(429);
-    let wait: u64 = answer.headers["retry-after"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let wait = answer.retry_after();
     assert!((3000..=3600).contains(&wait), "{wait}");
     assert_eq!(started(&runtime), 2);
 }

@@ -47,8 +47,9 @@ async fn it_shows_what_would_be_started_and_starts_nothing() {
     never_started(&runtime);
 }
 
-#[tokio::test]
-async fn it_lets_nobody_in_who_cannot_prove_itself_and_shows_no_secret() {
+/// A webhook at `o` whose senders prove themselves by the token `hunter2`, and
+/// what its secret is sealed with.
+pub fn asks_for_a_token() -> (FakeRuntime, SealingKeys) {
     let keys = SealingKeys::new(SealingKey::generate().unwrap(), None);
     let auth = AuthSpec::parse(&json!({"scheme": "bearer", "token": "hunter2"}), "").unwrap();
     let spec_json = json!({"path": "o", "auth": auth, "input": "request"}).to_string();
@@ -64,6 +65,12 @@ async fn it_lets_nobody_in_who_cannot_prove_itself_and_shows_no_secret() {
             })
         })
         .on(|_: pb::TestWebhookRequest| Ok(pb::TestWebhookResponse::default()));
+    (runtime, keys)
+}
+
+#[tokio::test]
+async fn it_lets_nobody_in_who_cannot_prove_itself_and_shows_no_secret() {
+    let (runtime, keys) = asks_for_a_token();
     let config = GatewayConfig {
         sealing_keys: Some(keys),
         ..GatewayConfig::default()
