@@ -154,7 +154,14 @@ fn set_mode(path: &Path, now: &Metadata, change: impl Fn(u32) -> u32) -> io::Res
     if wanted == mode {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(wanted))
+    match fs::set_permissions(path, Permissions::from_mode(wanted)) {
+        // It belongs to somebody else, as on a volume that has had another
+        // owner; only root has users to keep out.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !geteuid().is_root() => {
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Hands the folder on, with all that its owner has in it; nothing to do for
