@@ -13,15 +13,22 @@ const NAME: &str = "exit";
 pub fn write(directory: &Path, state: &State) -> io::Result<File> {
     let temporary = directory.join("exit.new");
     let mut file = File::create(&temporary)?;
-    writeln!(file, "{state}")?;
+    file.write_all(format!("{state}\n").as_bytes())?;
     fs::rename(&temporary, directory.join(NAME))?;
     Ok(file)
 }
 
-/// Brings file and folder to the disk.
+/// Brings file and folder to the disk, unless they are gone by now: whoever
+/// has stored what was in it removes them.
 pub fn sync(directory: &Path, file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    File::open(directory)?.sync_all()
+    match File::open(directory) {
+        Ok(folder) => {
+            file.sync_all()?;
+            folder.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The final state, if there is one.

@@ -2,59 +2,82 @@
 
 use crate::record::MAX_LINE;
 
+/// Memory that is kept of a line that was long.
+const KEPT: usize = 4096;
+
 /// What has come of a line that has not ended.
 #[derive(Debug, Default)]
 pub struct Lines {
     open: Vec<u8>,
 }
 
+/// What has come to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// So many lines, each with its newline. What is in the first part of the
+    /// text is the beginning of the first one.
+    Whole([&'a [u8]; 2], usize),
+    /// One that is too long for one record, or the last one, which has no
+    /// newline; `true` when it goes on.
+    Part(&'a [u8], bool),
+}
+
 impl Lines {
-    /// Calls `each` with every line that `bytes` end, or that has become too
-    /// long for one record: then `true` says that it goes on.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], bool)) {
-        while let Some(end) = find_newline(bytes) {
-            self.whole(&bytes[..end], &mut each);
-            bytes = &bytes[end + 1..];
+    /// Calls `each` with the lines that `bytes` end, in as few pieces as
+    /// possible, and with what has become too long for one record.
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Piece<'_>)) {
+        // So that one piece is never more than fits into a record.
+        for bytes in bytes.chunks(MAX_LINE) {
+            self.push_some(bytes, &mut each);
         }
+    }
+
+    fn push_some(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Piece<'_>)) {
+        if let Some(first) = find_newline(bytes)
+            && self.open.len() + first > MAX_LINE
+        {
+            self.lengthen(&bytes[..first], each);
+            self.close(each);
+            bytes = &bytes[first + 1..];
+        }
+        if let Some(last) = bytes.iter().rposition(|byte| *byte == b'\n') {
+            let (whole, rest) = bytes.split_at(last + 1);
+            each(Piece::Whole([&self.open, whole], count_newlines(whole)));
+            self.open.clear();
+            // A long line leaves no memory behind.
+            self.open.shrink_to(KEPT);
+            bytes = rest;
+        }
+        self.lengthen(bytes, each);
+    }
+
+    /// The last line, when it had no newline.
+    pub fn finish(&mut self, mut each: impl FnMut(Piece<'_>)) {
+        if !self.open.is_empty() {
+            self.close(&mut each);
+        }
+    }
+
+    /// More of a line that has not ended.
+    fn lengthen(&mut self, mut bytes: &[u8], each: &mut impl FnMut(Piece<'_>)) {
         while self.open.len() + bytes.len() > MAX_LINE {
             let (head, tail) = bytes.split_at(MAX_LINE - self.open.len());
             self.open.extend_from_slice(head);
-            each(&self.open, true);
+            each(Piece::Part(&self.open, true));
             self.open.clear();
             bytes = tail;
         }
         self.open.extend_from_slice(bytes);
     }
 
-    /// The last line, when it had no newline.
-    pub fn finish(&mut self, mut each: impl FnMut(&[u8], bool)) {
-        if !self.open.is_empty() {
-            each(&self.open, false);
-            self.open = Vec::new();
-        }
-    }
-
-    fn whole(&mut self, mut end: &[u8], each: &mut impl FnMut(&[u8], bool)) {
-        while self.open.len() + end.len() > MAX_LINE {
-            let (head, tail) = end.split_at(MAX_LINE - self.open.len());
-            self.open.extend_from_slice(head);
-            each(&self.open, true);
-            self.open.clear();
-            end = tail;
-        }
-        if self.open.is_empty() {
-            each(end, false);
-        } else {
-            self.open.extend_from_slice(end);
-            each(&self.open, false);
-            self.open.clear();
-            // A long line leaves no memory behind.
-            self.open.shrink_to(4096);
-        }
+    fn close(&mut self, each: &mut impl FnMut(Piece<'_>)) {
+        each(Piece::Part(&self.open, false));
+        self.open.clear();
+        self.open.shrink_to(KEPT);
     }
 }
 
-fn find_newline(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn find_newline(bytes: &[u8]) -> Option<usize> {
     // Eight bytes at a time: whether one of them is a newline.
     const NEWLINES: u64 = 0x0a0a_0a0a_0a0a_0a0a;
     const LOW: u64 = 0x0101_0101_0101_0101;
@@ -74,6 +97,13 @@ fn find_newline(bytes: &[u8]) -> Option<usize> {
         .map(|offset| at + offset)
 }
 
+fn count_newlines(bytes: &[u8]) -> usize {
+    // As many as a byte can count, so that the compiler counts many bytes at
+    // a time.
+    let count = |some: &[u8]| some.iter().map(|byte| u8::from(*byte == b'\n')).sum::<u8>();
+    bytes.chunks(192).map(|some| usize::from(count(some))).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +111,19 @@ mod tests {
     fn cut(input: &[u8], chunk: usize) -> Vec<(Vec<u8>, bool)> {
         let mut lines = Lines::default();
         let mut found = Vec::new();
-        let mut each = |line: &[u8], partial| found.push((line.to_vec(), partial));
+        let mut each = |piece: Piece<'_>| match piece {
+            Piece::Part(line, partial) => found.push((line.to_vec(), partial)),
+            Piece::Whole(text, count) => {
+                let text = text.concat();
+                let text = text.strip_suffix(b"\n").unwrap();
+                let before = found.len();
+                found.extend(
+                    text.split(|b| *b == b'\n')
+                        .map(|line| (line.to_vec(), false)),
+                );
+                assert_eq!(found.len() - before, count);
+            }
+        };
         for bytes in input.chunks(chunk) {
             lines.push(bytes, &mut each);
         }
@@ -125,6 +167,14 @@ mod tests {
                 (MAX_LINE, false),
             ];
             assert_eq!(found, wanted, "in chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn newlines_are_counted() {
+        for length in [0, 1, 191, 192, 193, 1000] {
+            assert_eq!(count_newlines(&vec![b'\n'; length]), length);
+            assert_eq!(count_newlines(&vec![b'x'; length]), 0);
         }
     }
 }

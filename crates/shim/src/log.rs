@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  head                          locked by whoever writes; says where the end is
-//!  00000000000000000001.seg      records, named by the first one's number
+//!  00000000000000000001.seg      records, named by the first line's number
 //!  00000000000000004711.seg
 //! ```
 //! The segments are the truth, the head is a hint: when it does not fit the
@@ -46,11 +46,11 @@ impl Keep {
 /// Where the log ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// The number of the last segment's first record.
+    /// The number of the last segment's first line.
     pub segment: u64,
     /// Bytes in the last segment.
     pub length: u64,
-    /// The number of the next record.
+    /// The number of the next line.
     pub next: u64,
     /// When the last segment was begun: µs since 1970.
     begun: i64,
@@ -111,7 +111,7 @@ pub fn segments(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// The number of the next record, as the head says: for readers.
+/// The number of the next line, as the head says: for readers.
 pub fn next_number(directory: &Path) -> u64 {
     File::open(directory.join(HEAD))
         .ok()
@@ -161,8 +161,8 @@ impl Appender {
         })
     }
 
-    /// Numbers the records in `buffer` (see [`record::encode`]) and appends
-    /// them. After an error none of them is there, and it can be repeated.
+    /// Numbers the lines of the records in `buffer` (see [`record::encode`])
+    /// and appends them. After an error none of them is there, and it can be repeated.
     pub fn append(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         if buffer.is_empty() {
             return Ok(());
@@ -226,12 +226,11 @@ impl Appender {
         let bytes = fs::read(segment_path(&self.directory, first))?;
         let mut length = 0;
         let mut next = first;
-        while let Some((size, seq)) = record::peek(&bytes[length..]) {
-            if seq != next {
-                break;
-            }
-            length += size;
-            next += 1;
+        while let Some(span) = record::peek(&bytes[length..])
+            && span.seq == next
+        {
+            length += span.size;
+            next = span.next();
         }
         segment.set_len(length as u64)?;
         self.open = Some((first, segment));

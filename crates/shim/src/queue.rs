@@ -4,8 +4,9 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::lines::Piece;
 use crate::log::{self, Appender};
-use crate::record::{self, DROPPED, HEADER, Meta, Stream};
+use crate::record::{self, DROPPED, Meta, PARTIAL, Stream};
 
 /// Bytes that may wait. What has been read is always taken, so that it can be
 /// exceeded by the lines of one read.
@@ -16,7 +17,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long the end of the log may take once the program has ended.
 const LAST_ATTEMPT: Duration = Duration::from_secs(5);
-/// Memory that an idle queue keeps.
+/// How long nothing comes until the queue gives back its memory, but for this
+/// much.
+const SILENCE: Duration = Duration::from_secs(1);
 const IDLE: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
@@ -60,12 +63,6 @@ impl Queue {
         );
     }
 
-    fn push(&self, records: &[u8]) {
-        let mut state = self.lock();
-        state.buffer.extend_from_slice(records);
-        self.filled.notify_one();
-    }
-
     /// Nothing more comes.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -77,16 +74,9 @@ impl Queue {
     pub fn write_to(&self, appender: &mut Appender) -> u64 {
         let mut taken = Vec::new();
         loop {
-            let mut state = self.lock();
-            while state.buffer.is_empty() && !state.closed {
-                state = self
-                    .filled
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.buffer.is_empty() {
+            let Some(mut state) = self.wait_for_records(&mut taken) else {
                 return 0;
-            }
+            };
             std::mem::swap(&mut state.buffer, &mut taken);
             state.writing = taken.len();
             drop(state);
@@ -94,10 +84,27 @@ impl Queue {
                 return count(&taken) + count(&self.lock().buffer);
             }
             taken.clear();
-            taken.shrink_to(IDLE);
             self.lock().writing = 0;
             self.emptied.notify_one();
         }
+    }
+
+    /// `None` when there are none, and none will come. Buffers that may be
+    /// wanted again at once are kept; after a silence, they are not.
+    fn wait_for_records(&self, spare: &mut Vec<u8>) -> Option<MutexGuard<'_, State>> {
+        let is_waiting = |state: &mut State| state.buffer.is_empty() && !state.closed;
+        let mut state = self.lock();
+        if spare.capacity().max(state.buffer.capacity()) > IDLE {
+            let waited = self.filled.wait_timeout_while(state, SILENCE, is_waiting);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if is_waiting(&mut state) {
+                spare.shrink_to(IDLE);
+                state.buffer.shrink_to(IDLE);
+            }
+        }
+        let waited = self.filled.wait_while(state, is_waiting);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
+        (!state.buffer.is_empty()).then_some(state)
     }
 
     /// `false` when it had to be given up.
@@ -116,12 +123,12 @@ impl Queue {
     }
 }
 
+/// How many lines.
 fn count(mut records: &[u8]) -> u64 {
     let mut count = 0;
-    while let Some(length) = records.first_chunk::<4>() {
-        let size = HEADER + u32::from_le_bytes(*length) as usize;
-        count += 1;
-        records = records.get(size..).unwrap_or_default();
+    while let Some(span) = record::measure(records) {
+        count += span.count;
+        records = records.get(span.size..).unwrap_or_default();
     }
     count
 }
@@ -130,7 +137,8 @@ fn count(mut records: &[u8]) -> u64 {
 #[derive(Debug)]
 pub struct Intake<'a> {
     queue: &'a Queue,
-    scratch: Vec<u8>,
+    /// Something was taken that the writer has not been told of.
+    has_taken: bool,
     /// Since when the queue has been full.
     full_since: Option<Instant>,
     dropped: u64,
@@ -141,7 +149,7 @@ impl<'a> Intake<'a> {
     pub const fn new(queue: &'a Queue) -> Self {
         Self {
             queue,
-            scratch: Vec::new(),
+            has_taken: false,
             full_since: None,
             dropped: 0,
             dropping_since: None,
@@ -171,13 +179,24 @@ impl<'a> Intake<'a> {
         true
     }
 
-    /// Takes the line, or counts it.
-    pub fn line(&mut self, meta: &Meta, line: &[u8]) {
+    /// Takes the lines, or counts them.
+    pub fn take(&mut self, meta: &Meta, piece: Piece<'_>) {
         if self.dropping_since.is_some() {
-            // Of a long line only the end counts.
-            self.dropped += u64::from(meta.flags & record::PARTIAL == 0);
-        } else {
-            record::encode(&mut self.scratch, meta, line);
+            self.dropped += match piece {
+                Piece::Whole(_, count) => count as u64,
+                // Of a long line only the end counts.
+                Piece::Part(_, goes_on) => u64::from(!goes_on),
+            };
+            return;
+        }
+        self.has_taken = true;
+        let buffer = &mut self.queue.lock().buffer;
+        match piece {
+            Piece::Whole(text, count) => record::encode_lines(buffer, meta, text, count),
+            Piece::Part(line, goes_on) => {
+                let flags = if goes_on { PARTIAL } else { 0 };
+                record::encode(buffer, &Meta { flags, ..*meta }, line);
+            }
         }
     }
 
@@ -187,10 +206,8 @@ impl<'a> Intake<'a> {
         if self.dropping_since.is_some() && !self.queue.is_full() {
             self.report(meta);
         }
-        if !self.scratch.is_empty() {
-            self.queue.push(&self.scratch);
-            self.scratch.clear();
-            self.scratch.shrink_to(IDLE);
+        if std::mem::take(&mut self.has_taken) {
+            self.queue.filled.notify_one();
         }
     }
 
@@ -219,6 +236,7 @@ impl<'a> Intake<'a> {
             flags: DROPPED,
             ..*meta
         };
-        record::encode(&mut self.scratch, &meta, text.as_bytes());
+        self.has_taken = true;
+        record::encode(&mut self.queue.lock().buffer, &meta, text.as_bytes());
     }
 }

@@ -6,16 +6,18 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::log::{next_number, segment_path, segments};
-use crate::record::{self, Entry, HEADER, MAX_LINE};
+use crate::record::{self, Entry, MAX_LINE, MAX_RECORD, Rest};
 
 /// Read at once; at least one whole record.
 const CHUNK: usize = 256 * 1024;
+/// The same of a record that was begun before.
+const PIECE: usize = 16 * 1024;
 
 /// A place in a log.
 #[derive(Debug)]
 pub struct LogReader {
     directory: PathBuf,
-    /// The number of the record to come.
+    /// The number of the line to come.
     next: u64,
     place: Option<Place>,
 }
@@ -24,15 +26,18 @@ pub struct LogReader {
 struct Place {
     segment: u64,
     file: File,
+    /// Of the record to come.
     offset: u64,
-    /// The number of the record at the offset.
+    /// The number of its first line.
     at: u64,
-    /// Records before this one are whole: the head said so.
+    /// What is left of it, when it was begun.
+    begun: Option<Rest>,
+    /// Lines before this one are whole: the head said so.
     whole: u64,
 }
 
 impl LogReader {
-    /// The records after the one with this number; 0 for all that are kept.
+    /// The lines after the one with this number; 0 for all that are kept.
     pub fn after(directory: &Path, after: u64) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -41,12 +46,12 @@ impl LogReader {
         }
     }
 
-    /// The number of the record to come.
+    /// The number of the line to come.
     pub const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Up to `limit` records that are there already, in order and without gap,
+    /// Up to `limit` lines that are there already, in order and without gap,
     /// but for what is not kept any more; at most a few hundred KiB at once.
     /// Empty when there are none for now.
     pub fn read(&mut self, limit: usize) -> io::Result<Vec<Entry>> {
@@ -78,7 +83,7 @@ impl LogReader {
         }
     }
 
-    /// The segment with the next record, or the oldest one after it.
+    /// The segment with the next line, or the oldest one after it.
     fn find_segment(&mut self) -> io::Result<bool> {
         let all = match segments(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -95,6 +100,7 @@ impl LogReader {
                     file,
                     offset: 0,
                     at: segment,
+                    begun: None,
                     whole: next_number(&self.directory),
                 });
                 Ok(true)
@@ -120,34 +126,40 @@ impl LogReader {
         limit: usize,
         found: &mut Vec<Entry>,
     ) -> io::Result<()> {
-        const { assert!(CHUNK > HEADER + MAX_LINE, "a record fits into a chunk") };
+        const { assert!(CHUNK > MAX_RECORD, "a record fits into a chunk") };
         let Some(place) = &mut self.place else {
             return Ok(());
         };
+        if place.begun.is_some() {
+            self.next = place.read_on(buffer, limit, found)?;
+            return Ok(());
+        }
         buffer.resize(CHUNK, 0);
         loop {
             let length = place.file.read_at(buffer, place.offset)?;
             let mut rest = &buffer[..length];
             let wanted = self.next.min(place.whole);
-            while place.at < wanted
-                && let Some((size, seq)) = record::measure(rest)
-                && seq == place.at
+            while let Some(span) = record::measure(rest)
+                && span.seq == place.at
+                && span.next() <= wanted
             {
                 // One that was read before, and is not looked at again.
-                place.offset += size as u64;
-                place.at += 1;
-                rest = rest.get(size..).unwrap_or_default();
+                place.pass(span.size, span.next());
+                rest = rest.get(span.size..).unwrap_or_default();
             }
             while found.len() < limit
-                && let Some((size, seq)) = record::peek(rest)
+                && let Some(span) = record::peek(rest)
             {
-                if seq >= self.next {
-                    found.extend(record::entry(&rest[..size]));
-                    self.next = seq + 1;
+                let record = &rest[..span.size];
+                let left = limit - found.len();
+                if let Some(begun) = record::entries(record, self.next, left, found) {
+                    self.next = begun.seq;
+                    place.begun = Some(begun);
+                    return Ok(());
                 }
-                place.offset += size as u64;
-                place.at = seq + 1;
-                rest = &rest[size..];
+                self.next = self.next.max(span.next());
+                place.pass(span.size, span.next());
+                rest = &rest[span.size..];
             }
             let advanced = rest.len() < length;
             if !found.is_empty() || !advanced {
@@ -157,46 +169,110 @@ impl LogReader {
     }
 }
 
+impl Place {
+    /// Goes over the record.
+    fn pass(&mut self, size: usize, next: u64) {
+        self.offset += size as u64;
+        self.at = next;
+        self.begun = None;
+    }
+
+    /// Reads some more lines of a record that was found to be whole when it
+    /// was begun; answers the number of the line to come.
+    fn read_on(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        limit: usize,
+        found: &mut Vec<Entry>,
+    ) -> io::Result<u64> {
+        let Some(mut begun) = self.begun else {
+            return Ok(self.at);
+        };
+        let before = begun.offset;
+        // A line that is longer than a piece comes with the second one.
+        for most in [PIECE, MAX_LINE + 1] {
+            buffer.resize((begun.size - begun.offset).min(most), 0);
+            let at = self.offset + begun.offset as u64;
+            self.file.read_exact_at(buffer, at)?;
+            begun.read(buffer, begun.seq, limit, found);
+            if begun.offset > before {
+                break;
+            }
+        }
+        if begun.is_over() || begun.offset == before {
+            self.pass(begun.size, begun.seq);
+        } else {
+            self.begun = Some(begun);
+        }
+        Ok(begun.seq)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::log::{Appender, Keep};
-    use crate::record::{Meta, Stage, Stream, encode};
+    use crate::record::{Meta, Stage, Stream, encode, encode_lines};
 
     const RECORDS: u64 = 3000;
+    const KEEP: Keep = Keep {
+        max_bytes: 1 << 30,
+        max_age: Duration::from_hours(1),
+        instances: 5,
+    };
+    const META: Meta = Meta {
+        at: 1,
+        instance: 7,
+        stream: Stream::Stdout,
+        stage: Stage::Running,
+        flags: 0,
+    };
 
-    /// A folder with some segments; the numbers of its records are their lines.
+    /// A folder with some segments, of single lines and of many in a record;
+    /// each line begins with its number.
     fn written(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let keep = Keep {
-            max_bytes: 1 << 30,
-            max_age: Duration::from_hours(1),
-            instances: 5,
-        };
-        let meta = Meta {
-            at: 1,
-            instance: 7,
-            stream: Stream::Stdout,
-            stage: Stage::Running,
-            flags: 0,
-        };
         for batch in 0..3 {
             // Each begins a segment of its own.
-            let mut appender = Appender::open(&folder, keep, true).unwrap();
+            let mut appender = Appender::open(&folder, KEEP, true).unwrap();
             let mut buffer = Vec::new();
+            let mut lines = String::new();
             for n in 1..=RECORDS / 3 {
                 let number = batch * (RECORDS / 3) + n;
                 let line = number
                     .to_string()
                     .repeat(1 + usize::try_from(number % 40).unwrap());
-                encode(&mut buffer, &meta, line.as_bytes());
+                if batch == 0 || n % 100 == 0 {
+                    encode(&mut buffer, &META, line.as_bytes());
+                    continue;
+                }
+                lines += &line;
+                lines.push('\n');
+                if n % 100 == 99 {
+                    let (begun, rest) = lines.as_bytes().split_at(1);
+                    encode_lines(&mut buffer, &META, [begun, rest], 99);
+                    lines.clear();
+                }
             }
             appender.append(&mut buffer).unwrap();
         }
         folder
+    }
+
+    /// All lines that are there.
+    fn all(folder: &Path) -> Vec<Entry> {
+        let mut reader = LogReader::after(folder, 0);
+        let mut found = Vec::new();
+        loop {
+            let more = reader.read(100).unwrap();
+            if more.is_empty() {
+                return found;
+            }
+            found.extend(more);
+        }
     }
 
     fn is_right(entry: &Entry) -> bool {
@@ -217,6 +293,73 @@ mod tests {
     }
 
     #[test]
+    fn reading_goes_on_where_it_ended() {
+        let folder = written("go-on");
+        for limit in [1, 7, 50, 99, 100, 101, 5000] {
+            let mut reader = LogReader::after(&folder, 0);
+            let mut found = Vec::new();
+            while found.len() < usize::try_from(RECORDS).unwrap() {
+                let more = reader.read(limit).unwrap();
+                assert!(!more.is_empty() && more.len() <= limit);
+                found.extend(more);
+            }
+            let numbers: Vec<u64> = found.iter().map(|entry| entry.seq).collect();
+            assert_eq!(numbers, (1..=RECORDS).collect::<Vec<_>>());
+            assert!(found.iter().all(is_right));
+            assert_eq!(reader.read(limit).unwrap(), []);
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn long_lines_of_one_record_are_read_one_by_one() {
+        let folder = written("long-lines");
+        let mut appender = Appender::open(&folder, KEEP, false).unwrap();
+        let lengths = [MAX_LINE, 40_000, 0, PIECE, 3];
+        let text: Vec<u8> = lengths
+            .iter()
+            .flat_map(|length| [vec![b'x'; *length], vec![b'\n']].concat())
+            .collect();
+        let mut buffer = Vec::new();
+        encode_lines(&mut buffer, &META, [b"", &text], lengths.len());
+        appender.append(&mut buffer).unwrap();
+        let mut reader = LogReader::after(&folder, RECORDS);
+        for (seq, length) in (RECORDS + 1..).zip(lengths) {
+            let entry = reader.read(1).unwrap().remove(0);
+            assert_eq!((entry.seq, entry.line.len()), (seq, length));
+        }
+        assert_eq!(reader.read(1).unwrap(), []);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_died_leaves_no_gap() {
+        let folder = written("died");
+        let last = segments(&folder).unwrap().pop().unwrap();
+        let path = segment_path(&folder, last);
+        let bytes = std::fs::read(&path).unwrap();
+        // Right within the last record of many lines, before the head was told.
+        std::fs::write(&path, &bytes[..bytes.len() - 500]).unwrap();
+        let mut appender = Appender::open(&folder, KEEP, false).unwrap();
+        let next = 1 + all(&folder).len() as u64;
+        assert_eq!(
+            next % 100,
+            1,
+            "many lines are there together, or not at all"
+        );
+        let mut buffer = Vec::new();
+        encode(&mut buffer, &META, next.to_string().as_bytes());
+        appender.append(&mut buffer).unwrap();
+        let entry = LogReader::after(&folder, next - 1)
+            .read(1)
+            .unwrap()
+            .remove(0);
+        assert!(entry.seq == next && is_right(&entry));
+        assert_eq!(next_number(&folder), next + 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn a_head_that_says_too_much_hides_nothing() {
         let folder = written("bold-head");
         // A machine that crashed: of the last segment, the end is missing, and
@@ -227,15 +370,7 @@ mod tests {
         let half = bytes.len() / 2;
         bytes[half..].fill(0);
         std::fs::write(&path, bytes).unwrap();
-        let mut reader = LogReader::after(&folder, 0);
-        let mut found = Vec::new();
-        loop {
-            let more = reader.read(100).unwrap();
-            if more.is_empty() {
-                break;
-            }
-            found.extend(more);
-        }
+        let found = all(&folder);
         assert!(found.len() as u64 > RECORDS / 3 * 2 && (found.len() as u64) < RECORDS);
         assert!(found.iter().all(is_right));
         // Whoever is past the hole gets nothing wrong.

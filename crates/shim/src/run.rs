@@ -10,17 +10,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::launch::Launch;
-use crate::lines::Lines;
 use crate::log::{self, Appender};
+use crate::pipe::Pipe;
 use crate::queue::{Intake, Queue};
-use crate::record::{Meta, PARTIAL, Stage, Stream};
+use crate::record::{MAX_LINE, Meta, Stage, Stream};
 use crate::sys::landlock::Rules;
 use crate::sys::{self, ChildSetup, Ended, Poll, SIGKILL, SIGSTOP};
 use crate::wire::{Exit, Request, State, key_line, parse_request};
 use crate::{exit, tree};
 
-/// Read from a pipe at once: half of what it holds by default.
-const CHUNK: usize = 32 * 1024;
+/// Read from a pipe at once: of one that much comes through, what it holds by
+/// default.
+const LITTLE: usize = 4096;
+const MUCH: usize = MAX_LINE;
 /// Orchestrators that may be connected at once: an old one, a new one, and
 /// someone who looks.
 const MAX_CLIENTS: usize = 8;
@@ -29,9 +31,14 @@ const KILLING: i32 = 2;
 /// How long there may be no look at anything else while the queue is full.
 const STALLED: Duration = Duration::from_millis(20);
 
+/// How long whoever was told of the end may take to store it: there is nothing
+/// left then to bring to the disk, which would only slow that down.
+const STORING: Duration = Duration::from_millis(100);
+
 /// Runs what the launch file in `directory` says to its end. Standard input
 /// is the socket to answer on, listening already.
 pub fn run(directory: &Path) -> io::Result<()> {
+    sys::keep_little_memory();
     let launch = Launch::read(directory)?;
     sys::become_subreaper()?;
     let signals = sys::take_signals()?;
@@ -79,6 +86,9 @@ pub fn run(directory: &Path) -> io::Result<()> {
     let written = exit::write(directory, &last);
     shim.accept();
     shim.tell(last);
+    if !shim.clients.is_empty() {
+        std::thread::sleep(STORING);
+    }
     exit::sync(directory, &written?)
 }
 
@@ -166,25 +176,6 @@ fn limits(launch: &Launch) -> io::Result<Vec<(i32, u64, u64)>> {
     Ok(limits)
 }
 
-struct Pipe {
-    fd: std::fs::File,
-    stream: Stream,
-    lines: Lines,
-    /// Whether the last read emptied it.
-    is_empty: bool,
-}
-
-impl Pipe {
-    fn new(fd: OwnedFd, stream: Stream) -> Self {
-        Self {
-            fd: fd.into(),
-            stream,
-            lines: Lines::default(),
-            is_empty: false,
-        }
-    }
-}
-
 struct Client {
     stream: UnixStream,
     /// What has come of a request that has not ended.
@@ -238,7 +229,7 @@ impl<'a> Shim<'a> {
             program: None,
             ended: None,
             ending: Ending::No,
-            buffer: vec![0; CHUNK],
+            buffer: vec![0; LITTLE],
         }
     }
 
@@ -247,6 +238,11 @@ impl<'a> Shim<'a> {
     fn serve(&mut self) -> io::Result<Exit> {
         loop {
             let may_read = self.intake.may_read_within(STALLED);
+            for pipe in &mut self.pipes {
+                if pipe.pass_time() {
+                    self.buffer = vec![0; LITTLE];
+                }
+            }
             let mut polls = self.polls(may_read);
             sys::wait(&mut polls, self.timeout(may_read))?;
             let ready: Vec<bool> = polls.iter().map(Poll::is_ready).collect();
@@ -264,7 +260,7 @@ impl<'a> Shim<'a> {
                 // The last that it wrote may have come after the look at the
                 // pipes: they are looked at once more.
                 for pipe in &mut self.pipes {
-                    pipe.is_empty = false;
+                    pipe.hurry();
                 }
                 if Some(pid) == self.program {
                     self.ended = Some((ended, log::now()));
@@ -284,8 +280,7 @@ impl<'a> Shim<'a> {
         ];
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pipe = self.pipes.iter().find(|pipe| pipe.stream == stream);
-            let fd = pipe.filter(|_| may_read).map(|pipe| pipe.fd.as_raw_fd());
-            polls.push(Poll::input(fd));
+            polls.push(Poll::input(pipe.filter(|_| may_read).and_then(Pipe::fd)));
         }
         for client in &self.clients {
             polls.push(Poll::input(Some(client.stream.as_raw_fd())));
@@ -295,16 +290,22 @@ impl<'a> Shim<'a> {
 
     /// Milliseconds; for ever when nothing is under way.
     fn timeout(&self, may_read: bool) -> i32 {
-        let due = match &self.ending {
-            Ending::No => -1,
-            Ending::Killing => KILLING,
-            Ending::Asked(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                i32::try_from(left.as_millis().saturating_add(1)).unwrap_or(i32::MAX)
-            }
-        };
         // Where there is no room for what comes, it was waited for already.
-        if may_read { due } else { 0 }
+        if !may_read {
+            return 0;
+        }
+        let deadline = match &self.ending {
+            Ending::No => None,
+            Ending::Killing => return KILLING,
+            Ending::Asked(deadline) => Some(*deadline),
+        };
+        let pipes = self.pipes.iter().filter_map(Pipe::due);
+        let Some(due) = pipes.chain(deadline).min() else {
+            return -1;
+        };
+        let left = due.saturating_duration_since(Instant::now());
+        // Not too early, which would be once more.
+        i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
     }
 
     /// What is due by now; the exit when all is over.
@@ -362,49 +363,27 @@ impl<'a> Shim<'a> {
     }
 
     fn read_pipes(&mut self, ready: &[bool]) {
-        let mut pipes = std::mem::take(&mut self.pipes);
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let Self {
+            pipes,
+            buffer,
+            intake,
+            meta,
+            ..
+        } = self;
         pipes.retain_mut(|pipe| {
-            let index = usize::from(pipe.stream == Stream::Stderr);
-            if !ready[index] {
-                pipe.is_empty = true;
-                return true;
+            let is_ready = ready[usize::from(pipe.stream == Stream::Stderr)];
+            let meta = Meta {
+                at: log::now(),
+                stream: pipe.stream,
+                ..*meta
+            };
+            let goes_on = pipe.read(is_ready, buffer, |piece| intake.take(&meta, piece));
+            if pipe.fills_buffer && buffer.len() < MUCH {
+                buffer.resize(MUCH, 0);
             }
-            self.read_pipe(pipe, &mut buffer)
+            goes_on
         });
-        self.intake.flush(&self.meta);
-        self.pipes = pipes;
-        self.buffer = buffer;
-    }
-
-    /// `false` at its end.
-    fn read_pipe(&mut self, pipe: &mut Pipe, buffer: &mut [u8]) -> bool {
-        let meta = Meta {
-            at: log::now(),
-            stream: pipe.stream,
-            ..self.meta
-        };
-        let intake = &mut self.intake;
-        let mut each = |line: &[u8], partial| {
-            let flags = if partial { PARTIAL } else { 0 };
-            intake.line(&Meta { flags, ..meta }, line);
-        };
-        match pipe.fd.read(buffer) {
-            Ok(0) => {}
-            Ok(length) => {
-                pipe.is_empty = false;
-                pipe.lines.push(&buffer[..length], &mut each);
-                return true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                pipe.is_empty = true;
-                return true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(_) => {}
-        }
-        pipe.lines.finish(&mut each);
-        false
+        intake.flush(meta);
     }
 
     /// What is left of lines without an end.
@@ -416,8 +395,7 @@ impl<'a> Shim<'a> {
         for mut pipe in std::mem::take(&mut self.pipes) {
             let stream = pipe.stream;
             let intake = &mut self.intake;
-            pipe.lines
-                .finish(|line, _| intake.line(&Meta { stream, ..meta }, line));
+            pipe.finish(|piece| intake.take(&Meta { stream, ..meta }, piece));
         }
         self.intake.finish(&meta);
     }
@@ -427,7 +405,7 @@ impl<'a> Shim<'a> {
             // What is said fits into the socket's buffer; who reads nothing
             // is not waited for.
             let fine =
-                stream.set_nonblocking(true).is_ok() && writeln!(stream, "{}", self.state).is_ok();
+                stream.set_nonblocking(true).is_ok() && say(&mut stream, &self.state).is_ok();
             if !fine {
                 continue;
             }
@@ -450,7 +428,7 @@ impl<'a> Shim<'a> {
 
     fn tell(&mut self, state: State) {
         self.clients
-            .retain_mut(|client| writeln!(client.stream, "{state}").is_ok());
+            .retain_mut(|client| say(&mut client.stream, &state).is_ok());
         self.state = state;
     }
 
@@ -491,6 +469,11 @@ impl<'a> Shim<'a> {
             }
         }
     }
+}
+
+/// All of the line at once: whoever reads is woken once.
+fn say(stream: &mut UnixStream, state: &State) -> io::Result<()> {
+    stream.write_all(format!("{state}\n").as_bytes())
 }
 
 impl Client {

@@ -94,6 +94,24 @@ pub fn wait(polls: &mut [Poll], timeout: i32) -> io::Result<()> {
     }
 }
 
+/// From here on, what was large and is let go of goes back to the system,
+/// rather than being kept for later. Before there are other threads.
+pub fn keep_little_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_ARENA_MAX: c_int = -8;
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        // SAFETY: takes numbers only; where it refuses, all stays as it was.
+        unsafe {
+            mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+            mallopt(M_ARENA_MAX, 1);
+        }
+    }
+}
+
 /// From here on, orphaned descendants become children of this process.
 pub fn become_subreaper() -> io::Result<()> {
     const PR_SET_CHILD_SUBREAPER: c_int = 36;
@@ -132,6 +150,15 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     const O_NONBLOCK: c_int = 0o4000;
     // SAFETY: takes numbers only.
     check(unsafe { fcntl(fd.as_raw_fd(), F_SETFL, O_NONBLOCK) }).map(|_| ())
+}
+
+/// Makes a pipe hold so many bytes. Fails where the system does not allow it,
+/// and while there is more in it.
+pub fn set_pipe_size(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    const F_SETPIPE_SZ: c_int = 1031;
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+    // SAFETY: takes numbers only.
+    check(unsafe { fcntl(fd.as_raw_fd(), F_SETPIPE_SZ, bytes) }).map(|_| ())
 }
 
 /// How a process ended.

@@ -102,8 +102,10 @@ async fn a_job_ends_at_its_time() {
 #[tokio::test]
 async fn a_job_that_never_stops_writing_ends_at_its_time() {
     let harness = Harness::new().await;
-    // Faster than it is read: there is always more to hand on.
-    let mut request = job(&["yes", "a line that is written again and again"]);
+    // Faster than it is read: there is always more to hand on, though not
+    // millions of lines.
+    let line = "a line that is written again and again".repeat(50);
+    let mut request = job(&["yes", &line]);
     request.timeout_ms = 500;
     let (lines, end) = run(&harness, request).await;
     assert_eq!((end.signal, end.reason.as_str()), (Some(9), "timeout"));
