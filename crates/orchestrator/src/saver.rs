@@ -1,5 +1,6 @@
 //! Writes of many workloads in one transaction: the cost of a transaction is
-//! its way to the disk, and hundreds of transitions share it.
+//! its way to the disk, and hundreds of transitions share it. Those that
+//! nobody waits for are kept for a moment, to share it with what comes next.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,17 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Between two attempts at a database that is away.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a transition that nobody waits for is kept.
+const MOMENT: Duration = Duration::from_millis(2);
 
-type Waiting = (WorkloadSave, oneshot::Sender<Saved>);
+/// A transition on its way.
+#[derive(Debug)]
+struct Waiting {
+    save: WorkloadSave,
+    answer: oneshot::Sender<Saved>,
+    /// Somebody does nothing until it is written.
+    is_waited_for: bool,
+}
 
 /// Where transitions go to be written.
 #[derive(Debug, Clone)]
@@ -21,45 +31,77 @@ pub(crate) struct Saver {
 }
 
 impl Saver {
-    /// With the receiver that [`run`] works on.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Waiting>) {
+    /// With what [`run`] works on.
+    pub(crate) fn new() -> (Self, Saves) {
         let (saves, receiver) = mpsc::channel(MAX_SAVES);
-        (Self { saves }, receiver)
+        (Self { saves }, Saves(receiver))
     }
 
-    /// Enters it to be written; the answer is what came of it. Saves are
+    /// Enters it to be written soon; the answer is what came of it. Saves are
     /// written in the order in which they were entered, so that one may build
     /// on another that has no answer yet. `None` when this process is at its
     /// end.
     pub(crate) async fn begin(&self, save: WorkloadSave) -> Option<oneshot::Receiver<Saved>> {
-        let (answer, saved) = oneshot::channel();
-        self.saves.send((save, answer)).await.ok()?;
-        Some(saved)
+        self.enter(save, false).await
     }
 
     /// Resolves once it is written, or was refused; waits for a database that
     /// is away. `None` when this process is at its end.
     pub(crate) async fn save(&self, save: WorkloadSave) -> Option<Saved> {
-        self.begin(save).await?.await.ok()
+        self.enter(save, true).await?.await.ok()
+    }
+
+    async fn enter(
+        &self,
+        save: WorkloadSave,
+        is_waited_for: bool,
+    ) -> Option<oneshot::Receiver<Saved>> {
+        let (answer, saved) = oneshot::channel();
+        let waiting = Waiting {
+            save,
+            answer,
+            is_waited_for,
+        };
+        self.saves.send(waiting).await.ok()?;
+        Some(saved)
+    }
+}
+
+/// The other end of a [`Saver`].
+#[derive(Debug)]
+pub(crate) struct Saves(mpsc::Receiver<Waiting>);
+
+impl Saves {
+    /// The next ones, up to [`MAX_SAVES`]; none when no more will come.
+    async fn next(&mut self) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        self.0.recv_many(&mut waiting, MAX_SAVES).await;
+        let company = async {
+            while waiting.len() < MAX_SAVES && !waiting.iter().any(|save| save.is_waited_for) {
+                let room = MAX_SAVES - waiting.len();
+                if self.0.recv_many(&mut waiting, room).await == 0 {
+                    return;
+                }
+            }
+        };
+        // What has been received by then is there, whoever was faster.
+        let _ = tokio::time::timeout(MOMENT, company).await;
+        waiting
     }
 }
 
 /// Writes what comes until `stop`.
-pub(crate) async fn run(
-    store: Arc<dyn WorkloadStore>,
-    mut saves: mpsc::Receiver<Waiting>,
-    stop: CancellationToken,
-) {
-    let mut waiting: Vec<Waiting> = Vec::new();
+pub(crate) async fn run(store: Arc<dyn WorkloadStore>, mut saves: Saves, stop: CancellationToken) {
     loop {
-        let received = tokio::select! {
+        let waiting = tokio::select! {
             () = stop.cancelled() => return,
-            received = saves.recv_many(&mut waiting, MAX_SAVES) => received,
+            waiting = saves.next() => waiting,
         };
-        if received == 0 {
+        if waiting.is_empty() {
             return;
         }
-        let (batch, answers): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+        let split = |waiting: Waiting| (waiting.save, waiting.answer);
+        let (batch, answers): (Vec<_>, Vec<_>) = waiting.into_iter().map(split).unzip();
         tokio::select! {
             () = stop.cancelled() => return,
             outcomes = write(&store, batch) => {
@@ -105,5 +147,50 @@ async fn insist(
             }
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_store::WorkloadState;
+    use millrace_types::WorkloadId;
+
+    use super::*;
+
+    fn a_save() -> WorkloadSave {
+        WorkloadSave {
+            id: WorkloadId::new(),
+            revision: 1,
+            state: WorkloadState::new(),
+            instances: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_goes_with_what_somebody_waits_for() {
+        let (saver, mut saves) = Saver::new();
+        let (first, second) = (a_save(), a_save());
+        let ids = [first.id, second.id];
+        saver.begin(first).await.unwrap();
+        let next = async {
+            let batch = saves.next().await;
+            batch.iter().map(|one| one.save.id).collect::<Vec<_>>()
+        };
+        // The second one comes while the first one is kept.
+        let (batch, saved) = tokio::join!(next, saver.save(second));
+        assert_eq!((&batch[..], saved), (&ids[..], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_goes_alone_when_nothing_comes() {
+        let (saver, mut saves) = Saver::new();
+        let began = tokio::time::Instant::now();
+        saver.begin(a_save()).await.unwrap();
+        assert_eq!(saves.next().await.len(), 1);
+        assert!(began.elapsed() >= MOMENT);
+        saver.begin(a_save()).await.unwrap();
+        drop(saver);
+        assert_eq!(saves.next().await.len(), 1);
+        assert!(saves.next().await.is_empty());
     }
 }

@@ -57,6 +57,8 @@ pub(crate) struct Actor {
     gone: bool,
     /// Transitions that are being stored, oldest first.
     under_way: VecDeque<UnderWay>,
+    /// Ends of instances that were refused with such a one.
+    ends: Vec<InstanceRecord>,
 }
 
 impl Actor {
@@ -89,6 +91,7 @@ impl Actor {
             leaving: None,
             gone: false,
             under_way: VecDeque::new(),
+            ends: Vec::new(),
         }
     }
 
@@ -262,6 +265,8 @@ impl Actor {
     }
 
     async fn leave(&mut self, wish: Wish) {
+        // What is left of instances goes once their end is stored.
+        self.all_passed().await;
         if let Some(live) = self.live.take() {
             self.end(live, "stopped").await;
         }

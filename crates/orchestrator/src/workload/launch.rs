@@ -228,6 +228,9 @@ impl Actor {
         for _ in 0..PORT_ATTEMPTS {
             let id = InstanceId::new();
             let port = if plan.spec.port {
+                // An instance before this one has its port until its end is
+                // stored.
+                self.all_passed().await;
                 let taken = self.shared.ports.take(id);
                 Some(taken.map_err(|error| StageError::new("ports-exhausted", error.to_string()))?)
             } else {

@@ -49,6 +49,12 @@ impl Actor {
                 if self.restarts.is_loop() {
                     error = StageError::new("crash-loop", error.message);
                 }
+                if after.is_zero() {
+                    // The next one is made ready while that is being stored.
+                    self.record.state.error = Some((error.reason.to_owned(), error.message));
+                    self.pass_with(WorkloadStage::Failed, Some(record)).await;
+                    return;
+                }
                 self.fail(error, vec![record.clone()]).await;
             }
             Next::Done => {

@@ -16,6 +16,8 @@ use crate::logs;
 #[derive(Debug)]
 pub(super) struct UnderWay {
     record: WorkloadRecord,
+    /// The instance whose end is stored with it.
+    ended: Option<InstanceRecord>,
     answer: oneshot::Receiver<Saved>,
 }
 
@@ -47,12 +49,18 @@ impl Actor {
     /// seen. What is done before the next [`Actor::save`], which waits for it,
     /// must be of no consequence should this process die.
     pub(in crate::workload) async fn pass(&mut self, stage: WorkloadStage) {
+        self.pass_with(stage, None).await;
+    }
+
+    /// The same with the end of an instance, which is forgotten once it is
+    /// stored.
+    pub(super) async fn pass_with(&mut self, stage: WorkloadStage, ended: Option<InstanceRecord>) {
         self.set_stage(stage);
         let save = WorkloadSave {
             id: self.record.id,
             revision: self.record.revision,
             state: self.record.state.clone(),
-            instances: Vec::new(),
+            instances: ended.iter().cloned().collect(),
         };
         let Some(answer) = self.shared.saver.begin(save).await else {
             // This process is at its end, and so is this task.
@@ -62,28 +70,55 @@ impl Actor {
         // and all that build on it; the next save then finds out.
         self.record.revision += 1;
         let record = self.record.clone();
-        self.under_way.push_back(UnderWay { record, answer });
+        self.under_way.push_back(UnderWay {
+            record,
+            ended,
+            answer,
+        });
+    }
+
+    /// Waits until all transitions that are under way have been stored.
+    pub(in crate::workload) async fn all_passed(&mut self) {
+        while !self.under_way.is_empty() {
+            let saved = first_stored(&mut self.under_way).await;
+            self.passed(saved);
+        }
     }
 
     /// What came of the first transition that is under way.
     pub(super) fn passed(&mut self, saved: Option<Saved>) {
-        if let Some(first) = self.under_way.pop_front()
-            && let Some(Saved::Done { at, .. }) = saved
-        {
-            self.record.updated_at = at;
-            self.publish(WorkloadRecord {
-                updated_at: at,
-                ..first.record
-            });
+        let Some(first) = self.under_way.pop_front() else {
+            return;
+        };
+        let Some(Saved::Done { at, .. }) = saved else {
+            // The next save takes it along.
+            self.ends.extend(first.ended);
+            return;
+        };
+        self.record.updated_at = at;
+        self.remember(first.ended.iter().cloned().collect());
+        self.publish(WorkloadRecord {
+            updated_at: at,
+            ..first.record
+        });
+        if let Some(ended) = first.ended {
+            self.forget(&ended);
         }
     }
 
     /// Stores what has changed; only then can it be seen.
     pub(in crate::workload) async fn save(&mut self, instances: Vec<InstanceRecord>) -> Saved {
-        while !self.under_way.is_empty() {
-            let saved = first_stored(&mut self.under_way).await;
-            self.passed(saved);
+        self.all_passed().await;
+        let ends = std::mem::take(&mut self.ends);
+        let saved = self.save_with([&ends[..], &instances].concat()).await;
+        match saved {
+            Saved::Done { .. } => ends.iter().for_each(|ended| self.forget(ended)),
+            Saved::PortTaken | Saved::Stale => self.ends = ends,
         }
+        saved
+    }
+
+    async fn save_with(&mut self, instances: Vec<InstanceRecord>) -> Saved {
         for _ in 0..3 {
             let save = WorkloadSave {
                 id: self.record.id,
