@@ -75,7 +75,7 @@ impl ApiKeyStore for SqliteStore {
         .fetch_all(&mut *connection)
         .await
         .map_err(store_error)?;
-        let now = Timestamp::now().as_micros();
+        let now = self.now().as_micros();
         let records = rows
             .iter()
             .map(|row| record(row, now))
@@ -100,7 +100,7 @@ impl ApiKeyStore for SqliteStore {
 
     async fn stored_api_key(&self, id: ApiKeyId) -> Result<Option<StoredApiKey>, StoreError> {
         let mut connection = self.read().await?;
-        one(&mut connection, id, Timestamp::now().as_micros()).await
+        one(&mut connection, id, self.now().as_micros()).await
     }
 }
 

@@ -111,7 +111,7 @@ impl SqliteStore {
             .fetch_optional(&mut *connection)
             .await
             .map_err(store_error)?;
-        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
+        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(self.now())))
     }
 
     pub(crate) async fn owned_by(

@@ -117,7 +117,7 @@ impl EventStore for SqliteStore {
     ) -> Result<Vec<EmittedEvent>, StoreError> {
         // Most looks find nothing: they do not take the write lock.
         let mut reader = self.read().await?;
-        let now = Timestamp::now().as_micros();
+        let now = self.now().as_micros();
         if left(&mut reader, now, older_than, 1).await?.is_empty() {
             return Ok(Vec::new());
         }

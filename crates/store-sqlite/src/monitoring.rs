@@ -126,7 +126,7 @@ impl MonitoringStore for SqliteStore {
 
     async fn schedule_figures(&self, cap: u32) -> Result<ScheduleFigures, StoreError> {
         let mut connection = self.read().await?;
-        let now = Timestamp::now();
+        let now = self.now();
         let states = sqlx::query(SCHEDULES)
             .bind(i64::from(cap) + 1)
             .fetch_one(&mut *connection)
@@ -196,7 +196,7 @@ impl MonitoringStore for SqliteStore {
 
     async fn load_figures(&self, cap: u32) -> Result<LoadFigures, StoreError> {
         let mut connection = self.read().await?;
-        let now = Timestamp::now().as_micros();
+        let now = self.now().as_micros();
         let instances = sqlx::query(INSTANCES)
             .bind(now)
             .bind(i64::from(cap) + 1)

@@ -72,7 +72,7 @@ impl SqliteStore {
 
     async fn something_is_overdue(&self) -> Result<bool, StoreError> {
         let mut connection = self.read().await?;
-        let now = Timestamp::now().as_micros();
+        let now = self.now().as_micros();
         for statement in [TOTAL, START] {
             let first: Option<String> = sqlx::query_scalar(statement)
                 .bind(now)

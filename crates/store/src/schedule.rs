@@ -109,14 +109,16 @@ pub struct ScheduleRecord {
     /// When the deployment was last resumed: what was due until then is
     /// paused.
     pub resumed_at: Option<Timestamp>,
-    /// The next occurrence; `None` before the first decision, and after the
-    /// last occurrence.
+    /// The next occurrence that no decision has seen; `None` before the first
+    /// decision, and after the last occurrence.
     pub next_nominal: Option<Timestamp>,
     pub next_effective: Option<Timestamp>,
     /// What the last occurrence that fired has started.
     pub last_execution: Option<ExecutionId>,
     /// Raised by each change: what a [`Decision`] has to name.
     pub step: u64,
+    /// As in [`Decision::catch_up_to`].
+    pub catch_up_to: Option<Timestamp>,
 }
 
 /// Schedules that are due for a decision.
@@ -135,8 +137,17 @@ pub enum Verdict {
         id: ExecutionId,
         input: Bytes,
     },
+    /// As `Start`, for one that was missed. Unless overlap is allowed, it
+    /// comes after all that runs or waits: the decision ends before it while
+    /// there is such a run, and is taken up again.
+    MakeUp {
+        id: ExecutionId,
+        input: Bytes,
+    },
     Missed,
     Paused,
+    /// It came while runs of its schedule stood in its way.
+    Skipped,
 }
 
 /// An occurrence, or several in a row that do not run.
@@ -166,6 +177,13 @@ pub struct Decision {
     /// When to decide again; `None`: never, until the trigger changes.
     pub due_at: Option<Timestamp>,
     pub overlap: Overlap,
+    /// Occurrences up to here, by nominal time, are being made up for one
+    /// after the other. What comes meanwhile is judged after them, and
+    /// `next_nominal` is after all that has come.
+    pub catch_up_to: Option<Timestamp>,
+    /// How long nothing more is decided after a [`Verdict::MakeUp`] has
+    /// started.
+    pub pause: Duration,
 }
 
 /// What becomes of an occurrence that is to start while a run of the same

@@ -222,6 +222,7 @@ mod tests {
             next_nominal: None,
             next_effective: None,
             last_execution: None,
+            catch_up_to: None,
             step: 1,
         }
     }

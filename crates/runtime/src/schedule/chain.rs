@@ -71,6 +71,8 @@ impl Planner<'_> {
             next_effective: None,
             due_at: Some(now.saturating_add(look)),
             overlap: Overlap::Skip,
+            catch_up_to: None,
+            pause: Duration::ZERO,
         };
         let ended = match last {
             LastRun::GoesOn => return decision,

@@ -16,14 +16,19 @@
 //! [`ScheduleStore::decide`]: millrace_store::ScheduleStore::decide
 
 mod backfill;
+mod catch_up;
 mod chain;
 mod control;
 mod fires;
+#[cfg(test)]
+mod outage;
 mod plan;
 pub(crate) mod preview;
 mod run;
 #[cfg(test)]
-mod tests;
+mod staged;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

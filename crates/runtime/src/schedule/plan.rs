@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_schedule::{
-    Jitter, MAX_SINGLE_MISSES, MisfirePolicy, OverlapPolicy, Schedule, TriggerSchedule,
-    TriggerTiming, format_duration, plan_catch_up,
+    Jitter, MAX_SINGLE_MISSES, MisfirePolicy, MissedRange, OverlapPolicy, Schedule,
+    TriggerSchedule, TriggerTiming, format_duration, plan_catch_up,
 };
 use millrace_store::{Decision, Occurrence, Overlap, ScheduleRecord, Verdict};
 use millrace_types::{DeploymentStatus, ExecutionId, Timestamp};
@@ -25,9 +25,38 @@ pub(super) const PAUSED_EVERY: Duration = Duration::from_mins(5);
 /// A schedule with everything that its trigger says.
 pub(super) struct Planner<'a> {
     pub(super) record: &'a ScheduleRecord,
-    trigger: &'a TriggerSchedule,
+    pub(super) trigger: &'a TriggerSchedule,
     pub(super) schedule: Schedule,
     pub(super) jitter: Jitter,
+}
+
+/// What a decision says so far.
+pub(super) struct Draft {
+    pub(super) occurrences: Vec<Occurrence>,
+    pub(super) decided_to: Timestamp,
+    /// What is not decided up to here waits for what is made up for.
+    pub(super) seen_to: Timestamp,
+    pub(super) catch_up_to: Option<Timestamp>,
+    /// When the next decision may be.
+    pub(super) not_before: Timestamp,
+}
+
+impl Draft {
+    fn new(decided_to: Timestamp, now: Timestamp) -> Self {
+        Self {
+            occurrences: Vec::new(),
+            decided_to,
+            seen_to: decided_to,
+            catch_up_to: None,
+            not_before: now,
+        }
+    }
+
+    /// Everything up to here is decided.
+    fn seen(&mut self, upto: Timestamp) {
+        self.decided_to = upto;
+        self.seen_to = self.seen_to.max(upto);
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -47,77 +76,57 @@ impl<'a> Planner<'a> {
     /// as one transaction and the catch-up rate allow.
     pub(super) fn decide(&self, now: Timestamp) -> Decision {
         let live = self.record.deployment_status == DeploymentStatus::Deployed;
-        let mut occurrences = Vec::new();
-        let mut decided_to = self.record.decided_to;
+        let mut draft = Draft::new(self.record.decided_to, now);
         let paused_until = if live {
             self.record.resumed_at.map(|at| at.min(now))
         } else {
             Some(now)
         };
-        if let Some(newest) = paused_until.and_then(|until| self.effective_by(until))
-            && newest > decided_to
-        {
-            self.paused(decided_to, newest, &mut occurrences);
-            decided_to = newest;
+        if let Some(newest) = paused_until.and_then(|until| self.effective_by(until)) {
+            let reason = "the deployment was paused";
+            self.did_not_run(newest, &Verdict::Paused, reason, &mut draft);
         }
-        let mut not_before = now;
-        if live {
-            decided_to = self.due(decided_to, now, &mut occurrences, &mut not_before);
+        if !live {
+            draft.not_before = now.saturating_add(PAUSED_EVERY);
+        } else if self.one_by_one() {
+            self.catch_up(now, &mut draft);
         } else {
-            not_before = now.saturating_add(PAUSED_EVERY);
+            self.due(now, &mut draft);
         }
-        let next_nominal = self.schedule.next_after(decided_to);
+        let next_nominal = self.schedule.next_after(draft.seen_to);
         let next_effective = next_nominal.map(|at| self.jitter.effective(&self.schedule, at));
         Decision {
             trigger_id: self.record.trigger_id,
             step: self.record.step,
-            occurrences,
-            decided_to,
+            decided_to: draft.decided_to,
             next_nominal,
             next_effective,
-            due_at: next_effective.map(|at| at.max(not_before)),
+            due_at: if draft.catch_up_to.is_some() {
+                Some(draft.not_before)
+            } else {
+                next_effective.map(|at| at.max(draft.not_before))
+            },
             overlap: overlap(self.trigger.overlap),
+            catch_up_to: draft.catch_up_to,
+            pause: draft.not_before.saturating_since(now),
+            occurrences: draft.occurrences,
         }
     }
 
-    /// What is due or was missed; answers up to where it is decided.
-    fn due(
-        &self,
-        after: Timestamp,
-        now: Timestamp,
-        occurrences: &mut Vec<Occurrence>,
-        not_before: &mut Timestamp,
-    ) -> Timestamp {
+    /// What is due or was missed.
+    pub(super) fn due(&self, now: Timestamp, draft: &mut Draft) {
         let deadline = self.trigger.start_deadline;
         let plan = plan_catch_up(
             &self.schedule,
             &self.jitter,
-            after,
+            draft.decided_to,
             now,
             deadline,
             self.trigger.misfire,
         );
-        let mut decided_to = after;
-        for range in plan.missed {
-            let reason = format!(
-                "not started within {} of its time, and misfire policy `{}` does not make up for it",
-                format_duration(deadline),
-                policy(self.trigger.misfire),
-            );
-            decided_to = range.until_at;
-            let effective_at = self.jitter.effective(&self.schedule, range.nominal_at);
-            occurrences.push(Occurrence {
-                nominal_at: range.nominal_at,
-                until_at: range.until_at,
-                count: range.count,
-                effective_at,
-                verdict: Verdict::Missed,
-                reason,
-            });
-        }
+        self.missed(&plan.missed, draft);
         // A tenth of a second's share at once, then a pause of that length.
-        let rate = self.trigger.catch_up_rate.max(1);
-        let share = (rate / 10).max(1);
+        let share = (self.rate() / 10).max(1);
         let mut made_up = 0;
         for nominal in plan.fire.into_iter().take(STARTS) {
             let effective_at = self.jitter.effective(&self.schedule, nominal);
@@ -126,62 +135,106 @@ impl<'a> Planner<'a> {
                 break;
             }
             made_up += u32::from(late);
-            decided_to = nominal;
-            let reason = if late {
-                format!(
-                    "made up for: due at {effective_at}, which was missed by more than {}",
-                    format_duration(deadline)
-                )
-            } else {
-                String::new()
-            };
-            occurrences.push(Occurrence {
-                nominal_at: nominal,
-                until_at: nominal,
-                count: 1,
-                effective_at,
-                verdict: Verdict::Start {
-                    id: ExecutionId::new(),
-                    input: self.input(nominal, effective_at, false),
-                },
-                reason,
-            });
+            self.start(nominal, late, draft);
         }
         if made_up > 0 {
-            *not_before = now.saturating_add(Duration::from_secs(1) * share / rate);
+            draft.not_before = now.saturating_add(Duration::from_secs(1) * share / self.rate());
         }
-        decided_to
     }
 
-    fn paused(&self, after: Timestamp, upto: Timestamp, occurrences: &mut Vec<Occurrence>) {
-        let just_after = |at: Timestamp| at.saturating_add(Duration::from_micros(1));
+    /// Runs made up for in a second.
+    pub(super) fn rate(&self) -> u32 {
+        self.trigger.catch_up_rate.max(1)
+    }
+
+    /// Enters what misfire policy does not make up for.
+    pub(super) fn missed(&self, missed: &[MissedRange], draft: &mut Draft) {
+        for range in missed {
+            draft.seen(range.until_at);
+            draft.occurrences.push(Occurrence {
+                nominal_at: range.nominal_at,
+                until_at: range.until_at,
+                count: range.count,
+                effective_at: self.jitter.effective(&self.schedule, range.nominal_at),
+                verdict: Verdict::Missed,
+                reason: format!(
+                    "not started within {} of its time, and misfire policy `{}` does not make up \
+                     for it",
+                    format_duration(self.trigger.start_deadline),
+                    policy(self.trigger.misfire),
+                ),
+            });
+        }
+    }
+
+    /// Starts an occurrence; one that is late is made up for.
+    pub(super) fn start(&self, nominal: Timestamp, late: bool, draft: &mut Draft) {
+        let effective_at = self.jitter.effective(&self.schedule, nominal);
+        let reason = if late {
+            format!(
+                "made up for: due at {effective_at}, which was missed by more than {}",
+                format_duration(self.trigger.start_deadline)
+            )
+        } else {
+            String::new()
+        };
+        let (id, input) = (ExecutionId::new(), self.input(nominal, effective_at, false));
+        // Of what the last one alone is made up for, it is as any other.
+        let verdict = if late && matches!(self.trigger.misfire, MisfirePolicy::All { .. }) {
+            Verdict::MakeUp { id, input }
+        } else {
+            Verdict::Start { id, input }
+        };
+        draft.seen(nominal);
+        draft.occurrences.push(Occurrence {
+            nominal_at: nominal,
+            until_at: nominal,
+            count: 1,
+            effective_at,
+            verdict,
+            reason,
+        });
+    }
+
+    /// Enters what is not decided up to here as what did not run; many in a
+    /// row as one.
+    pub(super) fn did_not_run(
+        &self,
+        upto: Timestamp,
+        verdict: &Verdict,
+        reason: &str,
+        draft: &mut Draft,
+    ) {
+        let after = draft.decided_to;
         let count = self
             .schedule
             .count_between(just_after(after), just_after(upto), u64::MAX);
-        let paused = |nominal_at, until_at, count| Occurrence {
+        let entry = |nominal_at, until_at, count| Occurrence {
             nominal_at,
             until_at,
             count,
             effective_at: self.jitter.effective(&self.schedule, nominal_at),
-            verdict: Verdict::Paused,
-            reason: "the deployment was paused".into(),
+            verdict: verdict.clone(),
+            reason: reason.to_owned(),
         };
         let mut all = self.schedule.occurrences_after(after);
         if count > MAX_SINGLE_MISSES {
-            occurrences.extend(all.next().map(|first| paused(first, upto, count)));
+            let entries = all.next().map(|first| entry(first, upto, count));
+            draft.occurrences.extend(entries);
         } else {
-            occurrences.extend(all.take_while(|at| *at <= upto).map(|at| paused(at, at, 1)));
+            let entries = all.take_while(|at| *at <= upto).map(|at| entry(at, at, 1));
+            draft.occurrences.extend(entries);
         }
+        draft.seen(upto.max(after));
     }
 
     /// The last occurrence whose effective time is at or before `at`.
-    fn effective_by(&self, at: Timestamp) -> Option<Timestamp> {
+    pub(super) fn effective_by(&self, at: Timestamp) -> Option<Timestamp> {
         let nominal = self.schedule.previous_at_or_before(at)?;
         if self.jitter.effective(&self.schedule, nominal) <= at {
             return Some(nominal);
         }
-        let before = Timestamp::from_micros(nominal.as_micros().saturating_sub(1));
-        self.schedule.previous_at_or_before(before)
+        self.schedule.previous_at_or_before(just_before(nominal))
     }
 
     /// What the execution gets as its input.
@@ -202,6 +255,14 @@ impl<'a> Planner<'a> {
         }
         Bytes::from(input.to_string())
     }
+}
+
+pub(super) fn just_before(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros().saturating_sub(1))
+}
+
+pub(super) fn just_after(at: Timestamp) -> Timestamp {
+    at.saturating_add(Duration::from_micros(1))
 }
 
 pub(super) fn overlap(policy: OverlapPolicy) -> Overlap {

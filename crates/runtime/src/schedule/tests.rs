@@ -13,11 +13,11 @@ use super::{preview, run};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-pub(super) fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub(super) fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
+pub(crate) fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
     ScheduleRecord {
         trigger_id: TriggerId::new(),
         kind: TriggerKind::Cron,
@@ -32,10 +32,11 @@ pub(super) fn record(spec: &Value, deployed: &str) -> ScheduleRecord {
         next_effective: None,
         last_execution: None,
         step: 1,
+        catch_up_to: None,
     }
 }
 
-pub(super) fn minutely(misfire: &str) -> Value {
+pub(crate) fn minutely(misfire: &str) -> Value {
     json!({"type": "cron", "cron": "* * * * *", "jitterWindow": "PT0S", "misfire": misfire})
 }
 
@@ -46,6 +47,7 @@ fn step(record: &mut ScheduleRecord, now: Timestamp) -> Decision {
     record.decided_to = decision.decided_to;
     record.next_nominal = decision.next_nominal;
     record.next_effective = decision.next_effective;
+    record.catch_up_to = decision.catch_up_to;
     record.step += 1;
     decision
 }
@@ -62,9 +64,9 @@ fn simulate(
         let decision = step(record, now);
         for occurrence in &decision.occurrences {
             match occurrence.verdict {
-                Verdict::Start { .. } => starts.push(now),
+                Verdict::Start { .. } | Verdict::MakeUp { .. } => starts.push(now),
                 Verdict::Missed => missed += occurrence.count,
-                Verdict::Paused => panic!("nothing is paused"),
+                Verdict::Paused | Verdict::Skipped => panic!("nothing is in the way"),
             }
         }
         now = decision.due_at.expect("it goes on").max(now);

@@ -32,7 +32,7 @@ const CLAIM: &str = "
       AND t.id = due.trigger_id AND w.deployment_id = s.deployment_id
     RETURNING s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
-        s.last_execution, s.step,
+        s.last_execution, s.step, s.catch_up_to,
         statement_timestamp() AS now, b.from_at, b.to_at, b.position, b.step AS part";
 
 #[derive(FromRow)]

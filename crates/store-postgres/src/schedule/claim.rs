@@ -27,6 +27,7 @@ pub(super) struct Row {
     next_effective: Option<PgTime>,
     last_execution: Option<String>,
     step: i64,
+    catch_up_to: Option<PgTime>,
     pub now: PgTime,
 }
 
@@ -46,6 +47,7 @@ impl Row {
             next_effective: self.next_effective.map(|at| at.0),
             last_execution: parsed_option(self.last_execution.as_deref())?,
             step: counter(self.step),
+            catch_up_to: self.catch_up_to.map(|at| at.0),
         })
     }
 }
@@ -63,13 +65,13 @@ const CLAIM: &str = "
       AND w.deployment_id = s.deployment_id
     RETURNING s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
-        s.last_execution, s.step,
+        s.last_execution, s.step, s.catch_up_to,
         statement_timestamp() AS now";
 
 const FIND: &str = "
     SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
-        s.last_execution, s.step,
+        s.last_execution, s.step, s.catch_up_to,
         statement_timestamp() AS now
     FROM schedules s JOIN triggers t ON t.id = s.trigger_id
     JOIN workflows w ON w.deployment_id = s.deployment_id

@@ -1,5 +1,6 @@
 //! One decision about one schedule.
 
+use millrace_store::schedule::backfill::Progress;
 use millrace_store::schedule::judge::{Queued, Standing, Started};
 use millrace_store::{Decision, FireRecord, StoreError};
 use millrace_types::{Timestamp, TriggerId};
@@ -25,8 +26,8 @@ pub(super) async fn decide(
         connection,
         slots: &store.slots,
     };
-    let fires = standing.decide(&mut ledger, decision).await?;
-    advance(&mut transaction, decision, &standing).await?;
+    let (fires, progress) = standing.decide(&mut ledger, decision).await?;
+    advance(&mut transaction, decision, &standing, progress).await?;
     transaction.commit().await.map_err(store_error)?;
     Ok(Some(fires))
 }
@@ -117,6 +118,7 @@ async fn advance(
     connection: &mut PgConnection,
     decision: &Decision,
     standing: &Standing,
+    progress: Progress,
 ) -> Result<(), StoreError> {
     let time = |at: Option<Timestamp>| at.map(PgTime);
     let queued = standing.queued.as_ref();
@@ -124,14 +126,14 @@ async fn advance(
         "UPDATE schedules SET step = step + 1, decided_to = $2, next_nominal = $3, \
              next_effective = $4, due_at = $5, last_execution = $6, queued_nominal = $7, \
              queued_effective = $8, queued_at = $9, queued_input = $10, last_effective = $11, \
-             last_started = $12, drift = $13 \
+             last_started = $12, drift = $13, catch_up_to = $14 \
          WHERE trigger_id = $1",
     )
     .bind(decision.trigger_id.to_string())
-    .bind(PgTime(decision.decided_to))
+    .bind(PgTime(progress.position))
     .bind(time(decision.next_nominal))
     .bind(time(decision.next_effective))
-    .bind(time(standing.due_at(decision.due_at)))
+    .bind(time(progress.due_at))
     .bind(standing.last_execution.map(|id| id.to_string()))
     .bind(time(queued.map(|queued| queued.nominal_at)))
     .bind(time(queued.map(|queued| queued.effective_at)))
@@ -140,6 +142,7 @@ async fn advance(
     .bind(time(standing.last_start.map(|start| start.effective_at)))
     .bind(time(standing.last_start.map(|start| start.started_at)))
     .bind(standing.drift)
+    .bind(time(decision.catch_up_to))
     .execute(connection)
     .await
     .map(|_| ())

@@ -13,7 +13,7 @@ use crate::time::PgTime;
 const COLUMNS: &str = "
     SELECT s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
         s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
-        s.last_execution, s.step,
+        s.last_execution, s.step, s.catch_up_to,
         statement_timestamp() AS now
     FROM (SELECT * FROM schedules ";
 

@@ -17,7 +17,7 @@ macro_rules! record_columns {
     () => {
         "s.trigger_id, t.kind, s.deployment_id, w.workflow_id, w.deployment_status, s.spec,
          s.anchor_at, s.decided_to, s.resumed_at, s.next_nominal, s.next_effective,
-         s.last_execution, s.step"
+         s.last_execution, s.step, s.catch_up_to"
     };
 }
 pub(super) use record_columns;
@@ -86,7 +86,7 @@ impl SqliteStore {
     ) -> Result<(Timestamp, Vec<SqliteRow>), StoreError> {
         // Most looks find nothing: they do not take the write lock.
         if self.until_due(claim.next).await? != Some(Duration::ZERO) {
-            return Ok((Timestamp::now(), Vec::new()));
+            return Ok((self.now(), Vec::new()));
         }
         let (mut transaction, now) = self.write().await?;
         let due: Vec<String> = sqlx::query_scalar(claim.due)
@@ -132,7 +132,7 @@ impl SqliteStore {
             .fetch_optional(&mut *connection)
             .await
             .map_err(store_error)?;
-        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(Timestamp::now())))
+        Ok(due.map(|due| Timestamp::from_micros(due).saturating_since(self.now())))
     }
 
     pub(super) async fn one_schedule(
@@ -164,6 +164,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<ScheduleRecord, StoreError> {
         next_effective: row.time_option("next_effective")?,
         last_execution: row.parsed_option("last_execution")?,
         step: row.number("step")?,
+        catch_up_to: row.time_option("catch_up_to")?,
     })
 }
 

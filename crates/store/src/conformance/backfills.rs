@@ -96,6 +96,8 @@ impl Scene {
             next_effective: None,
             due_at: None,
             overlap: Overlap::Allow,
+            catch_up_to: None,
+            pause: Duration::ZERO,
         };
         self.store.decide(&decision).await.unwrap().unwrap();
     }
@@ -313,6 +315,8 @@ pub async fn stopped_scheduler_claims_and_decides_nothing(store: Shared, _: &dyn
         next_effective: None,
         due_at: None,
         overlap: Overlap::Allow,
+        catch_up_to: None,
+        pause: Duration::ZERO,
     };
     assert_eq!(scene.store.decide(&decision).await.unwrap(), None);
     let part = scene.part(&record, vec![scene.start(0)]);

@@ -285,6 +285,8 @@ macro_rules! conformance_tests {
                 what_waited_is_settled_when_its_schedule_goes
                 what_waited_is_paused_with_its_deployment
                 interval_that_strays_is_listed_until_it_does_not
+                what_is_made_up_for_waits_for_every_run
+                pause_after_what_is_made_up_for_is_kept
             }
             concurrency {
                 limit_holds_and_the_rest_queues

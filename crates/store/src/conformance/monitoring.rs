@@ -109,6 +109,8 @@ async fn decide_all(store: &Shared) -> Vec<Timestamp> {
             next_effective: Some(next.saturating_add(Duration::from_secs(5))),
             due_at: Some(next),
             overlap: Overlap::Allow,
+            catch_up_to: None,
+            pause: Duration::ZERO,
         };
         store.decide(&decision).await.unwrap().unwrap();
         nominals.push(nominal);

@@ -10,7 +10,8 @@ use super::support::{
     Held, Shared, alive, bundle, claim_one, cron, deploy, end, page, with_triggers,
 };
 use crate::{
-    CancelRequest, Decision, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap, Verdict,
+    CancelRequest, Decision, FireFilter, FireOutcome, FireRecord, Occurrence, Overlap,
+    ScheduleRecord, Verdict,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -24,7 +25,11 @@ struct Scene {
 
 impl Scene {
     async fn new(store: Shared) -> Self {
-        let bundle = with_triggers(bundle("nightly", 1), vec![cron(None, "0 2 * * *")]);
+        Self::named(store, "nightly").await
+    }
+
+    async fn named(store: Shared, name: &str) -> Self {
+        let bundle = with_triggers(bundle(name, 1), vec![cron(None, "0 2 * * *")]);
         let deployment = deploy(&store, &bundle).await.unwrap().deployment;
         let owner = alive(&store).await;
         Self {
@@ -58,6 +63,38 @@ impl Scene {
             next_effective: None,
             due_at: None,
             overlap,
+            catch_up_to: None,
+            pause: Duration::ZERO,
+        };
+        self.store.decide(&decision).await.unwrap().unwrap()
+    }
+
+    /// These two were missed, and are made up for.
+    async fn makes_up(&self, minutes: [u32; 2], overlap: Overlap) -> Vec<FireRecord> {
+        let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
+        let at = |minute| now.anchor_at.saturating_add(MINUTE * minute);
+        let occurrence = |minute| Occurrence {
+            nominal_at: at(minute),
+            until_at: at(minute),
+            count: 1,
+            effective_at: at(minute),
+            verdict: Verdict::MakeUp {
+                id: ExecutionId::new(),
+                input: Bytes::from(format!("{minute}")),
+            },
+            reason: "missed".into(),
+        };
+        let decision = Decision {
+            trigger_id: self.trigger,
+            step: now.step,
+            occurrences: minutes.map(occurrence).into(),
+            decided_to: at(minutes[1]),
+            next_nominal: Some(at(90)),
+            next_effective: Some(at(90)),
+            due_at: Some(now.anchor_at),
+            overlap,
+            catch_up_to: Some(at(minutes[1])),
+            pause: MINUTE * 30,
         };
         self.store.decide(&decision).await.unwrap().unwrap()
     }
@@ -78,8 +115,14 @@ impl Scene {
             next_effective: None,
             due_at: None,
             overlap: Overlap::Queue,
+            catch_up_to: None,
+            pause: Duration::ZERO,
         };
         self.store.decide(&decision).await.unwrap().unwrap()
+    }
+
+    async fn schedule(&self) -> ScheduleRecord {
+        self.store.schedule(self.trigger).await.unwrap().unwrap()
     }
 
     async fn claimed(&self) -> Held {
@@ -92,6 +135,10 @@ impl Scene {
         let found = self.store.fires(self.trigger, &all, &page(100)).await;
         found.unwrap().items
     }
+}
+
+fn before_next(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros() - 1)
 }
 
 fn outcomes(fires: &[FireRecord]) -> Vec<FireOutcome> {
@@ -253,4 +300,48 @@ pub async fn interval_that_strays_is_listed_until_it_does_not(store: Shared, _: 
     // As late as the one before: the interval is as it should be.
     scene.comes_late(3, late, Overlap::Allow).await;
     assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+}
+
+pub async fn what_is_made_up_for_waits_for_every_run(store: Shared, _: &dyn Fixture) {
+    for (name, overlap) in [
+        ("skip", Overlap::Skip),
+        ("queue", Overlap::Queue),
+        ("cancel", Overlap::Cancel),
+    ] {
+        let scene = Scene::named(store.clone(), name).await;
+        let before = scene.schedule().await;
+        scene.comes(1, Overlap::Allow).await;
+        let first = scene.claimed().await;
+        assert_eq!(scene.makes_up([2, 3], overlap).await, [], "{overlap:?}");
+        let waits = scene.schedule().await;
+        let at = |minute| before.anchor_at.saturating_add(MINUTE * minute);
+        assert!(waits.decided_to >= at(1) && waits.decided_to < at(2));
+        assert_eq!(waits.catch_up_to, Some(at(3)));
+        assert!(waits.step > before.step);
+        let due = scene.store.next_schedule_due().await.unwrap().unwrap();
+        assert!(due < MINUTE, "{due:?}");
+        let asked = scene.store.cancel_requests(scene.owner).await.unwrap();
+        assert_eq!(asked, [], "no run is in the way of what is made up for");
+
+        end(&scene.store, first.success()).await.unwrap();
+        let fires = scene.makes_up([2, 3], overlap).await;
+        assert_eq!(outcomes(&fires), [FireOutcome::Fired], "{overlap:?}");
+        assert_eq!(scene.schedule().await.decided_to, before_next(at(3)));
+        let second = scene.claimed().await;
+        end(&scene.store, second.success()).await.unwrap();
+        let fires = scene.makes_up([3, 4], overlap).await;
+        assert_eq!(outcomes(&fires), [FireOutcome::Fired], "{overlap:?}");
+        let third = scene.claimed().await;
+        end(&scene.store, third.success()).await.unwrap();
+        let fired = [FireOutcome::Fired; 3];
+        assert_eq!(outcomes(&scene.ledger().await), fired, "{overlap:?}");
+    }
+}
+
+pub async fn pause_after_what_is_made_up_for_is_kept(store: Shared, _: &dyn Fixture) {
+    let scene = Scene::new(store).await;
+    let fires = scene.makes_up([1, 2], Overlap::Allow).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Fired, FireOutcome::Fired]);
+    let due = scene.store.next_schedule_due().await.unwrap().unwrap();
+    assert!(due > MINUTE * 29, "{due:?}");
 }

@@ -66,6 +66,8 @@ fn decision(schedule: &ScheduleRecord, occurrences: Vec<Occurrence>) -> Decision
         next_effective: Some(at(schedule, 91)),
         due_at: Some(schedule.anchor_at.saturating_add(HOUR)),
         overlap: Overlap::Allow,
+        catch_up_to: None,
+        pause: Duration::ZERO,
     }
 }
 

@@ -9,6 +9,7 @@ use millrace_types::{
     DeploymentId, ExecutionId, ExecutionStatus, Timestamp, TriggerId, TriggerKind,
 };
 
+use super::backfill::Progress;
 use super::{Decision, FireOutcome, FireRecord, Occurrence, Overlap, Verdict};
 use crate::{Admission, AdmissionRefused, TriggerRef, WriteDone, WriteRefused};
 
@@ -78,12 +79,15 @@ pub(super) enum Judged {
         replaced: Option<FireRecord>,
         fire: FireRecord,
     },
+    /// Has to wait, and what comes after it with it.
+    Hold,
 }
 
 impl Standing {
     /// Whether judging this decision takes a look at the runs of the schedule.
     pub(super) fn asks_for_runs(&self, decision: &Decision) -> bool {
-        let starts = |o: &Occurrence| matches!(o.verdict, Verdict::Start { .. });
+        let starts =
+            |o: &Occurrence| matches!(o.verdict, Verdict::Start { .. } | Verdict::MakeUp { .. });
         self.queued.is_some()
             || (decision.overlap != Overlap::Allow && decision.occurrences.iter().any(starts))
     }
@@ -121,7 +125,9 @@ impl Standing {
         let (id, input) = match &occurrence.verdict {
             Verdict::Missed => return as_outcome(FireOutcome::Missed),
             Verdict::Paused => return as_outcome(FireOutcome::Paused),
-            Verdict::Start { id, input } => (*id, input.clone()),
+            Verdict::Skipped => return as_outcome(FireOutcome::Skipped),
+            Verdict::MakeUp { .. } if self.holds_back(overlap) => return Judged::Hold,
+            Verdict::Start { id, input } | Verdict::MakeUp { id, input } => (*id, input.clone()),
         };
         let Some(run) = self.run.filter(|_| overlap != Overlap::Allow) else {
             let admission = self.admission(id, input);
@@ -226,14 +232,35 @@ impl Standing {
 
     /// When the schedule is due again, if `decided` is when its next
     /// occurrence is.
-    pub fn due_at(&self, decided: Option<Timestamp>) -> Option<Timestamp> {
+    pub(super) fn due_at(&self, decided: Option<Timestamp>) -> Option<Timestamp> {
         let Some(queued) = &self.queued else {
             return decided;
         };
-        let waited = self.now.saturating_since(queued.queued_at);
-        let pause = (waited / 10).clamp(LOOK_AGAIN, LOOK_AGAIN_AT_LAST);
-        let look = self.now.saturating_add(pause);
+        let look = self.look_again(queued.queued_at);
         Some(decided.map_or(look, |decided| decided.min(look)))
+    }
+
+    /// Where a decision ends that has to wait with what is missed since
+    /// `nominal_at`. What comes meanwhile is seen when it comes.
+    pub(super) fn waits(&self, nominal_at: Timestamp, decision: &Decision) -> Progress {
+        let since = match (&self.queued, self.last_start) {
+            (Some(queued), _) => queued.queued_at,
+            (None, Some(start)) => start.started_at,
+            (None, None) => self.now,
+        };
+        let look = self.look_again(since);
+        let next = decision.next_effective.filter(|next| *next > self.now);
+        Progress {
+            position: Timestamp::from_micros(nominal_at.as_micros() - 1),
+            due_at: Some(next.map_or(look, |next| next.min(look))),
+        }
+    }
+
+    /// When to look again for the end of what has lasted since then.
+    fn look_again(&self, since: Timestamp) -> Timestamp {
+        let pause = self.now.saturating_since(since) / 10;
+        self.now
+            .saturating_add(pause.clamp(LOOK_AGAIN, LOOK_AGAIN_AT_LAST))
     }
 
     pub(super) fn fire(&self, nominal_at: Timestamp, effective_at: Timestamp) -> FireRecord {

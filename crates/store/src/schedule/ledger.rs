@@ -6,7 +6,7 @@ use millrace_types::{ExecutionId, Timestamp, TriggerId};
 
 use super::backfill::{BackfillPart, Progress};
 use super::judge::{Judged, Standing};
-use super::{Decision, FireRecord, Overlap};
+use super::{Decision, FireRecord, Overlap, Verdict};
 use crate::{Admission, StoreError, WriteDone, WriteRefused};
 
 /// The ledger of one schedule, within the transaction that has its row locked.
@@ -47,12 +47,12 @@ pub trait Ledger: Send {
 
 impl Standing {
     /// Carries a decision out, all but the advance of the schedule's own row;
-    /// answers the rows entered or settled.
+    /// answers the rows entered or settled, and how far it got.
     pub async fn decide<L: Ledger>(
         &mut self,
         ledger: &mut L,
         decision: &Decision,
-    ) -> Result<Vec<FireRecord>, StoreError> {
+    ) -> Result<(Vec<FireRecord>, Progress), StoreError> {
         if self.asks_for_runs(decision) {
             self.run = ledger.a_run(self.trigger_id).await?;
         }
@@ -64,6 +64,7 @@ impl Standing {
             }
             fires.push(fire);
         }
+        let mut made_up = false;
         for occurrence in &decision.occurrences {
             let nominal_at = occurrence.nominal_at;
             if ledger.is_entered(self.trigger_id, nominal_at).await? {
@@ -71,7 +72,11 @@ impl Standing {
             }
             let fire = match self.judge(decision.overlap, occurrence) {
                 Judged::Enter(fire) | Judged::Wait(fire) => fire,
-                Judged::Start(fire, admission) => self.start(ledger, fire, &admission).await?,
+                Judged::Start(fire, admission) => {
+                    made_up |= matches!(occurrence.verdict, Verdict::MakeUp { .. });
+                    self.start(ledger, fire, &admission).await?
+                }
+                Judged::Hold => return Ok((fires, self.waits(nominal_at, decision))),
                 Judged::Supersede {
                     reason,
                     replaced,
@@ -88,7 +93,13 @@ impl Standing {
             ledger.enter(&fire).await?;
             fires.push(fire);
         }
-        Ok(fires)
+        let due_at = self.due_at(decision.due_at);
+        let earliest = self.now.saturating_add(decision.pause);
+        let progress = Progress {
+            position: decision.decided_to,
+            due_at: due_at.map(|at| if made_up { at.max(earliest) } else { at }),
+        };
+        Ok((fires, progress))
     }
 
     /// Carries a part of a backfill out; answers the rows entered, and how far

@@ -1,0 +1,156 @@
+//! What is made up for after an outage, over a real store.
+
+use std::time::Duration;
+
+use millrace_store::{FireOutcome, FireRecord};
+use millrace_types::{Timestamp, TriggerId};
+use serde_json::json;
+
+use super::staged::Stage;
+use super::tests::{minutely, time};
+
+const DEPLOYED: &str = "2026-03-01T09:00:30Z";
+/// The last minute of an outage of an hour.
+const LAST: &str = "2026-03-01T10:00:00Z";
+/// Too late for the last minute.
+const BACK: &str = "2026-03-01T10:00:50Z";
+
+/// A minutely schedule whose instances all went away right after the deploy.
+async fn outage(
+    misfire: &str,
+    overlap: &str,
+    rate: u32,
+    runs_take: Duration,
+) -> (Stage, TriggerId) {
+    let mut stage = Stage::new(time(DEPLOYED)).await;
+    stage.runs_take = runs_take;
+    let mut spec = minutely(misfire);
+    spec["overlap"] = overlap.into();
+    spec["catchUpRate"] = rate.into();
+    let id = stage.deploy("minutely", &spec).await;
+    stage.tick().await;
+    stage.skip_to(time(BACK));
+    (stage, id)
+}
+
+fn of_the_outage(ledger: &[FireRecord]) -> impl Iterator<Item = &FireRecord> {
+    ledger.iter().filter(|fire| fire.nominal_at <= time(LAST))
+}
+
+fn counted<'a>(fires: impl Iterator<Item = &'a FireRecord>, outcome: FireOutcome) -> u64 {
+    fires
+        .filter(|fire| fire.outcome == outcome)
+        .map(|fire| fire.count)
+        .sum()
+}
+
+/// Each occurrence once, none left out.
+async fn assert_gapless(stage: &Stage, id: TriggerId) -> Vec<FireRecord> {
+    let ledger = stage.ledger(id).await;
+    let schedule = stage.schedule(id).await;
+    let mut last = stage.record(id).await.anchor_at;
+    for fire in &ledger {
+        assert_eq!(schedule.next_after(last), Some(fire.nominal_at));
+        last = fire.until_at;
+    }
+    assert!(schedule.next_after(last) > Some(stage.now()), "{last}");
+    ledger
+}
+
+fn assert_rate(starts: &[Timestamp], rate: usize) {
+    for from in starts {
+        let within = from.saturating_add(Duration::from_micros(999_999));
+        let burst = starts.iter().filter(|at| *at >= from && **at <= within);
+        assert!(burst.count() <= rate, "more than {rate} in a second");
+    }
+}
+
+#[tokio::test]
+async fn an_outage_of_an_hour_makes_up_for_none_one_or_all_whatever_overlaps() {
+    let (short, long) = (Duration::from_millis(30), Duration::from_secs(3));
+    for (misfire, overlap, rate, runs_take, runs) in [
+        ("none", "skip", 10, long, 0),
+        ("last", "skip", 10, long, 1),
+        ("all", "allow", 10, long, 60),
+        ("all", "skip", 10, long, 60),
+        ("all", "queue", 10, long, 60),
+        ("all", "cancel", 10, long, 60),
+        ("all", "skip", 1, short, 60),
+        ("all", "queue", 1, short, 60),
+        ("all", "cancel", 50, short, 60),
+        ("all", "allow", 50, short, 60),
+    ] {
+        let what = format!("{misfire}, {overlap}, {rate} a second, {runs_take:?}");
+        let (mut stage, id) = outage(misfire, overlap, rate, runs_take).await;
+        stage.play(time("2026-03-01T10:08:30Z")).await;
+        let ledger = assert_gapless(&stage, id).await;
+        let of_it = || of_the_outage(&ledger);
+        assert_eq!(counted(of_it(), FireOutcome::Fired), runs, "{what}");
+        assert_eq!(counted(of_it(), FireOutcome::Missed), 60 - runs, "{what}");
+        let starts: Vec<_> = of_it()
+            .filter(|fire| fire.outcome == FireOutcome::Fired)
+            .map(|fire| fire.decided_at)
+            .collect();
+        assert!(starts.is_sorted(), "{what}: oldest first");
+        assert_rate(&starts, rate as usize);
+        // On time again.
+        let last = ledger.last().unwrap();
+        assert_eq!(last.outcome, FireOutcome::Fired, "{what}");
+        assert_eq!(last.decided_at, last.nominal_at, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_with_long_runs_is_on_time_again_after_it_has_made_up_for_all() {
+    for overlap in ["skip", "queue", "cancel"] {
+        let (mut stage, id) = outage("all", overlap, 10, Duration::from_secs(90)).await;
+        // 60 runs of 90 seconds, one after the other.
+        stage.play(time("2026-03-01T11:50:30Z")).await;
+        let ledger = assert_gapless(&stage, id).await;
+        let of_it = || of_the_outage(&ledger);
+        assert_eq!(counted(of_it(), FireOutcome::Fired), 60, "{overlap}");
+        let meanwhile = ledger.iter().filter(|fire| fire.nominal_at > time(LAST));
+        assert!(counted(meanwhile, FireOutcome::Skipped) > 60, "{overlap}");
+        assert_eq!(stage.record(id).await.catch_up_to, None, "{overlap}");
+        let last = ledger.last().unwrap();
+        assert!(last.decided_at.saturating_since(last.nominal_at) < Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_while_catching_up_is_made_up_for_too() {
+    let (mut stage, id) = outage("all", "skip", 10, Duration::from_secs(30)).await;
+    // Ten runs, and nobody again until 10:35:50.
+    stage.play(time("2026-03-01T10:05:50Z")).await;
+    stage.skip_to(time("2026-03-01T10:35:50Z"));
+    stage.play(time("2026-03-01T11:40:30Z")).await;
+    let ledger = assert_gapless(&stage, id).await;
+    assert_eq!(counted(of_the_outage(&ledger), FireOutcome::Fired), 60);
+    let again = ledger.iter().filter(|fire| {
+        fire.nominal_at > time("2026-03-01T10:06:00Z")
+            && fire.nominal_at <= time("2026-03-01T10:35:00Z")
+    });
+    assert_eq!(counted(again, FireOutcome::Fired), 29);
+}
+
+#[tokio::test]
+async fn a_run_of_before_the_outage_is_waited_for() {
+    let mut stage = Stage::new(time(DEPLOYED)).await;
+    stage.runs_take = Duration::from_hours(2);
+    let spec = json!({"type": "cron", "cron": "* * * * *", "jitterWindow": "PT0S",
+                      "misfire": {"all": {"max": 20}}});
+    let id = stage.deploy("minutely", &spec).await;
+    stage.play(time("2026-03-01T09:01:10Z")).await;
+    stage.runs_take = Duration::from_secs(1);
+    stage.skip_to(time(BACK));
+    stage.play(time("2026-03-01T11:02:30Z")).await;
+    let ledger = assert_gapless(&stage, id).await;
+    // The first one, and the newest twenty.
+    assert_eq!(counted(of_the_outage(&ledger), FireOutcome::Fired), 21);
+    assert_eq!(counted(of_the_outage(&ledger), FireOutcome::Missed), 39);
+    let first = &ledger[40];
+    assert!(
+        first.decided_at >= time("2026-03-01T11:01:00Z"),
+        "{first:?}"
+    );
+}
