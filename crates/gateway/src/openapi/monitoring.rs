@@ -117,6 +117,10 @@ fn jitter() -> Value {
             "offsets": {"type": "array", "items": object(json!({
                 "upToSeconds": or_none("integer"), "count": whole(),
             }))},
+            "withinWindow": whole(), "beyondWindow": whole(),
+            "parts": {"type": "array", "items": whole()},
+            "expected": {"type": "number"}, "chiSquare": or_none("number"),
+            "degreesOfFreedom": whole(), "maxToMean": or_none("number"),
         })),
     }))
 }

@@ -1,6 +1,7 @@
 //! Whether jitter spreads as it should: where in their windows the schedules
 //! start, against the ideal of an even spread.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use millrace_schedule::{JitterWindow, TriggerSchedule};
@@ -38,6 +39,14 @@ struct Planned {
     complete: bool,
     /// How many schedules there are, roughly, when they are not all.
     estimate: Option<u64>,
+    #[serde(flatten)]
+    spread: Spread,
+}
+
+/// How places in windows are spread, against an even spread.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spread {
     /// Equal parts of the window, in order.
     parts: Vec<u64>,
     /// How many would be in each part if they were spread evenly.
@@ -50,16 +59,23 @@ struct Planned {
     max_to_mean: Option<f64>,
 }
 
-/// What the ledger says of the last day.
+/// What the ledger says of the last day: when occurrences did start.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Actual {
     window: Window,
     fires: u64,
     offsets: Vec<Bucket>,
+    /// Starts within the windows of the schedules that are planned.
+    within_window: u64,
+    /// Starts of such schedules that came after their windows.
+    beyond_window: u64,
+    #[serde(flatten)]
+    spread: Spread,
 }
 
-/// Effective time less nominal time: above the bound before, up to `upToSeconds`;
-/// `null` in the last bucket, which has no bound.
+/// Time of the start less nominal time: above the bound before, up to
+/// `upToSeconds`; `null` in the last bucket, which has no bound.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Bucket {
@@ -74,12 +90,16 @@ impl MonitoringService {
         let fires = self.store.recent_fires(before(now, DAY), FIRES).await?;
         let places: Vec<Option<f64>> = sample.items.iter().filter_map(place).collect();
         let (offsets, count) = offsets(&fires.items);
+        let (started, beyond_window) = started(&sample.items, &fires.items);
         Ok(JitterDistribution {
             planned: planned(&places, sample.estimate),
             actual: Actual {
                 window: window(&fires, now, DAY),
                 fires: count,
                 offsets,
+                within_window: started.len() as u64,
+                beyond_window,
+                spread: spread(&started),
             },
         })
     }
@@ -112,10 +132,48 @@ fn window_seconds(trigger: &TriggerSchedule, record: &ScheduleRecord, nominal: T
     i64::try_from(window.as_secs()).unwrap_or(i64::MAX)
 }
 
+/// Where in their windows these fires started, 0 to 1, and how many started
+/// after them. Those of schedules that are not known here, or have no window,
+/// are neither.
+fn started(schedules: &[ScheduleRecord], fires: &[FireFigures]) -> (Vec<f64>, u64) {
+    let schedules: HashMap<_, _> = schedules
+        .iter()
+        .filter_map(|record| Some((record.trigger_id, (record, read(record).ok()?))))
+        .collect();
+    let (mut places, mut beyond) = (Vec::new(), 0);
+    for fire in fires.iter().filter(|f| f.outcome == FireOutcome::Fired) {
+        let Some((record, trigger)) = schedules.get(&fire.trigger_id) else {
+            continue;
+        };
+        let seconds = window_seconds(trigger, record, fire.nominal_at);
+        if seconds <= 1 {
+            continue;
+        }
+        let offset = between(fire.nominal_at, fire.decided_at).max(0);
+        if offset >= seconds * 1_000_000 {
+            beyond += 1;
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "within a window")]
+            places.push(offset as f64 / (seconds * 1_000_000) as f64);
+        }
+    }
+    (places, beyond)
+}
+
 fn planned(places: &[Option<f64>], estimate: Option<u64>) -> Planned {
+    let with_window: Vec<f64> = places.iter().flatten().copied().collect();
+    Planned {
+        schedules: with_window.len() as u64,
+        without_window: (places.len() - with_window.len()) as u64,
+        complete: estimate.is_none(),
+        estimate,
+        spread: spread(&with_window),
+    }
+}
+
+fn spread(places: &[f64]) -> Spread {
     let mut parts = vec![0_u64; PARTS];
-    let mut schedules = 0;
-    for place in places.iter().flatten() {
+    for place in places {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -124,22 +182,17 @@ fn planned(places: &[Option<f64>], estimate: Option<u64>) -> Planned {
         )]
         let part = ((place * PARTS as f64) as usize).min(PARTS - 1);
         parts[part] += 1;
-        schedules += 1;
     }
     #[expect(clippy::cast_precision_loss, reason = "thousands at most")]
-    let expected = schedules as f64 / PARTS as f64;
+    let expected = places.len() as f64 / PARTS as f64;
     #[expect(clippy::cast_precision_loss, reason = "thousands at most")]
     let counts = || parts.iter().map(|count| *count as f64);
-    Planned {
-        schedules,
-        without_window: places.iter().filter(|place| place.is_none()).count() as u64,
-        complete: estimate.is_none(),
-        estimate,
+    Spread {
         expected,
         chi_square: (expected >= 5.0)
             .then(|| counts().map(|c| (c - expected).powi(2) / expected).sum()),
         degrees_of_freedom: PARTS - 1,
-        max_to_mean: (schedules > 0).then(|| counts().fold(0.0, f64::max) / expected),
+        max_to_mean: (!places.is_empty()).then(|| counts().fold(0.0, f64::max) / expected),
         parts,
     }
 }
@@ -156,8 +209,8 @@ fn offsets(fires: &[FireFigures]) -> (Vec<Bucket>, u64) {
         .collect();
     let mut count = 0;
     for fire in fires.iter().filter(|f| f.outcome == FireOutcome::Fired) {
-        let seconds = between(fire.nominal_at, fire.effective_at).div_euclid(1_000_000);
-        let at = BOUNDS.partition_point(|bound| *bound < seconds);
+        let offset = between(fire.nominal_at, fire.decided_at);
+        let at = BOUNDS.partition_point(|bound| *bound * 1_000_000 < offset);
         buckets[at].count += 1;
         count += 1;
     }
@@ -167,7 +220,9 @@ fn offsets(fires: &[FireFigures]) -> (Vec<Bucket>, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::tests::{minutely, record, time};
     use millrace_types::TriggerId;
+    use serde_json::json;
 
     #[test]
     fn an_even_spread_is_told_from_a_heap() {
@@ -175,13 +230,13 @@ mod tests {
             .map(|n| Some(f64::from(n % 200) / 200.0))
             .collect();
         let even = planned(&even, None);
-        assert_eq!(even.chi_square, Some(0.0));
-        assert_eq!(even.max_to_mean, Some(1.0));
+        assert_eq!(even.spread.chi_square, Some(0.0));
+        assert_eq!(even.spread.max_to_mean, Some(1.0));
         let heap = planned(&vec![Some(0.5); 2000], Some(9000));
-        assert!(heap.chi_square.unwrap() > 1000.0 && !heap.complete);
-        assert_eq!(heap.max_to_mean, Some(20.0));
+        assert!(heap.spread.chi_square.unwrap() > 1000.0 && !heap.complete);
+        assert_eq!(heap.spread.max_to_mean, Some(20.0));
         let nothing = planned(&[None], None);
-        assert_eq!((nothing.without_window, nothing.max_to_mean), (1, None));
+        assert_eq!((nothing.without_window, nothing.spread.max_to_mean), (1, None));
     }
 
     #[test]
@@ -191,8 +246,8 @@ mod tests {
             trigger_id: TriggerId::new(),
             count: 1,
             nominal_at: now,
-            effective_at: now.saturating_add(Duration::from_secs(seconds)),
-            decided_at: now,
+            effective_at: now,
+            decided_at: now.saturating_add(Duration::from_secs(seconds)),
             outcome: FireOutcome::Fired,
         };
         let (buckets, count) = offsets(&[fire(0), fire(1), fire(2), fire(300), fire(9000)]);
@@ -203,5 +258,34 @@ mod tests {
             .collect();
         assert_eq!(filled, [Some(0), Some(1), Some(5), Some(300), None]);
         assert_eq!(count, 5);
+    }
+
+    #[test]
+    fn what_started_late_is_not_where_it_was_planned() {
+        let spec = json!({"type": "cron", "cron": "0 * * * *", "jitterWindow": "PT5M"});
+        let schedule = record(&spec, "2026-03-01T08:00:30Z");
+        let without = record(&minutely("last"), "2026-03-01T08:00:30Z");
+        let nominal = time("2026-03-01T09:00:00Z");
+        let fire = |schedule: &ScheduleRecord, seconds| FireFigures {
+            trigger_id: schedule.trigger_id,
+            count: 1,
+            nominal_at: nominal,
+            effective_at: nominal.saturating_add(Duration::from_secs(30)),
+            decided_at: nominal.saturating_add(Duration::from_secs(seconds)),
+            outcome: FireOutcome::Fired,
+        };
+        let mut fires = vec![
+            fire(&schedule, 30),
+            fire(&schedule, 150),
+            fire(&schedule, 300),
+            fire(&without, 3),
+        ];
+        fires[2].outcome = FireOutcome::Missed;
+        fires.push(fire(&schedule, 4000));
+        let (places, beyond) = started(&[schedule, without], &fires);
+        assert_eq!((places.as_slice(), beyond), (&[0.1, 0.5][..], 1));
+        let spread = spread(&places);
+        assert_eq!((spread.parts[2], spread.parts[10]), (1, 1));
+        assert_eq!(spread.chi_square, None, "two say nothing");
     }
 }
