@@ -24,7 +24,58 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How long the due ones may take beyond their minute.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Runs everything and prints a table.
+/// What a look for what is due may take in the database, in milliseconds: it
+/// reads an index from its one end.
+const LOOK_MS: f64 = 5.0;
+
+/// How late 99 of 100 start at most, in milliseconds.
+const LAG_MS: f64 = 1000.0;
+
+/// What the process may grow by, in MiB: schedules are not held in memory.
+const GROWTH_MIB: u64 = 64;
+
+/// What is judged.
+struct Figures {
+    due: u64,
+    fired: u64,
+    /// Occurrences that did not run, or more than once.
+    otherwise: u64,
+    /// The longer of the two statements of a look.
+    look_ms: f64,
+    lag_p99_ms: f64,
+    growth_mib: u64,
+}
+
+impl Figures {
+    /// The aims that are missed.
+    fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        if self.fired != self.due {
+            missed.push(format!("{} of {} have fired", self.fired, self.due));
+        }
+        if self.otherwise > 0 {
+            missed.push(format!("{} did not run, or twice", self.otherwise));
+        }
+        // What is not a number is no good either.
+        for (what, is, aim) in [
+            ("a look for what is due", self.look_ms, LOOK_MS),
+            ("the start lag's p99", self.lag_p99_ms, LAG_MS),
+        ] {
+            if is.is_nan() || is > aim {
+                missed.push(format!("{what} is {is:.1} ms (aim: {aim} ms at most)"));
+            }
+        }
+        if self.growth_mib > GROWTH_MIB {
+            missed.push(format!(
+                "the process has grown by {} MiB (aim: {GROWTH_MIB} MiB at most)",
+                self.growth_mib
+            ));
+        }
+        missed
+    }
+}
+
+/// Runs everything, prints a table, and judges it.
 pub async fn run(binary: &Path, schedules: u64, due: u64) -> io::Result<()> {
     let url = std::env::var("DATABASE_URL")
         .map_err(|_| io::Error::other("DATABASE_URL is not set; run `make bench-schedule`"))?;
@@ -72,14 +123,35 @@ pub async fn run(binary: &Path, schedules: u64, due: u64) -> io::Result<()> {
     let [p50, p99, most] = lags[..] else {
         return Err(io::Error::other("no lags"));
     };
+    let resident = server.resident_kib()? / 1024;
     println!(
         "{fired} of {due} fell due within a minute: start lag p50 {p50:.0} ms, p99 {p99:.0} ms, \
          most {most:.0} ms; CPU {:.0} ms/s, resident {} MiB",
         used.as_secs_f64() * 1000.0 / started.elapsed().as_secs_f64(),
-        server.resident_kib()? / 1024,
+        resident,
     );
+    let figures = Figures {
+        due,
+        fired,
+        otherwise: pgbench::psql(&own, OTHERWISE).await?.parse().unwrap_or(1),
+        look_ms: claim.max(next),
+        lag_p99_ms: p99,
+        growth_mib: resident.saturating_sub(bare / 1024),
+    };
     server.stop().await?;
-    pgbench::drop_database(&url, NAME).await
+    pgbench::drop_database(&url, NAME).await?;
+    let missed = figures.missed();
+    if missed.is_empty() {
+        println!(
+            "all aims are met: each fired once, p99 within {LAG_MS} ms, a look within {LOOK_MS} \
+             ms, {GROWTH_MIB} MiB of growth at most"
+        );
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "aims are missed: {}",
+        missed.join("; ")
+    )))
 }
 
 /// What a look for due schedules asks.
@@ -94,6 +166,11 @@ const LAGS: &str = "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms), \
          percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), max(ms) \
      FROM (SELECT extract(epoch FROM decided_at - effective_at) * 1000 AS ms FROM fires \
            WHERE outcome = 'fired') lags";
+
+/// Occurrences that did not fire, and executions beyond one for each that did.
+const OTHERWISE: &str = "SELECT (SELECT count(*) FROM fires WHERE outcome <> 'fired') \
+     + abs((SELECT count(*) FROM executions) + (SELECT count(*) FROM executions_ended) \
+         - (SELECT count(*) FROM fires WHERE outcome = 'fired'))";
 
 /// CPU of the process in milliseconds for each second, while nothing is due.
 async fn idle(server: &Server) -> io::Result<(f64, Duration)> {
@@ -197,4 +274,33 @@ async fn execution_time(url: &str, explain: &str) -> io::Result<f64> {
         best = best.min(time);
     }
     Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_aim_is_judged() {
+        let good = || Figures {
+            due: 5000,
+            fired: 5000,
+            otherwise: 0,
+            look_ms: 0.1,
+            lag_p99_ms: 70.0,
+            growth_mib: 5,
+        };
+        assert_eq!(good().missed(), Vec::<String>::new());
+        let missed = [
+            Figures { fired: 4999, ..good() },
+            Figures { fired: 5001, ..good() },
+            Figures { otherwise: 1, ..good() },
+            Figures { look_ms: 6.0, ..good() },
+            Figures { lag_p99_ms: f64::NAN, ..good() },
+            Figures { growth_mib: 65, ..good() },
+        ];
+        for figures in missed {
+            assert_eq!(figures.missed().len(), 1, "{:?}", figures.missed());
+        }
+    }
 }
