@@ -292,12 +292,30 @@ mod tests {
         };
         assert_eq!(good().missed(), Vec::<String>::new());
         let missed = [
-            Figures { fired: 4999, ..good() },
-            Figures { fired: 5001, ..good() },
-            Figures { otherwise: 1, ..good() },
-            Figures { look_ms: 6.0, ..good() },
-            Figures { lag_p99_ms: f64::NAN, ..good() },
-            Figures { growth_mib: 65, ..good() },
+            Figures {
+                fired: 4999,
+                ..good()
+            },
+            Figures {
+                fired: 5001,
+                ..good()
+            },
+            Figures {
+                otherwise: 1,
+                ..good()
+            },
+            Figures {
+                look_ms: 6.0,
+                ..good()
+            },
+            Figures {
+                lag_p99_ms: f64::NAN,
+                ..good()
+            },
+            Figures {
+                growth_mib: 65,
+                ..good()
+            },
         ];
         for figures in missed {
             assert_eq!(figures.missed().len(), 1, "{:?}", figures.missed());

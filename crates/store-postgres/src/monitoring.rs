@@ -166,9 +166,10 @@ async fn fires(
     since: Timestamp,
     limit: u32,
 ) -> Result<Sample<FireFigures>, StoreError> {
-    type Row = (String, i64, PgTime, PgTime, PgTime, String, bool);
+    type Row = (String, i64, PgTime, PgTime, PgTime, PgTime, String, bool);
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT trigger_id, count, nominal_at, effective_at, decided_at, outcome, waiting \
+        "SELECT trigger_id, count, nominal_at, until_at, effective_at, decided_at, outcome, \
+             waiting \
          FROM fires \
          WHERE decided_at >= $1 ORDER BY decided_at DESC LIMIT $2",
     )
@@ -182,11 +183,12 @@ async fn fires(
         .into_iter()
         .take(limit as usize)
         .map(
-            |(trigger, count, nominal, effective, decided, outcome, waiting)| {
+            |(trigger, count, nominal, until, effective, decided, outcome, waiting)| {
                 Ok(FireFigures {
                     trigger_id: parsed(&trigger)?,
                     count: counter(count),
                     nominal_at: nominal.0,
+                    until_at: until.0,
                     effective_at: effective.0,
                     decided_at: decided.0,
                     outcome: parsed::<FireOutcome>(&outcome)?.or_waiting(waiting),

@@ -7,7 +7,7 @@ use millrace_store::{
     EmittedEvent, EventListener, EventStore, NewTrigger, StoreError, Subscription,
     SubscriptionPlace,
 };
-use millrace_types::{DeploymentId, Timestamp, TriggerId};
+use millrace_types::{DeploymentId, TriggerId};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;

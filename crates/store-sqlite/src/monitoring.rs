@@ -43,7 +43,8 @@ const DUE_SCHEDULES: &str = "
          ORDER BY due_at LIMIT ?2)";
 
 const FIRES: &str = "
-    SELECT trigger_id, count, nominal_at, effective_at, decided_at, outcome, waiting FROM fires
+    SELECT trigger_id, count, nominal_at, until_at, effective_at, decided_at, outcome, waiting
+    FROM fires
     WHERE decided_at >= ?1 ORDER BY decided_at DESC LIMIT ?2";
 
 const INSTANCES: &str = "
@@ -174,6 +175,7 @@ impl MonitoringStore for SqliteStore {
                     trigger_id: row.parsed("trigger_id")?,
                     count: row.number("count")?,
                     nominal_at: row.time("nominal_at")?,
+                    until_at: row.time("until_at")?,
                     effective_at: row.time("effective_at")?,
                     decided_at: row.time("decided_at")?,
                     outcome: row

@@ -1,7 +1,7 @@
 //! Taking what is past a deadline, to be ended.
 
 use millrace_store::{Deadline, Overdue, StoreError};
-use millrace_types::{IncarnationId, Timestamp};
+use millrace_types::IncarnationId;
 
 use crate::SqliteStore;
 use crate::error::store_error;

@@ -68,6 +68,8 @@ pub struct FireFigures {
     pub trigger_id: TriggerId,
     pub count: u64,
     pub nominal_at: Timestamp,
+    /// Of the last of `count` in a row.
+    pub until_at: Timestamp,
     pub effective_at: Timestamp,
     pub decided_at: Timestamp,
     pub outcome: FireOutcome,

@@ -5,6 +5,7 @@ pub mod backfill;
 pub mod control;
 pub mod judge;
 pub mod ledger;
+mod stretch;
 
 use std::fmt;
 use std::str::FromStr;
@@ -258,8 +259,9 @@ pub trait ScheduleStore: backfill::BackfillStore + control::SchedulerStore {
     async fn next_schedule_due(&self) -> Result<Option<Duration>, StoreError>;
 
     /// Advances a schedule, admits the executions of its occurrences and
-    /// enters all of them in the ledger, in one transaction; answers the rows
-    /// entered. `None`, and nothing has changed, when the schedule is gone or
+    /// enters all of them in the ledger, in one transaction; answers what
+    /// became of each. More than 100 in a row that did not run for the same
+    /// kind of reason become one row, together with those entered before. `None`, and nothing has changed, when the schedule is gone or
     /// at another step: someone else decided, or the trigger changed. An
     /// occurrence that the ledger has already is passed over. Overlap is
     /// judged against all live executions of the trigger ([`judge`]); an

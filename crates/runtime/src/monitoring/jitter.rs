@@ -236,7 +236,10 @@ mod tests {
         assert!(heap.spread.chi_square.unwrap() > 1000.0 && !heap.complete);
         assert_eq!(heap.spread.max_to_mean, Some(20.0));
         let nothing = planned(&[None], None);
-        assert_eq!((nothing.without_window, nothing.spread.max_to_mean), (1, None));
+        assert_eq!(
+            (nothing.without_window, nothing.spread.max_to_mean),
+            (1, None)
+        );
     }
 
     #[test]
@@ -246,6 +249,7 @@ mod tests {
             trigger_id: TriggerId::new(),
             count: 1,
             nominal_at: now,
+            until_at: now,
             effective_at: now,
             decided_at: now.saturating_add(Duration::from_secs(seconds)),
             outcome: FireOutcome::Fired,
@@ -270,6 +274,7 @@ mod tests {
             trigger_id: schedule.trigger_id,
             count: 1,
             nominal_at: nominal,
+            until_at: nominal,
             effective_at: nominal.saturating_add(Duration::from_secs(30)),
             decided_at: nominal.saturating_add(Duration::from_secs(seconds)),
             outcome: FireOutcome::Fired,

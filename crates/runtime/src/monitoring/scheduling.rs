@@ -167,13 +167,13 @@ fn either_way(micros: i64) -> f64 {
 
 fn period(fires: &Sample<FireFigures>, now: Timestamp, length: Duration) -> Period {
     let window = window(fires, now, length);
-    let within = fires
+    let decided = fires
         .items
         .iter()
         .filter(|fire| fire.decided_at >= window.from);
     let mut outcomes = Outcomes::default();
     let mut lags = Vec::new();
-    for fire in within {
+    for fire in decided {
         *match fire.outcome {
             FireOutcome::Fired => &mut outcomes.fired,
             FireOutcome::Queued => &mut outcomes.queued,
@@ -181,7 +181,7 @@ fn period(fires: &Sample<FireFigures>, now: Timestamp, length: Duration) -> Peri
             FireOutcome::Missed => &mut outcomes.missed,
             FireOutcome::Paused => &mut outcomes.paused,
             FireOutcome::Failed => &mut outcomes.failed,
-        } += fire.count;
+        } += within(fire, window.from);
         if fire.outcome == FireOutcome::Fired {
             lags.push(between(fire.effective_at, fire.decided_at));
         }
@@ -191,6 +191,18 @@ fn period(fires: &Sample<FireFigures>, now: Timestamp, length: Duration) -> Peri
         outcomes,
         start_lag: Summary::of(lags),
     }
+}
+
+/// How many of the occurrences of a row came since then. A row of several may
+/// have begun long before; they are about evenly spread.
+fn within(fire: &FireFigures, from: Timestamp) -> u64 {
+    if fire.count == 1 || fire.nominal_at >= from {
+        return fire.count;
+    }
+    let whole = u128::try_from(between(fire.nominal_at, fire.until_at)).unwrap_or(0);
+    let part = u128::try_from(between(from, fire.until_at)).unwrap_or(0);
+    let share = (u128::from(fire.count) * part).checked_div(whole);
+    share.map_or(0, |share| u64::try_from(share).unwrap_or(u64::MAX))
 }
 
 /// What of the last `length` the rows cover: they are the newest.
@@ -219,10 +231,24 @@ mod tests {
             trigger_id: TriggerId::new(),
             count,
             nominal_at: at,
+            until_at: at,
             effective_at: before(at, Duration::from_millis(250)),
             decided_at: at,
             outcome,
         }
+    }
+
+    #[test]
+    fn of_a_long_row_only_what_came_in_the_period_counts() {
+        let now = Timestamp::now();
+        let mut row = fire(0, FireOutcome::Paused, 14_400, now);
+        row.nominal_at = before(now, HOUR * 4);
+        let fires = Sample {
+            items: vec![row],
+            estimate: None,
+        };
+        assert_eq!(period(&fires, now, HOUR).outcomes.paused, 3600);
+        assert_eq!(period(&fires, now, DAY).outcomes.paused, 14_400);
     }
 
     #[test]

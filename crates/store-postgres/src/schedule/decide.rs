@@ -43,6 +43,7 @@ pub(super) async fn lock(
         kind: String,
         deployment_id: String,
         revision: i64,
+        anchor_at: PgTime,
         now: PgTime,
         last_execution: Option<String>,
         queued_nominal: Option<PgTime>,
@@ -68,7 +69,7 @@ pub(super) async fn lock(
         return Ok(None);
     }
     let row: Option<Row> = sqlx::query_as(
-        "SELECT t.kind, t.deployment_id, t.revision, statement_timestamp() AS now, \
+        "SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, statement_timestamp() AS now, \
              s.last_execution, s.queued_nominal, s.queued_effective, s.queued_at, \
              s.queued_input, s.last_effective, s.last_started, s.drift \
          FROM schedules s JOIN triggers t ON t.id = s.trigger_id WHERE s.trigger_id = $1",
@@ -97,6 +98,7 @@ pub(super) async fn lock(
             kind: parsed(&row.kind)?,
             deployment_id: parsed(&row.deployment_id)?,
             revision: counter(row.revision),
+            anchor_at: row.anchor_at.0,
             now: row.now.0,
             run: None,
             queued,

@@ -12,8 +12,9 @@ use crate::convert::{counter, parsed, parsed_option};
 use crate::error::store_error;
 use crate::time::PgTime;
 
+/// A row of the ledger.
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     trigger_id: String,
     nominal_at: PgTime,
     until_at: PgTime,
@@ -28,7 +29,7 @@ struct Row {
 }
 
 impl Row {
-    fn record(self) -> Result<FireRecord, StoreError> {
+    pub(super) fn record(self) -> Result<FireRecord, StoreError> {
         Ok(FireRecord {
             trigger_id: parsed(&self.trigger_id)?,
             nominal_at: self.nominal_at.0,

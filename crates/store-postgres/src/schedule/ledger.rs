@@ -6,6 +6,7 @@ use millrace_store::{Admission, FireRecord, SlotRules, StoreError};
 use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::PgConnection;
 
+use super::fires;
 use crate::convert::parsed_option;
 use crate::error::store_error;
 use crate::execution::{Outcome, admit_one};
@@ -63,15 +64,18 @@ impl Ledger for Entries<'_> {
         trigger: TriggerId,
         nominal_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM fires WHERE trigger_id = $1 AND nominal_at = $2 \
-                 AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date)",
+        // A row is in the partition of its last day.
+        let held: Option<bool> = sqlx::query_scalar(
+            "SELECT until_at >= $2 FROM fires WHERE trigger_id = $1 AND nominal_at <= $2 \
+                 AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date \
+             ORDER BY nominal_at DESC LIMIT 1",
         )
         .bind(trigger.to_string())
         .bind(PgTime(nominal_at))
-        .fetch_one(&mut *self.connection)
+        .fetch_optional(&mut *self.connection)
         .await
-        .map_err(store_error)
+        .map_err(store_error)?;
+        Ok(held.unwrap_or(false))
     }
 
     async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError> {
@@ -129,14 +133,41 @@ impl Ledger for Entries<'_> {
         .map_err(store_error)
     }
 
+    async fn before(
+        &mut self,
+        trigger: TriggerId,
+        nominal_at: Timestamp,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FireRecord>, StoreError> {
+        // They end before the occurrence comes.
+        let rows: Vec<fires::Row> = sqlx::query_as(
+            "SELECT trigger_id, nominal_at, until_at, count, effective_at, decided_at, outcome, \
+                 reason, execution_id, waiting, backfilled \
+             FROM fires WHERE trigger_id = $1 AND nominal_at < $2 AND nominal_at > $3 \
+                 AND day <= ($2::timestamptz AT TIME ZONE 'UTC')::date \
+                 AND day >= ($3::timestamptz AT TIME ZONE 'UTC')::date \
+             ORDER BY nominal_at DESC LIMIT $4",
+        )
+        .bind(trigger.to_string())
+        .bind(PgTime(nominal_at))
+        .bind(PgTime(since))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *self.connection)
+        .await
+        .map_err(store_error)?;
+        rows.into_iter().map(fires::Row::record).collect()
+    }
+
     async fn take_out(
         &mut self,
         trigger: TriggerId,
         (first, last): (Timestamp, Timestamp),
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "DELETE FROM fires WHERE trigger_id = $1 AND nominal_at = $2 \
-               AND day = ($3::timestamptz AT TIME ZONE 'UTC')::date",
+            "DELETE FROM fires WHERE trigger_id = $1 AND nominal_at BETWEEN $2 AND $3 \
+               AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date \
+               AND day <= ($3::timestamptz AT TIME ZONE 'UTC')::date",
         )
         .bind(trigger.to_string())
         .bind(PgTime(first))

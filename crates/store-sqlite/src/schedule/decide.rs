@@ -12,7 +12,7 @@ use crate::error::store_error;
 use crate::row::Columns;
 
 const CURRENT: &str = "
-    SELECT t.kind, t.deployment_id, t.revision, s.last_execution, s.queued_nominal,
+    SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, s.last_execution, s.queued_nominal,
         s.queued_effective, s.queued_at, s.queued_input, s.last_effective, s.last_started,
         s.drift
     FROM schedules s CROSS JOIN triggers t ON t.id = s.trigger_id
@@ -82,6 +82,7 @@ pub(super) async fn current(
             kind: row.parsed("kind")?,
             deployment_id: row.parsed("deployment_id")?,
             revision: row.number("revision")?,
+            anchor_at: row.time("anchor_at")?,
             now: Timestamp::from_micros(now),
             run: None,
             queued,

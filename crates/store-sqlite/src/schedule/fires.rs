@@ -6,6 +6,7 @@ use millrace_store::{
 };
 use millrace_types::TriggerId;
 use sqlx::QueryBuilder;
+use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::error::store_error;
@@ -13,6 +14,24 @@ use crate::row::Columns;
 
 /// Rows of the ledger that one step deletes at most.
 const STEP: i64 = 2000;
+
+/// A row of the ledger.
+pub(super) fn record(row: &SqliteRow) -> Result<FireRecord, StoreError> {
+    Ok(FireRecord {
+        trigger_id: row.parsed("trigger_id")?,
+        nominal_at: row.time("nominal_at")?,
+        until_at: row.time("until_at")?,
+        count: row.number("count")?,
+        effective_at: row.time("effective_at")?,
+        decided_at: row.time("decided_at")?,
+        outcome: row
+            .parsed::<FireOutcome>("outcome")?
+            .or_waiting(row.raw("waiting")?),
+        reason: row.raw("reason")?,
+        execution_id: row.parsed_option("execution_id")?,
+        backfilled: row.raw("backfilled")?,
+    })
+}
 
 impl SqliteStore {
     pub(super) async fn fires_page(
@@ -47,25 +66,7 @@ impl SqliteStore {
             .fetch_all(&mut *connection)
             .await
             .map_err(store_error)?;
-        let records = rows
-            .iter()
-            .map(|row| {
-                Ok(FireRecord {
-                    trigger_id: row.parsed("trigger_id")?,
-                    nominal_at: row.time("nominal_at")?,
-                    until_at: row.time("until_at")?,
-                    count: row.number("count")?,
-                    effective_at: row.time("effective_at")?,
-                    decided_at: row.time("decided_at")?,
-                    outcome: row
-                        .parsed::<FireOutcome>("outcome")?
-                        .or_waiting(row.raw("waiting")?),
-                    reason: row.raw("reason")?,
-                    execution_id: row.parsed_option("execution_id")?,
-                    backfilled: row.raw("backfilled")?,
-                })
-            })
-            .collect::<Result<Vec<_>, StoreError>>()?;
+        let records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
         Ok(Page::from_rows(records, page.limit, |fire| {
             fire.nominal_at.as_micros().to_string()
         }))

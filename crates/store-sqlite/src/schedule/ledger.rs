@@ -6,6 +6,7 @@ use millrace_store::{Admission, FireRecord, SlotRules, StoreError};
 use millrace_types::{ExecutionId, Timestamp, TriggerId};
 use sqlx::SqliteConnection;
 
+use super::fires;
 use crate::commit::{self, Outcome};
 use crate::error::{corrupt, store_error};
 
@@ -18,6 +19,19 @@ const CANCEL_RUNS: &str = "
     UPDATE executions SET cancel_reason = coalesce(cancel_reason, ?2),
         wake_at = CASE WHEN owner IS NULL THEN ?3 END
     WHERE trigger_id = ?1 AND trigger_kind IN ('cron', 'interval', 'once')";
+
+const HOLDS: &str = "
+    SELECT until_at >= ?2 FROM fires WHERE trigger_id = ?1 AND nominal_at <= ?2
+    ORDER BY nominal_at DESC LIMIT 1";
+
+const BEFORE: &str = "
+    SELECT trigger_id, nominal_at, until_at, count, effective_at, decided_at, outcome, reason,
+        execution_id, waiting, backfilled
+    FROM fires WHERE trigger_id = ?1 AND nominal_at < ?2 AND nominal_at > ?3
+    ORDER BY nominal_at DESC LIMIT ?4";
+
+const TAKE_OUT: &str = "
+    DELETE FROM fires WHERE trigger_id = ?1 AND nominal_at BETWEEN ?2 AND ?3";
 
 /// The ledger in a transaction that began at `now`.
 pub(super) struct Entries<'a> {
@@ -58,14 +72,13 @@ impl Ledger for Entries<'_> {
         trigger: TriggerId,
         nominal_at: Timestamp,
     ) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM fires WHERE trigger_id = ?1 AND nominal_at = ?2)",
-        )
-        .bind(trigger.to_string())
-        .bind(nominal_at.as_micros())
-        .fetch_one(&mut *self.connection)
-        .await
-        .map_err(store_error)
+        let held: Option<bool> = sqlx::query_scalar(HOLDS)
+            .bind(trigger.to_string())
+            .bind(nominal_at.as_micros())
+            .fetch_optional(&mut *self.connection)
+            .await
+            .map_err(store_error)?;
+        Ok(held.unwrap_or(false))
     }
 
     async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError> {
@@ -113,14 +126,33 @@ impl Ledger for Entries<'_> {
         .map_err(store_error)
     }
 
+    async fn before(
+        &mut self,
+        trigger: TriggerId,
+        nominal_at: Timestamp,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FireRecord>, StoreError> {
+        let rows = sqlx::query(BEFORE)
+            .bind(trigger.to_string())
+            .bind(nominal_at.as_micros())
+            .bind(since.as_micros())
+            .bind(limit)
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(store_error)?;
+        rows.iter().map(fires::record).collect()
+    }
+
     async fn take_out(
         &mut self,
         trigger: TriggerId,
-        (first, _): (Timestamp, Timestamp),
+        (first, last): (Timestamp, Timestamp),
     ) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM fires WHERE trigger_id = ?1 AND nominal_at = ?2")
+        sqlx::query(TAKE_OUT)
             .bind(trigger.to_string())
             .bind(first.as_micros())
+            .bind(last.as_micros())
             .execute(&mut *self.connection)
             .await
             .map(|_| ())
@@ -138,6 +170,15 @@ mod tests {
         for statement in [A_RUN, CANCEL_RUNS] {
             let steps = plan(statement).await;
             assert!(steps[0].contains("executions_schedule_idx"), "{steps:#?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_ledger_of_a_schedule_is_read_and_sorted_by_its_key() {
+        for statement in [HOLDS, BEFORE, TAKE_OUT] {
+            let steps = plan(statement).await;
+            assert_eq!(steps.len(), 1, "{steps:#?}");
+            assert!(steps[0].contains("USING PRIMARY KEY"), "{steps:#?}");
         }
     }
 }

@@ -252,6 +252,8 @@ macro_rules! conformance_tests {
                 paused_deployment_starts_nothing
                 unchanged_trigger_keeps_its_schedule
                 ledger_is_paged_and_filtered_newest_first
+                many_in_a_row_are_one_row_whatever_decided_them
+                many_skipped_for_runs_are_one_row
                 ledger_beyond_its_retention_is_gone
             }
             workloads {

@@ -307,7 +307,10 @@ pub async fn ledger_is_paged_and_filtered_newest_first(store: Shared, _: &dyn Fi
     let (_, id) = scheduled(&store).await;
     let now = schedule(&store, id).await;
     let mut occurrences: Vec<_> = (1..=5).map(|n| missed(&now, n, n)).collect();
-    occurrences.push(missed(&now, 10, 209));
+    occurrences.push(Occurrence {
+        reason: "nobody was there".into(),
+        ..missed(&now, 10, 209)
+    });
     store.decide(&decision(&now, occurrences)).await.unwrap();
     let mut seen = Vec::new();
     let mut request = page(2);
@@ -342,6 +345,122 @@ pub async fn ledger_is_paged_and_filtered_newest_first(store: Shared, _: &dyn Fi
     };
     let row = store.fires(id, &within, &page(10)).await.unwrap();
     assert_eq!(row.items.len(), 1, "{row:?}");
+}
+
+/// What did not run in these minutes, a decision for each of them.
+async fn stays_away(store: &Shared, id: TriggerId, minutes: &[(u32, u32)], verdict: &Verdict) {
+    for (from, until) in minutes {
+        let now = schedule(store, id).await;
+        let occurrences = (*from..=*until)
+            .map(|minute| Occurrence {
+                verdict: verdict.clone(),
+                reason: format!("nobody was there: minute {minute}"),
+                ..missed(&now, minute, minute)
+            })
+            .collect();
+        let fires = store.decide(&decision(&now, occurrences)).await.unwrap();
+        assert_eq!(fires.unwrap().len(), (until - from + 1) as usize);
+    }
+}
+
+/// Minutes, count and outcome of each row, oldest first.
+async fn rows(store: &Shared, id: TriggerId) -> Vec<(u64, u64, u64, FireOutcome)> {
+    let anchor = schedule(store, id).await.anchor_at;
+    let minute = |at: Timestamp| at.saturating_since(anchor).as_secs() / 60;
+    let mut rows: Vec<_> = (ledger(store, id).await.iter())
+        .map(|row| {
+            let (from, until) = (minute(row.nominal_at), minute(row.until_at));
+            (from, until, row.count, row.outcome)
+        })
+        .collect();
+    rows.reverse();
+    rows
+}
+
+pub async fn many_in_a_row_are_one_row_whatever_decided_them(store: Shared, _: &dyn Fixture) {
+    let (_, id) = scheduled(&store).await;
+    stays_away(&store, id, &[(1, 1), (2, 50), (51, 100)], &Verdict::Paused).await;
+    assert_eq!(rows(&store, id).await.len(), 100);
+    stays_away(&store, id, &[(101, 101)], &Verdict::Paused).await;
+    let row = (1, 101, 101, FireOutcome::Paused);
+    assert_eq!(rows(&store, id).await, [row]);
+    // Particulars of one are not said of all.
+    assert_eq!(ledger(&store, id).await[0].reason, "nobody was there");
+    stays_away(&store, id, &[(102, 102), (103, 120)], &Verdict::Paused).await;
+    let row = (1, 120, 120, FireOutcome::Paused);
+    assert_eq!(rows(&store, id).await, [row]);
+
+    // Another outcome has rows of its own.
+    stays_away(&store, id, &[(121, 122)], &Verdict::Missed).await;
+    let now = schedule(&store, id).await;
+    let range = Occurrence {
+        reason: "nobody was there: for long".into(),
+        ..missed(&now, 123, 2999)
+    };
+    store.decide(&decision(&now, vec![range])).await.unwrap();
+    let now = schedule(&store, id).await;
+    let run = decision(&now, vec![start(&now, 3000)]);
+    store.decide(&run).await.unwrap();
+    stays_away(&store, id, &[(3001, 3001)], &Verdict::Missed).await;
+    let expected = [
+        row,
+        (121, 2999, 2879, FireOutcome::Missed),
+        (3000, 3000, 1, FireOutcome::Fired),
+        (3001, 3001, 1, FireOutcome::Missed),
+    ];
+    assert_eq!(rows(&store, id).await, expected);
+
+    // What is within a row has been entered.
+    let again = decision(&schedule(&store, id).await, vec![start(&now, 60)]);
+    assert_eq!(store.decide(&again).await.unwrap().unwrap(), []);
+    assert_eq!(rows(&store, id).await, expected);
+}
+
+pub async fn many_skipped_for_runs_are_one_row(store: Shared, _: &dyn Fixture) {
+    let (_, id) = scheduled(&store).await;
+    let owner = alive(&store).await;
+    for (overlap, first) in [(Overlap::Skip, 1), (Overlap::Queue, 201), (Overlap::Cancel, 401)] {
+        let mut fires = Vec::new();
+        // One decision each where one waits in the place of another.
+        for minutes in [first..=first, first + 1..=first + 60, first + 61..=first + 150] {
+            let now = schedule(&store, id).await;
+            let occurrences = minutes.map(|minute| start(&now, minute)).collect();
+            let decision = Decision {
+                overlap,
+                ..decision(&now, occurrences)
+            };
+            fires.extend(store.decide(&decision).await.unwrap().unwrap());
+        }
+        assert!(fires.len() > 150, "{overlap:?}: {}", fires.len());
+        let run = Held::of(&claim_one(&store, owner).await, owner);
+        let at = u64::from(first);
+        let mut of_it = rows(&store, id).await;
+        of_it.retain(|(from, ..)| *from >= at);
+        let skipped = |from, until| (from, until, until - from + 1, FireOutcome::Skipped);
+        let single = |at, outcome| (at, at, 1, outcome);
+        let expected = match overlap {
+            Overlap::Queue => vec![
+                single(at, FireOutcome::Fired),
+                single(at + 1, FireOutcome::Queued),
+                skipped(at + 2, at + 150),
+            ],
+            Overlap::Cancel => vec![
+                single(at, FireOutcome::Fired),
+                skipped(at + 1, at + 149),
+                single(at + 150, FireOutcome::Queued),
+            ],
+            _ => vec![single(at, FireOutcome::Fired), skipped(at + 1, at + 150)],
+        };
+        assert_eq!(of_it, expected, "{overlap:?}");
+        end(&store, run.success()).await.unwrap();
+        if overlap != Overlap::Skip {
+            // The one that waited.
+            let now = schedule(&store, id).await;
+            store.decide(&decision(&now, vec![])).await.unwrap();
+            let run = Held::of(&claim_one(&store, owner).await, owner);
+            end(&store, run.success()).await.unwrap();
+        }
+    }
 }
 
 pub async fn ledger_beyond_its_retention_is_gone(store: Shared, _: &dyn Fixture) {

@@ -49,6 +49,8 @@ pub struct Standing {
     pub kind: TriggerKind,
     pub deployment_id: DeploymentId,
     pub revision: u64,
+    /// When the trigger became what it is.
+    pub anchor_at: Timestamp,
     /// By the database's clock.
     pub now: Timestamp,
     /// A run of this schedule that has not ended. Looked up in the ledger,
@@ -151,8 +153,8 @@ impl Standing {
         };
         match (overlap, &self.queued) {
             (Overlap::Queue, Some(queued)) => Judged::Enter(skipped(format!(
-                "execution {run} of this schedule was still running, and the occurrence of {} \
-                 waited already",
+                "a run of this schedule was still going on, and another occurrence waited already: \
+                 execution {run}, and {}",
                 queued.nominal_at
             ))),
             (Overlap::Queue, None) => {
@@ -162,7 +164,7 @@ impl Standing {
             (Overlap::Cancel, _) => {
                 let replaced = self.queued.replace(next).map(|old| FireRecord {
                     outcome: FireOutcome::Skipped,
-                    reason: format!("the occurrence of {} took its place", fire.nominal_at),
+                    reason: format!("a later occurrence took its place: {}", fire.nominal_at),
                     ..self.fire(old.nominal_at, old.effective_at)
                 });
                 Judged::Supersede {
@@ -172,7 +174,7 @@ impl Standing {
                 }
             }
             (Overlap::Skip | Overlap::Allow, _) => Judged::Enter(skipped(format!(
-                "execution {run} of this schedule was still running"
+                "a run of this schedule was still going on: execution {run}"
             ))),
         }
     }
@@ -326,6 +328,7 @@ mod tests {
             kind: TriggerKind::Cron,
             deployment_id: DeploymentId::new(),
             revision: 1,
+            anchor_at: at(0),
             now: at(1000),
             run: Some(ExecutionId::new()),
             queued: None,

@@ -24,7 +24,7 @@ pub trait Ledger: Send {
         admission: &Admission,
     ) -> Result<Result<WriteDone, WriteRefused>, StoreError>;
 
-    /// Whether the ledger has a row that begins with this occurrence.
+    /// Whether the ledger has a row that holds this occurrence.
     async fn is_entered(
         &mut self,
         trigger: TriggerId,
@@ -37,7 +37,16 @@ pub trait Ledger: Send {
     /// has taken it.
     async fn settle(&mut self, fire: &FireRecord) -> Result<bool, StoreError>;
 
-    /// Removes the row from the first to the last of these nominal times.
+    /// The rows that begin after `since` and before `nominal_at`, newest first.
+    async fn before(
+        &mut self,
+        trigger: TriggerId,
+        nominal_at: Timestamp,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FireRecord>, StoreError>;
+
+    /// Removes the rows from the first to the last of these nominal times.
     async fn take_out(
         &mut self,
         trigger: TriggerId,
@@ -47,7 +56,7 @@ pub trait Ledger: Send {
 
 impl Standing {
     /// Carries a decision out, all but the advance of the schedule's own row;
-    /// answers the rows entered or settled, and how far it got.
+    /// answers what became of each occurrence, and how far it got.
     pub async fn decide<L: Ledger>(
         &mut self,
         ledger: &mut L,
@@ -84,13 +93,15 @@ impl Standing {
                 } => {
                     ledger.cancel_runs(self.trigger_id, &reason).await?;
                     if let Some(replaced) = replaced {
-                        ledger.settle(&replaced).await?;
+                        let row = (replaced.nominal_at, replaced.until_at);
+                        ledger.take_out(self.trigger_id, row).await?;
+                        self.enter(ledger, &replaced).await?;
                         fires.push(replaced);
                     }
                     fire
                 }
             };
-            ledger.enter(&fire).await?;
+            self.enter(ledger, &fire).await?;
             fires.push(fire);
         }
         let due_at = self.due_at(decision.due_at);
