@@ -160,6 +160,9 @@ pub struct Occurrence {
     pub count: u64,
     /// Of the first of them.
     pub effective_at: Timestamp,
+    /// When the occurrence before it was to start; `None` for the first one of
+    /// the trigger.
+    pub after: Option<Timestamp>,
     pub verdict: Verdict,
     /// A sentence for whoever asks why; empty when there is nothing to say.
     pub reason: String,

@@ -117,6 +117,8 @@ fn occurrence(at: Timestamp) -> Occurrence {
         until_at: at,
         count: 1,
         effective_at: at,
+        // There is no time between them that could be kept.
+        after: None,
         verdict: Verdict::Missed,
         reason: String::new(),
     }

@@ -157,6 +157,26 @@ async fn a_run_of_before_the_outage_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_runs_every_other_time_drifts() {
+    let mut stage = Stage::new(time(DEPLOYED)).await;
+    let id = stage.deploy("minutely", &minutely("last")).await;
+    stage.runs_take = Duration::from_secs(20);
+    stage.play(time("2026-03-01T09:10:30Z")).await;
+    assert_eq!(stage.store.drifting(10).await.unwrap(), []);
+    // Each run is in the way of the next occurrence.
+    stage.runs_take = Duration::from_secs(90);
+    stage.play(time("2026-03-01T09:20:30Z")).await;
+    let drifting = stage.store.drifting(10).await.unwrap();
+    assert_eq!(drifting.len(), 1, "{drifting:?}");
+    assert_eq!(drifting[0].trigger_id, id);
+    let off = Duration::from_micros(drifting[0].drift.unsigned_abs());
+    assert!(drifting[0].drift > 0 && off.as_secs() == 60, "{drifting:?}");
+    stage.runs_take = Duration::from_secs(20);
+    stage.play(time("2026-03-01T09:30:30Z")).await;
+    assert_eq!(stage.store.drifting(10).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_long_pause_and_a_long_run_are_a_row_each() {
     let mut stage = Stage::new(time(DEPLOYED)).await;
     let spec = json!({"type": "cron", "cron": "* * * * * *", "jitterWindow": "PT0S"});

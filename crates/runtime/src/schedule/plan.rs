@@ -156,6 +156,7 @@ impl<'a> Planner<'a> {
                 until_at: range.until_at,
                 count: range.count,
                 effective_at: self.jitter.effective(&self.schedule, range.nominal_at),
+                after: self.effective_before(range.nominal_at),
                 verdict: Verdict::Missed,
                 reason: format!(
                     "not started within {} of its time, and misfire policy `{}` does not make up \
@@ -191,6 +192,7 @@ impl<'a> Planner<'a> {
             until_at: nominal,
             count: 1,
             effective_at,
+            after: self.effective_before(nominal),
             verdict,
             reason,
         });
@@ -214,6 +216,7 @@ impl<'a> Planner<'a> {
             until_at,
             count,
             effective_at: self.jitter.effective(&self.schedule, nominal_at),
+            after: self.effective_before(nominal_at),
             verdict: verdict.clone(),
             reason: reason.to_owned(),
         };
@@ -226,6 +229,13 @@ impl<'a> Planner<'a> {
             draft.occurrences.extend(entries);
         }
         draft.seen(upto.max(after));
+    }
+
+    /// When the occurrence before this one was to start, since the trigger is
+    /// what it is.
+    fn effective_before(&self, nominal: Timestamp) -> Option<Timestamp> {
+        let before = self.schedule.previous_at_or_before(just_before(nominal))?;
+        (before > self.record.anchor_at).then(|| self.jitter.effective(&self.schedule, before))
     }
 
     /// The last occurrence whose effective time is at or before `at`.

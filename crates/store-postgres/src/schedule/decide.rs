@@ -50,6 +50,7 @@ pub(super) async fn lock(
         queued_effective: Option<PgTime>,
         queued_at: Option<PgTime>,
         queued_input: Option<Vec<u8>>,
+        queued_after: Option<PgTime>,
         last_effective: Option<PgTime>,
         last_started: Option<PgTime>,
         drift: Option<i64>,
@@ -71,7 +72,7 @@ pub(super) async fn lock(
     let row: Option<Row> = sqlx::query_as(
         "SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, statement_timestamp() AS now, \
              s.last_execution, s.queued_nominal, s.queued_effective, s.queued_at, \
-             s.queued_input, s.last_effective, s.last_started, s.drift \
+             s.queued_input, s.queued_after, s.last_effective, s.last_started, s.drift \
          FROM schedules s JOIN triggers t ON t.id = s.trigger_id WHERE s.trigger_id = $1",
     )
     .bind(trigger.to_string())
@@ -88,6 +89,7 @@ pub(super) async fn lock(
             (Some(nominal), Some(effective), Some(queued), Some(input)) => Some(Queued {
                 nominal_at: nominal.0,
                 effective_at: effective.0,
+                after: row.queued_after.map(|at| at.0),
                 queued_at: queued.0,
                 input,
             }),
@@ -128,7 +130,8 @@ async fn advance(
         "UPDATE schedules SET step = step + 1, decided_to = $2, next_nominal = $3, \
              next_effective = $4, due_at = $5, last_execution = $6, queued_nominal = $7, \
              queued_effective = $8, queued_at = $9, queued_input = $10, last_effective = $11, \
-             last_started = $12, drift = $13, catch_up_to = $14 \
+             last_started = $12, drift = $13, catch_up_to = $14, \
+             queued_after = $15 \
          WHERE trigger_id = $1",
     )
     .bind(decision.trigger_id.to_string())
@@ -145,6 +148,7 @@ async fn advance(
     .bind(time(standing.last_start.map(|start| start.started_at)))
     .bind(standing.drift)
     .bind(time(decision.catch_up_to))
+    .bind(time(queued.and_then(|queued| queued.after)))
     .execute(connection)
     .await
     .map(|_| ())

@@ -13,7 +13,7 @@ use crate::row::Columns;
 
 const CURRENT: &str = "
     SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, s.last_execution, s.queued_nominal,
-        s.queued_effective, s.queued_at, s.queued_input, s.last_effective, s.last_started,
+        s.queued_effective, s.queued_at, s.queued_input, s.queued_after, s.last_effective, s.last_started,
         s.drift
     FROM schedules s CROSS JOIN triggers t ON t.id = s.trigger_id
     WHERE s.trigger_id = ?1 AND s.step = coalesce(?2, s.step)
@@ -56,6 +56,7 @@ pub(super) async fn current(
         .await
         .map_err(store_error)?;
     row.map(|row| {
+        let queued_after = row.time_option("queued_after")?;
         let queued = match (
             row.time_option("queued_nominal")?,
             row.time_option("queued_effective")?,
@@ -65,6 +66,7 @@ pub(super) async fn current(
             (Some(nominal_at), Some(effective_at), Some(queued_at), Some(input)) => Some(Queued {
                 nominal_at,
                 effective_at,
+                after: queued_after,
                 queued_at,
                 input,
             }),
@@ -106,7 +108,8 @@ async fn advance(
         "UPDATE schedules SET step = step + 1, decided_to = ?2, next_nominal = ?3,
              next_effective = ?4, due_at = ?5, last_execution = ?6, queued_nominal = ?7,
              queued_effective = ?8, queued_at = ?9, queued_input = ?10, last_effective = ?11,
-             last_started = ?12, drift = ?13, catch_up_to = ?14
+             last_started = ?12, drift = ?13, catch_up_to = ?14,
+             queued_after = ?15
          WHERE trigger_id = ?1",
     )
     .bind(decision.trigger_id.to_string())
@@ -123,6 +126,7 @@ async fn advance(
     .bind(time(standing.last_start.map(|start| start.started_at)))
     .bind(standing.drift)
     .bind(time(decision.catch_up_to))
+    .bind(time(queued.and_then(|queued| queued.after)))
     .execute(connection)
     .await
     .map(|_| ())

@@ -88,6 +88,7 @@ impl Scene {
                 until_at: self.at(until),
                 count: u64::from(until - from) + 1,
                 effective_at: self.at(from),
+                after: None,
                 verdict: Verdict::Missed,
                 reason: "nobody was there".into(),
             }],

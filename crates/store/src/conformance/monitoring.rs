@@ -89,6 +89,7 @@ async fn decide_all(store: &Shared) -> Vec<Timestamp> {
                     until_at: nominal,
                     count: 1,
                     effective_at: nominal.saturating_add(Duration::from_secs(7)),
+                    after: None,
                     verdict: Verdict::Start {
                         id: ExecutionId::new(),
                         input: Bytes::from_static(b"{}"),
@@ -100,6 +101,7 @@ async fn decide_all(store: &Shared) -> Vec<Timestamp> {
                     until_at: nominal.saturating_add(Duration::from_mins(200)),
                     count: 200,
                     effective_at: nominal.saturating_add(Duration::from_mins(1)),
+                    after: None,
                     verdict: Verdict::Missed,
                     reason: "late".into(),
                 },

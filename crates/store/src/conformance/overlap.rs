@@ -39,11 +39,12 @@ impl Scene {
         }
     }
 
-    /// The occurrence of this minute comes, this much later than it should.
-    async fn comes_late(&self, minute: u32, late: Duration, overlap: Overlap) -> Vec<FireRecord> {
+    /// The occurrence of this minute comes, of a schedule that has one in this
+    /// time.
+    async fn comes_every(&self, minute: u32, gap: Duration, overlap: Overlap) -> Vec<FireRecord> {
         let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
         let at = now.anchor_at.saturating_add(MINUTE * minute);
-        let micros = i64::try_from(late.as_micros()).unwrap();
+        let (now_at, gap) = (Timestamp::now(), i64::try_from(gap.as_micros()).unwrap());
         let decision = Decision {
             trigger_id: self.trigger,
             step: now.step,
@@ -51,7 +52,8 @@ impl Scene {
                 nominal_at: at,
                 until_at: at,
                 count: 1,
-                effective_at: Timestamp::from_micros(Timestamp::now().as_micros() - micros),
+                effective_at: now_at,
+                after: Some(Timestamp::from_micros(now_at.as_micros() - gap)),
                 verdict: Verdict::Start {
                     id: ExecutionId::new(),
                     input: Bytes::from(format!("{minute}")),
@@ -69,6 +71,33 @@ impl Scene {
         self.store.decide(&decision).await.unwrap().unwrap()
     }
 
+    /// The occurrence of this minute comes during a pause.
+    async fn is_paused(&self, minute: u32) {
+        let now = self.schedule().await;
+        let at = now.anchor_at.saturating_add(MINUTE * minute);
+        let decision = Decision {
+            trigger_id: self.trigger,
+            step: now.step,
+            occurrences: vec![Occurrence {
+                nominal_at: at,
+                until_at: at,
+                count: 1,
+                effective_at: at,
+                after: None,
+                verdict: Verdict::Paused,
+                reason: "paused".into(),
+            }],
+            decided_to: at,
+            next_nominal: None,
+            next_effective: None,
+            due_at: None,
+            overlap: Overlap::Skip,
+            catch_up_to: None,
+            pause: Duration::ZERO,
+        };
+        self.store.decide(&decision).await.unwrap().unwrap();
+    }
+
     /// These two were missed, and are made up for.
     async fn makes_up(&self, minutes: [u32; 2], overlap: Overlap) -> Vec<FireRecord> {
         let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
@@ -78,6 +107,7 @@ impl Scene {
             until_at: at(minute),
             count: 1,
             effective_at: at(minute),
+            after: None,
             verdict: Verdict::MakeUp {
                 id: ExecutionId::new(),
                 input: Bytes::from(format!("{minute}")),
@@ -100,7 +130,7 @@ impl Scene {
     }
 
     async fn comes(&self, minute: u32, overlap: Overlap) -> Vec<FireRecord> {
-        self.comes_late(minute, Duration::ZERO, overlap).await
+        self.comes_every(minute, Duration::ZERO, overlap).await
     }
 
     /// Looks again without any new occurrence.
@@ -290,15 +320,38 @@ pub async fn interval_that_strays_is_listed_until_it_does_not(store: Shared, _: 
     let scene = Scene::new(store).await;
     scene.comes(1, Overlap::Allow).await;
     assert_eq!(scene.store.drifting(10).await.unwrap(), []);
-    let late = Duration::from_mins(10);
-    scene.comes_late(2, late, Overlap::Allow).await;
-    let drifting = scene.store.drifting(10).await.unwrap();
-    assert_eq!(drifting.len(), 1, "{drifting:?}");
-    assert_eq!(drifting[0].trigger_id, scene.trigger);
-    let off = Duration::from_micros(drifting[0].drift.unsigned_abs());
-    assert!(drifting[0].drift > 0 && off + MINUTE >= late, "{off:?}");
-    // As late as the one before: the interval is as it should be.
-    scene.comes_late(3, late, Overlap::Allow).await;
+    // It came right after the other, and not ten minutes later.
+    let gap = Duration::from_mins(10);
+    let strays = async || {
+        let drifting = scene.store.drifting(10).await.unwrap();
+        assert_eq!(drifting.len(), 1, "{drifting:?}");
+        assert_eq!(drifting[0].trigger_id, scene.trigger);
+        let off = Duration::from_micros(drifting[0].drift.unsigned_abs());
+        assert!(drifting[0].drift < 0 && off + MINUTE >= gap, "{off:?}");
+    };
+    scene.comes_every(2, gap, Overlap::Allow).await;
+    strays().await;
+    scene.comes(3, Overlap::Allow).await;
+    assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+
+    // One that waits is held to the same.
+    for run in scene.store.claim(scene.owner, 10).await.unwrap() {
+        let run = Held::of(&run, scene.owner);
+        end(&scene.store, run.success()).await.unwrap();
+    }
+    scene.comes(4, Overlap::Queue).await;
+    let run = scene.claimed().await;
+    let fires = scene.comes_every(5, gap, Overlap::Queue).await;
+    assert_eq!(outcomes(&fires), [FireOutcome::Queued]);
+    assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+    end(&scene.store, run.success()).await.unwrap();
+    scene.looks_again().await;
+    strays().await;
+
+    // A pause is no interval.
+    scene.is_paused(6).await;
+    assert_eq!(scene.store.drifting(10).await.unwrap(), []);
+    scene.comes_every(7, gap, Overlap::Allow).await;
     assert_eq!(scene.store.drifting(10).await.unwrap(), []);
 }
 

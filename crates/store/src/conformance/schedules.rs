@@ -48,6 +48,7 @@ fn missed(schedule: &ScheduleRecord, from: u32, until: u32) -> Occurrence {
         until_at: at(schedule, until),
         count: u64::from(until - from) + 1,
         effective_at: at(schedule, from),
+        after: None,
         verdict: Verdict::Missed,
         reason: String::new(),
     }
@@ -419,10 +420,18 @@ pub async fn many_in_a_row_are_one_row_whatever_decided_them(store: Shared, _: &
 pub async fn many_skipped_for_runs_are_one_row(store: Shared, _: &dyn Fixture) {
     let (_, id) = scheduled(&store).await;
     let owner = alive(&store).await;
-    for (overlap, first) in [(Overlap::Skip, 1), (Overlap::Queue, 201), (Overlap::Cancel, 401)] {
+    for (overlap, first) in [
+        (Overlap::Skip, 1),
+        (Overlap::Queue, 201),
+        (Overlap::Cancel, 401),
+    ] {
         let mut fires = Vec::new();
         // One decision each where one waits in the place of another.
-        for minutes in [first..=first, first + 1..=first + 60, first + 61..=first + 150] {
+        for minutes in [
+            first..=first,
+            first + 1..=first + 60,
+            first + 61..=first + 150,
+        ] {
             let now = schedule(&store, id).await;
             let occurrences = minutes.map(|minute| start(&now, minute)).collect();
             let decision = Decision {

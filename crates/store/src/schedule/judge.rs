@@ -31,6 +31,8 @@ const DRIFT_FLOOR: i64 = 2_000_000;
 pub struct Queued {
     pub nominal_at: Timestamp,
     pub effective_at: Timestamp,
+    /// As in [`Occurrence::after`].
+    pub after: Option<Timestamp>,
     pub queued_at: Timestamp,
     pub input: Bytes,
 }
@@ -62,6 +64,14 @@ pub struct Standing {
     pub last_start: Option<Started>,
     /// See [`drift`].
     pub drift: Option<i64>,
+}
+
+/// The start of an occurrence that waited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) fire: FireRecord,
+    pub(super) after: Option<Timestamp>,
+    pub(super) admission: Admission,
 }
 
 /// What is done about an occurrence.
@@ -97,7 +107,7 @@ impl Standing {
     /// The occurrence that waited, when nothing stands in its way any more:
     /// to be admitted as `id`, and settled in the ledger as
     /// [`Standing::started`] answers. It waits no longer, whatever comes of it.
-    pub(super) fn turn(&mut self, id: ExecutionId) -> Option<(FireRecord, Admission)> {
+    pub(super) fn turn(&mut self, id: ExecutionId) -> Option<Turn> {
         if self.run.is_some() {
             return None;
         }
@@ -107,7 +117,11 @@ impl Standing {
             reason: format!("waited {:.1} s for the run before it", waited.as_secs_f64()),
             ..self.fire(queued.nominal_at, queued.effective_at)
         };
-        Some((fire, self.admission(id, queued.input)))
+        Some(Turn {
+            fire,
+            after: queued.after,
+            admission: self.admission(id, queued.input),
+        })
     }
 
     /// Judges an occurrence that the ledger does not have.
@@ -126,7 +140,11 @@ impl Standing {
         };
         let (id, input) = match &occurrence.verdict {
             Verdict::Missed => return as_outcome(FireOutcome::Missed),
-            Verdict::Paused => return as_outcome(FireOutcome::Paused),
+            Verdict::Paused => {
+                // Nobody wonders that it did not keep its interval.
+                (self.last_start, self.drift) = (None, None);
+                return as_outcome(FireOutcome::Paused);
+            }
             Verdict::Skipped => return as_outcome(FireOutcome::Skipped),
             Verdict::MakeUp { .. } if self.holds_back(overlap) => return Judged::Hold,
             Verdict::Start { id, input } | Verdict::MakeUp { id, input } => (*id, input.clone()),
@@ -148,6 +166,7 @@ impl Standing {
         let next = Queued {
             nominal_at: fire.nominal_at,
             effective_at: fire.effective_at,
+            after: occurrence.after,
             queued_at: self.now,
             input,
         };
@@ -179,10 +198,12 @@ impl Standing {
         }
     }
 
-    /// The ledger's row of a start, by what came of the admission.
+    /// The ledger's row of a start, by what came of the admission. `after` is
+    /// as in [`Occurrence::after`].
     pub(super) fn started(
         &mut self,
         fire: FireRecord,
+        after: Option<Timestamp>,
         id: ExecutionId,
         admitted: &Result<WriteDone, WriteRefused>,
     ) -> FireRecord {
@@ -193,7 +214,8 @@ impl Standing {
                 effective_at: fire.effective_at,
                 started_at: self.now,
             };
-            self.drift = self.last_start.and_then(|before| drift(before, start));
+            let before = self.last_start.zip(after);
+            self.drift = before.and_then(|(before, after)| drift(before, after, start));
             self.last_start = Some(start);
         }
         fire
@@ -297,12 +319,13 @@ impl Standing {
     }
 }
 
-/// How far the time between two starts was off the time between their
-/// effective times, in microseconds; positive when it was longer. `None`
+/// How far the time between two starts was off the time that the schedule has
+/// between this occurrence and the one before it, which was to start at `after`
+/// and may not have run; in microseconds, positive when it was longer. `None`
 /// within 10 % of that time, or two seconds where that is more.
-pub fn drift(before: Started, now: Started) -> Option<i64> {
+pub fn drift(before: Started, after: Timestamp, now: Started) -> Option<i64> {
     let apart = |a: Timestamp, b: Timestamp| b.as_micros().saturating_sub(a.as_micros());
-    let due = apart(before.effective_at, now.effective_at);
+    let due = apart(after, now.effective_at);
     let off = apart(before.started_at, now.started_at).saturating_sub(due);
     (off.abs() > (due / 10).max(DRIFT_FLOOR)).then_some(off)
 }
@@ -344,6 +367,7 @@ mod tests {
             until_at: at(second),
             count: 1,
             effective_at: at(second),
+            after: None,
             verdict: Verdict::Start {
                 id: ExecutionId::new(),
                 input: Bytes::new(),
@@ -354,16 +378,23 @@ mod tests {
 
     #[test]
     fn an_interval_that_strays_is_told_with_its_length() {
+        // Every minute.
+        let minutely = |before, now: Started| {
+            let after = Timestamp::from_micros(now.effective_at.as_micros() - 60_000_000);
+            drift(before, after, now)
+        };
         // Late by as much each time: the intervals are as they should be.
-        assert_eq!(drift(start(0, 5), start(60, 65)), None);
+        assert_eq!(minutely(start(0, 5), start(60, 65)), None);
         // One minute became 54 and 66 seconds: just within ten percent.
-        assert_eq!(drift(start(0, 6), start(60, 60)), None);
-        assert_eq!(drift(start(0, 0), start(60, 66)), None);
-        assert_eq!(drift(start(0, 0), start(60, 67)), Some(7_000_000));
-        assert_eq!(drift(start(0, 7), start(60, 60)), Some(-7_000_000));
+        assert_eq!(minutely(start(0, 6), start(60, 60)), None);
+        assert_eq!(minutely(start(0, 0), start(60, 66)), None);
+        assert_eq!(minutely(start(0, 0), start(60, 67)), Some(7_000_000));
+        assert_eq!(minutely(start(0, 7), start(60, 60)), Some(-7_000_000));
+        // The one between did not run, so that the interval was two minutes.
+        assert_eq!(minutely(start(0, 0), start(120, 120)), Some(60_000_000));
         // Short intervals have two seconds.
-        assert_eq!(drift(start(0, 0), start(1, 3)), None);
-        assert_eq!(drift(start(0, 0), start(1, 4)), Some(3_000_000));
+        assert_eq!(drift(start(0, 0), at(0), start(1, 3)), None);
+        assert_eq!(drift(start(0, 0), at(0), start(1, 4)), Some(3_000_000));
     }
 
     #[test]

@@ -66,8 +66,9 @@ impl Standing {
             self.run = ledger.a_run(self.trigger_id).await?;
         }
         let mut fires = Vec::with_capacity(decision.occurrences.len());
-        if let Some((fire, admission)) = self.turn(ExecutionId::new()) {
-            let fire = self.start(ledger, fire, &admission).await?;
+        if let Some(turn) = self.turn(ExecutionId::new()) {
+            let start = self.start(ledger, turn.fire, turn.after, &turn.admission);
+            let fire = start.await?;
             if !ledger.settle(&fire).await? {
                 ledger.enter(&fire).await?;
             }
@@ -83,7 +84,8 @@ impl Standing {
                 Judged::Enter(fire) | Judged::Wait(fire) => fire,
                 Judged::Start(fire, admission) => {
                     made_up |= matches!(occurrence.verdict, Verdict::MakeUp { .. });
-                    self.start(ledger, fire, &admission).await?
+                    self.start(ledger, fire, occurrence.after, &admission)
+                        .await?
                 }
                 Judged::Hold => return Ok((fires, self.waits(nominal_at, decision))),
                 Judged::Supersede {
@@ -152,9 +154,10 @@ impl Standing {
         &mut self,
         ledger: &mut L,
         fire: FireRecord,
+        after: Option<Timestamp>,
         admission: &Admission,
     ) -> Result<FireRecord, StoreError> {
         let admitted = ledger.admit(admission).await?;
-        Ok(self.started(fire, admission.id, &admitted))
+        Ok(self.started(fire, after, admission.id, &admitted))
     }
 }
