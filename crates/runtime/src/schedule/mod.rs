@@ -19,6 +19,8 @@ mod backfill;
 mod catch_up;
 mod chain;
 mod control;
+#[cfg(test)]
+mod crowd;
 mod fires;
 #[cfg(test)]
 mod outage;

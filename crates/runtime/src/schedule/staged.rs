@@ -150,9 +150,9 @@ impl Stage {
         }
     }
 
-    /// What a scheduler does at each look; answers how much was decided.
-    pub(super) async fn tick(&self) -> usize {
-        let mut decided = 0;
+    /// What a scheduler does at each look; answers what it decided.
+    pub(super) async fn tick(&self) -> Vec<FireRecord> {
+        let mut decided = Vec::new();
         loop {
             let hold = Duration::from_secs(5);
             let due = self.store.claim_schedules(100, hold).await.unwrap();
@@ -163,7 +163,7 @@ impl Stage {
                 let trigger = read(record).unwrap();
                 let decision = Planner::new(record, &trigger).decide(due.now);
                 let fires = self.store.decide(&decision).await.unwrap();
-                decided += fires.expect("nobody else decides").len();
+                decided.extend(fires.expect("nobody else decides"));
             }
         }
     }
