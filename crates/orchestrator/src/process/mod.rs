@@ -3,6 +3,7 @@
 
 mod backend;
 mod confine;
+mod members;
 mod shim;
 mod spawn;
 mod usage;
@@ -11,6 +12,7 @@ pub(crate) mod leftovers;
 pub(crate) mod marked;
 
 pub(crate) use backend::ProcessBackend;
+pub(crate) use members::members;
 use shim::{ShimLink, Told};
 use spawn::ShimProgram;
 pub(crate) use usage::{Usage, usage};

@@ -16,6 +16,9 @@ use super::ShimLink;
 /// The executable that this program carries with it.
 const PROGRAM: &[u8] = include_bytes!(env!("MILLRACE_SHIM"));
 
+/// How the names of shims' executables begin, of all versions.
+pub(super) const SHIM: &str = "millrace-shim-";
+
 /// How often an executable that is still being written is tried again.
 const BUSY: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
@@ -36,7 +39,7 @@ impl ShimProgram {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
         let mut hasher = DefaultHasher::new();
         PROGRAM.hash(&mut hasher);
-        let path = directory.join(format!("millrace-shim-{:016x}", hasher.finish()));
+        let path = directory.join(format!("{SHIM}{:016x}", hasher.finish()));
         let there = fs::metadata(&path).is_ok_and(|file| file.len() == PROGRAM.len() as u64);
         if !there {
             fs::create_dir_all(directory)?;

@@ -4,6 +4,8 @@ use std::fs;
 
 use millrace_shim::tree;
 
+use super::members;
+
 /// Of all processes of an instance together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -14,16 +16,14 @@ pub(crate) struct Usage {
     pub processes: u32,
 }
 
-/// Of `pid` and its descendants; `None` when it is gone.
-pub(crate) fn usage(pid: u32) -> Option<Usage> {
+/// Of the instance whose first process this is; `None` when it is gone.
+pub(crate) fn usage(first: u32) -> Option<Usage> {
     let mut sum = Usage {
         memory_bytes: 0,
         cpu_ms: 0,
         processes: 0,
     };
-    let mut all = tree::descendants(pid);
-    all.push(pid);
-    for pid in all {
+    for pid in members(first) {
         if let Some(one) = one(pid) {
             sum.memory_bytes += one.memory_bytes;
             sum.cpu_ms += one.cpu_ms;

@@ -13,6 +13,7 @@ use crate::backend::{Ended, Exit, Instance};
 use crate::health::{self, CheckContext, HealthEvent};
 use crate::orchestrator::Shared;
 use crate::ports::{Listener, listener_of};
+use crate::process::members;
 use crate::spec::ServiceSpec;
 
 /// A process that runs, and everything that goes with it.
@@ -224,15 +225,13 @@ fn dead(reason: &str) -> Rise {
     Rise::Failed("unhealthy", format!("the liveness probe failed: {reason}"))
 }
 
-/// Waits until the tree of `pid` listens on the port.
+/// Waits until the instance whose first process this is listens on the port.
 async fn own_port(port: u16, pid: Option<u32>, until: tokio::time::Instant) -> Option<Rise> {
     let mut pause = Duration::from_millis(5);
     loop {
         let look = tokio::task::spawn_blocking(move || {
-            let pid = pid?;
-            let mut tree = millrace_shim::tree::descendants(pid);
-            tree.push(pid);
-            Some(listener_of(port, &tree))
+            let all = members(pid?);
+            Some(listener_of(port, &all))
         });
         match look.await.ok().flatten() {
             Some(Listener::Ours) => return None,

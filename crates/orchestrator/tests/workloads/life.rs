@@ -49,6 +49,26 @@ async fn a_service_listens_on_its_port_until_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_listener_that_has_left_its_parents_is_the_service_s_own() {
+    let harness = Harness::new().await;
+    harness.http_service("web", "");
+    let command = "(setsid python3 -u server.py &); exec sleep 1000";
+    let spec = format!(r#"{{"type": "process", "command": "{command}"}}"#);
+    harness.service("web", &spec);
+    let running = harness.run("web").await;
+    assert_eq!(running.stage, "running", "{running:#?}");
+    assert_eq!(running.instances.len(), 1, "{running:#?}");
+    assert_eq!(get(running.port).await.unwrap(), "hello");
+    let measured = harness.get(&running.workload_id).await.instances.remove(0);
+    // Without its shim, and with what Python needs.
+    assert_eq!(measured.processes, Some(2), "{measured:?}");
+    assert!(measured.memory_bytes.unwrap() > 2_000_000, "{measured:?}");
+    harness.stop(&running.workload_id).await;
+    assert!(get(running.port).await.is_err(), "the port is free");
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn a_service_sees_its_own_environment_and_nothing_else() {
     let harness = Harness::new().await;
     harness.service(
