@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use millrace_service::OnFailure;
+use millrace_store::PageRequest;
 use millrace_types::{ErrorKind, ProjectId, WorkloadId, WorkloadStage};
 use tokio::sync::oneshot;
 
-use super::{Kind, ProjectError, WorkloadError};
+use super::{Kind, Outcome, ProjectError, WorkloadError};
 use crate::WorkloadOrchestrator;
 use crate::workload::{View, Wish};
 
@@ -42,9 +43,29 @@ impl Kind for StartProjectError {
     }
 }
 
-/// Services in steps: each depends only on those of steps before.
-fn steps(
-    mut services: BTreeMap<String, Vec<String>>,
+/// Services in steps: each depends only on those of steps before. Besides,
+/// those that are in a circle, or depend on one.
+fn steps(mut services: BTreeMap<String, Vec<String>>) -> (Vec<Vec<String>>, Vec<String>) {
+    let mut steps = Vec::new();
+    let mut done = BTreeSet::new();
+    loop {
+        let step: Vec<String> = services
+            .iter()
+            .filter(|(_, on)| on.iter().all(|on| done.contains(on)))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if step.is_empty() {
+            return (steps, services.into_keys().collect());
+        }
+        services.retain(|name, _| !step.contains(name));
+        done.extend(step.iter().cloned());
+        steps.push(step);
+    }
+}
+
+/// In which they are started, as long as that can be.
+fn start_steps(
+    services: BTreeMap<String, Vec<String>>,
 ) -> Result<Vec<Vec<String>>, StartProjectError> {
     for (service, depends_on) in &services {
         if let Some(on) = depends_on.iter().find(|on| !services.contains_key(*on)) {
@@ -54,23 +75,25 @@ fn steps(
             });
         }
     }
-    let mut steps = Vec::new();
-    let mut done = BTreeSet::new();
-    while !services.is_empty() {
-        let step: Vec<String> = services
-            .iter()
-            .filter(|(_, on)| on.iter().all(|on| done.contains(on)))
-            .map(|(name, _)| name.clone())
-            .collect();
-        if step.is_empty() {
-            let circle: Vec<String> = services.into_keys().collect();
-            return Err(StartProjectError::Circle(circle.join(", ")));
-        }
-        services.retain(|name, _| !step.contains(name));
-        done.extend(step.iter().cloned());
-        steps.push(step);
+    match steps(services) {
+        (steps, circle) if circle.is_empty() => Ok(steps),
+        (_, circle) => Err(StartProjectError::Circle(circle.join(", "))),
     }
-    Ok(steps)
+}
+
+/// In which they are stopped: each before those that it depends on, as far as
+/// that can be.
+fn stop_steps(mut services: BTreeMap<String, Vec<String>>) -> Vec<Vec<String>> {
+    let known: BTreeSet<String> = services.keys().cloned().collect();
+    for depends_on in services.values_mut() {
+        depends_on.retain(|on| known.contains(on));
+    }
+    let (mut steps, circle) = steps(services);
+    if !circle.is_empty() {
+        steps.push(circle);
+    }
+    steps.reverse();
+    steps
 }
 
 impl WorkloadOrchestrator {
@@ -82,11 +105,10 @@ impl WorkloadOrchestrator {
         wish: Wish,
         wait: Duration,
     ) -> Result<Vec<View>, StartProjectError> {
-        let order = self.order(id, wish == Wish::Start).await?;
         let order = if wish == Wish::Start {
-            order
+            self.start_order(id).await?
         } else {
-            order.into_iter().rev().collect()
+            self.stop_order(id).await?
         };
         let all: Vec<WorkloadId> = order.iter().flatten().copied().collect();
         let (done, finished) = oneshot::channel::<()>();
@@ -104,7 +126,12 @@ impl WorkloadOrchestrator {
         let _ = tokio::time::timeout(wait, finished).await;
         let mut views = Vec::with_capacity(all.len());
         for id in all {
-            views.push(self.workload(id).await?);
+            match self.workload(id).await {
+                Ok(view) => views.push(view),
+                // It was deleted meanwhile.
+                Err(WorkloadError::NotFound(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(views)
     }
@@ -113,69 +140,94 @@ impl WorkloadOrchestrator {
         for step in order {
             let wishes = step.into_iter().map(|id| self.wish(id, wish, STEP));
             let outcomes = join_all(wishes).await;
-            let fine = outcomes.iter().all(|outcome| {
-                outcome.as_ref().is_ok_and(|outcome| {
-                    let stage = outcome.view.record.state.stage;
-                    wish == Wish::Stop || stage == WorkloadStage::Running
-                })
-            });
-            if !fine {
+            if wish == Wish::Stop {
+                // Whatever becomes of one, the others are to stop.
+                for error in outcomes.into_iter().filter_map(Result::err) {
+                    tracing::warn!(%error, "a service of a project is not stopped: {error}");
+                }
+                continue;
+            }
+            let runs =
+                |outcome: &Outcome| outcome.view.record.state.stage == WorkloadStage::Running;
+            if !outcomes.iter().all(|one| one.as_ref().is_ok_and(runs)) {
                 tracing::warn!("what depends on a service that does not run is not started");
                 return;
             }
         }
     }
 
-    /// The workloads of a project in steps; with `make`, those that are
-    /// missing are made.
-    pub(super) async fn order(
-        &self,
-        id: ProjectId,
-        make: bool,
-    ) -> Result<Vec<Vec<WorkloadId>>, StartProjectError> {
+    /// The workloads of a project's services; those that are missing are made.
+    async fn start_order(&self, id: ProjectId) -> Result<Vec<Vec<WorkloadId>>, StartProjectError> {
         let mut services = BTreeMap::new();
-        let all = if make {
-            self.services(id).await?
-        } else {
-            // Nothing has to be fetched for a stop.
-            self.services_there(self.project(id).await?).await?
-        };
-        for found in all {
-            match found.spec {
-                Ok(spec) => {
-                    services.insert(found.name, spec.depends_on);
-                }
-                Err(findings) if make => {
-                    return Err(StartProjectError::Invalid {
-                        service: found.name,
-                        first: findings.first().map_or(String::new(), |f| {
-                            format!("line {}, {}: {}", f.line, f.pointer, f.message)
-                        }),
-                    });
-                }
-                Err(_) => {
-                    services.insert(found.name, Vec::new());
-                }
-            }
+        for found in self.services(id).await? {
+            let spec = found.spec.map_err(|findings| StartProjectError::Invalid {
+                service: found.name.clone(),
+                first: findings.first().map_or(String::new(), |f| {
+                    format!("line {}, {}: {}", f.line, f.pointer, f.message)
+                }),
+            })?;
+            services.insert(found.name, spec.depends_on);
         }
         let mut order = Vec::new();
-        for step in steps(services)? {
+        for step in start_steps(services)? {
             let mut ids = Vec::with_capacity(step.len());
             for service in step {
                 let found = self.shared.store.workload_of(id, &service).await;
-                match found.map_err(WorkloadError::from)? {
-                    Some(record) => ids.push(record.id),
-                    None if make => match self.create_workload(id, &service).await {
-                        Ok(view) => ids.push(view.record.id),
-                        Err(WorkloadError::Exists(id)) => ids.push(id),
+                ids.push(match found.map_err(WorkloadError::from)? {
+                    Some(record) => record.id,
+                    None => match self.create_workload(id, &service).await {
+                        Ok(view) => view.record.id,
+                        Err(WorkloadError::Exists(id)) => id,
                         Err(error) => return Err(error.into()),
                     },
-                    None => {}
-                }
+                });
             }
             order.push(ids);
         }
         Ok(order)
+    }
+
+    /// All workloads of a project, whatever has become of its folder: that
+    /// only says which depends on which.
+    pub(super) async fn stop_order(
+        &self,
+        id: ProjectId,
+    ) -> Result<Vec<Vec<WorkloadId>>, StartProjectError> {
+        let project = self.project(id).await?;
+        let mut workloads = BTreeMap::new();
+        let mut page = PageRequest {
+            cursor: None,
+            limit: 500,
+        };
+        loop {
+            let found = self.workloads(Some(id), &page).await?;
+            let found_here = found.items.into_iter().map(|view| view.record);
+            workloads.extend(found_here.map(|record| (record.service, record.id)));
+            page.cursor = found.next;
+            if page.cursor.is_none() {
+                break;
+            }
+        }
+        let names = workloads.keys().cloned();
+        let mut services: BTreeMap<String, Vec<String>> =
+            names.map(|name| (name, Vec::new())).collect();
+        match self.services_there(project).await {
+            Ok(there) => {
+                for found in there {
+                    if let Ok(spec) = found.spec {
+                        services.insert(found.name, spec.depends_on);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a project is stopped in no order: {error}");
+            }
+        }
+        let of = |service: String| workloads.get(&service).copied();
+        let steps = stop_steps(services).into_iter();
+        Ok(steps
+            .map(|step| step.into_iter().filter_map(of).collect())
+            .collect())
     }
 }
 
@@ -184,11 +236,28 @@ mod tests {
     use super::*;
 
     fn of(services: &[(&str, &[&str])]) -> Result<Vec<Vec<String>>, StartProjectError> {
+        start_steps(all(services))
+    }
+
+    fn all(services: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
         let text = |s: &&str| (*s).to_owned();
         let services = services
             .iter()
             .map(|(name, on)| (text(name), on.iter().map(text).collect()));
-        steps(services.collect())
+        services.collect()
+    }
+
+    #[test]
+    fn whatever_depends_on_what_all_are_stopped() {
+        let order = stop_steps(all(&[("a", &["b"]), ("b", &["gone"]), ("c", &[])]));
+        assert_eq!(order, [vec!["a"], vec!["b", "c"]]);
+        let order = stop_steps(all(&[
+            ("a", &["b"]),
+            ("b", &["a"]),
+            ("c", &[]),
+            ("d", &["c"]),
+        ]));
+        assert_eq!(order, [vec!["a", "b"], vec!["d"], vec!["c"]]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl WorkloadOrchestrator {
     }
 
     async fn suspend_project(&self, id: ProjectId, mut handles: HashMap<WorkloadId, Handle>) {
-        let order = match tokio::time::timeout(ORDER, self.order(id, false)).await {
+        let order = match tokio::time::timeout(ORDER, self.stop_order(id)).await {
             Ok(Ok(order)) => order,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "services of a project stop all at once: {error}");
@@ -37,7 +37,7 @@ impl WorkloadOrchestrator {
             }
             Err(_) => Vec::new(),
         };
-        for step in order.into_iter().rev() {
+        for step in order {
             let handles = step.iter().filter_map(|id| handles.remove(id));
             join_all(handles.map(suspend)).await;
         }

@@ -7,4 +7,5 @@ mod life;
 mod limits;
 mod logs;
 mod memory;
+mod projects;
 mod storm;
