@@ -122,7 +122,7 @@ impl Actor {
                 self.rest().await;
             }
             // Adopted on its way.
-            (true, Some(live)) if stage != WorkloadStage::Running => self.go_on(live).await,
+            (true, Some(live)) if !self.serves(&live) => self.go_on(live).await,
             (true, Some(live)) => match self.restart.take() {
                 Some(true) => Box::pin(self.replace(live)).await,
                 Some(false) => {
@@ -137,6 +137,12 @@ impl Actor {
             (true, None) if self.is_due() => self.launch().await,
             (true, None) => self.rest().await,
         }
+    }
+
+    /// Whether requests go to it.
+    fn serves(&self, live: &Live) -> bool {
+        let state = &self.record.state;
+        state.stage == WorkloadStage::Running && state.pid == live.record.pid
     }
 
     fn is_due(&self) -> bool {

@@ -121,6 +121,7 @@ impl Harness {
             .await
             .expect("services stop");
         assert_eq!(self.store.living(), 0, "instances are left");
+        assert_eq!(self.store.untrue(), [""; 0]);
         look();
         self.tasks.stop();
         let left = self.tasks.drain(PATIENCE).await;

@@ -8,4 +8,5 @@ mod limits;
 mod logs;
 mod memory;
 mod projects;
+mod replace;
 mod storm;

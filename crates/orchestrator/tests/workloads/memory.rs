@@ -10,13 +10,15 @@ use millrace_store::{
     PageRequest, ProjectRecord, Saved, StoreError, WorkloadFilter, WorkloadRecord, WorkloadSave,
     WorkloadState, WorkloadStore,
 };
-use millrace_types::{InstanceId, ProjectId, Timestamp, WorkloadId};
+use millrace_types::{InstanceId, ProjectId, Timestamp, WorkloadId, WorkloadStage};
 
 #[derive(Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
     /// Questions for instances that go without an answer.
     silent: AtomicU32,
+    /// What was stored that cannot be.
+    untrue: Mutex<Vec<String>>,
 }
 
 #[derive(Default)]
@@ -35,6 +37,12 @@ impl MemoryStore {
     /// How many of them there still are.
     pub fn silent(&self) -> u32 {
         self.silent.load(Ordering::SeqCst)
+    }
+
+    /// What was stored that cannot be: a workload as stopped that had an
+    /// instance that lived.
+    pub fn untrue(&self) -> Vec<String> {
+        self.untrue.lock().unwrap().clone()
     }
 
     /// How many instances live now, and the most that did of one workload.
@@ -172,6 +180,13 @@ impl WorkloadStore for MemoryStore {
             let revision = workload.revision;
             for instance in &save.instances {
                 state.instances.insert(instance.id, instance.clone());
+            }
+            let living = |i: &&InstanceRecord| i.workload_id == save.id && i.ended_at.is_none();
+            if save.state.stage == WorkloadStage::Stopped
+                && let Some(instance) = state.instances.values().find(living)
+            {
+                let untrue = format!("{} is stopped, and {} lives", save.id, instance.id);
+                self.untrue.lock().unwrap().push(untrue);
             }
             outcomes.push(Saved::Done { revision, at });
         }

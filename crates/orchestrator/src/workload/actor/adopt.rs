@@ -57,14 +57,32 @@ impl Actor {
             self.end(live, "replaced").await;
         }
         if let Some(mut live) = serving {
-            if self.record.state.stage == WorkloadStage::Running {
+            if self.serves(&live) {
                 live.observe(&self.shared);
+            } else if self.record.state.stage == WorkloadStage::Running {
+                self.take_over().await;
             }
             self.live = Some(live);
         }
         for (record, ended) in over {
             self.ended_meanwhile(record, &ended).await;
         }
+    }
+
+    /// What served has died while its replacement was on its way, which goes
+    /// on as a start: it was validated and built. Until it is ready nothing
+    /// may lead to the port of the other one, which somebody else gets next.
+    async fn take_over(&mut self) {
+        self.nothing_serves();
+        for stage in [
+            WorkloadStage::Pending,
+            WorkloadStage::Validate,
+            WorkloadStage::Build,
+            WorkloadStage::Deploy,
+        ] {
+            self.set_stage(stage);
+        }
+        self.save(Vec::new()).await;
     }
 
     /// Asks until there is an answer: who takes one that runs for none would

@@ -117,7 +117,7 @@ impl Actor {
         self.save(instances).await;
     }
 
-    fn nothing_serves(&mut self) {
+    pub(super) fn nothing_serves(&mut self) {
         self.record.state.port = None;
         self.record.state.pid = None;
         self.record.state.ready = None;
@@ -130,7 +130,11 @@ impl Actor {
         if serves {
             self.nothing_serves();
         }
-        if self.record.state.desired == DesiredState::Stopped || self.leaving.is_some() {
+        // Another one may serve still: of a candidate that is ended, or of the
+        // two of a replacement.
+        let another_serves = self.record.state.pid.is_some();
+        let to_stop = self.record.state.desired == DesiredState::Stopped || self.leaving.is_some();
+        if to_stop && !another_serves {
             self.record.state.error = None;
             if self.record.state.stage != WorkloadStage::Stopped {
                 self.set_stage(WorkloadStage::Stopped);
