@@ -19,9 +19,14 @@ const WAITING: usize = 64;
 /// Lines that are read at once for a stream.
 const READ: usize = 256;
 
-fn internal(error: impl std::fmt::Display) -> Status {
-    tracing::error!(%error, "a log cannot be read");
+pub(super) fn internal(error: impl std::fmt::Display) -> Status {
+    tracing::error!(%error, "a stream cannot be read");
     millrace_proto::Failure::new(millrace_types::ErrorKind::Internal, "internal error").into()
+}
+
+/// The log goes on, though not here: whoever follows asks again.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the orchestrator is stopping")
 }
 
 impl WorkloadOrchestratorRpc {
@@ -60,7 +65,10 @@ impl WorkloadOrchestratorRpc {
             None => request.after,
         };
         let mut handle = shared.handle(id).map(|handle| handle.view);
-        let (lines, receiver) = mpsc::channel(WAITING);
+        let (lines, receiver) = mpsc::channel(WAITING + 1);
+        // Kept free for that: also one who is slow is told that there is more
+        // to come, when this process stops.
+        let last_word = lines.clone().reserve_owned().await.map_err(internal)?;
         shared
             .streams
             .spawn("log-stream", OnFailure::Log, move |stop| async move {
@@ -81,17 +89,21 @@ impl WorkloadOrchestratorRpc {
                     };
                     if entries.is_empty() {
                         let deleted = async {
-                            match &mut handle {
-                                Some(view) => {
-                                    let _ = view.wait_for(|view| view.deleted).await;
-                                    // Its last lines have been read.
-                                    tokio::time::sleep(Duration::from_millis(50)).await;
-                                }
-                                None => std::future::pending().await,
+                            // An error means that this process stops.
+                            if let Some(view) = &mut handle
+                                && view.wait_for(|view| view.deleted).await.is_ok()
+                            {
+                                // Its last lines have been read.
+                                tokio::time::sleep(Duration::from_millis(50)).await;
+                            } else {
+                                std::future::pending().await
                             }
                         };
                         tokio::select! {
-                            () = stop.cancelled() => return Ok(()),
+                            () = stop.cancelled() => {
+                                last_word.send(Err(stopping()));
+                                return Ok(());
+                            }
                             () = lines.closed() => return Ok(()),
                             () = deleted => return Ok(()),
                             () = follower.changed() => {}
@@ -106,7 +118,10 @@ impl WorkloadOrchestratorRpc {
                             entry: Some(convert::entry(entry)),
                         };
                         tokio::select! {
-                            () = stop.cancelled() => return Ok(()),
+                            () = stop.cancelled() => {
+                                last_word.send(Err(stopping()));
+                                return Ok(());
+                            }
                             sent = lines.send(Ok(answer)) => if sent.is_err() {
                                 return Ok(());
                             },

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::convert::{self, status};
+use super::logs::{internal, stopping};
 use super::{Answers, WorkloadOrchestratorRpc};
 use crate::operation::WorkloadError;
 use crate::workload::View;
@@ -31,7 +32,6 @@ struct Watch {
 }
 
 impl WorkloadOrchestratorRpc {
-    #[expect(clippy::unused_async, reason = "as all calls of the service are")]
     pub(super) async fn watch_workloads(
         &self,
         request: pb::WatchWorkloadsRequest,
@@ -42,7 +42,10 @@ impl WorkloadOrchestratorRpc {
         };
         // Before the first look, so that no change falls between the two.
         let changes = self.orchestrator.shared.changes.subscribe();
-        let (answers, receiver) = mpsc::channel(WAITING);
+        let (answers, receiver) = mpsc::channel(WAITING + 1);
+        // Kept free for that: also one who is slow is told that there is more
+        // to come, when this process stops.
+        let last_word = answers.clone().reserve_owned().await.map_err(internal)?;
         let watch = Watch {
             rpc: self.clone(),
             project,
@@ -52,7 +55,9 @@ impl WorkloadOrchestratorRpc {
         let tasks = &self.orchestrator.shared.streams;
         tasks.spawn("workload-watch", OnFailure::Log, move |stop| async move {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => {
+                    last_word.send(Err(stopping()));
+                }
                 () = watch.run(changes) => {}
             }
             Ok::<(), std::convert::Infallible>(())

@@ -320,3 +320,43 @@ async fn a_log_into_which_nothing_is_written_grows_old_as_well() {
     assert_eq!(after[0].seq, before[before.len() - 1].seq + 1);
     harness.end().await;
 }
+
+#[tokio::test]
+async fn who_follows_is_told_that_there_is_more_to_come_when_the_orchestrator_stops() {
+    let harness = Harness::new().await;
+    let spec = r#"{"type": "process", "port": false,
+        "command": "seq 3000; exec sleep 1000"}"#;
+    harness.service("counts", spec);
+    let id = harness.run("counts").await.workload_id;
+    harness.until_logged(&id, 3000, "lines").await;
+    let open = |request: pb::StreamLogsRequest| {
+        let mut client = harness.client.clone();
+        let request = pb::StreamLogsRequest {
+            workload_id: id.clone(),
+            ..request
+        };
+        async move { client.stream_logs(request).await.unwrap().into_inner() }
+    };
+    // One that has read all, and one that has read nothing.
+    let mut idle = open(pb::StreamLogsRequest {
+        tail: Some(1),
+        ..pb::StreamLogsRequest::default()
+    })
+    .await;
+    assert!(idle.message().await.unwrap().is_some());
+    let slow = open(after(0)).await;
+    let harness = harness.reborn().await;
+    for mut lines in [idle, slow] {
+        let end = loop {
+            match tokio::time::timeout(PATIENCE, lines.message())
+                .await
+                .unwrap()
+            {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end.unwrap_err().code(), tonic::Code::Unavailable);
+    }
+    harness.end().await;
+}
