@@ -33,6 +33,8 @@ pub(super) const KEYS: &[&str] = &[
 
 /// Names that services cannot set: the orchestrator does.
 const RESERVED: &str = "MILLRACE_";
+/// But for this one: the key of an API that it calls is the service's own.
+const API_KEY: &str = "MILLRACE_API_KEY";
 
 /// Reads the text of the `service.json` in the folder called `folder`.
 pub fn read(text: &str, folder: &str) -> Result<ServiceSpec, Vec<Finding>> {
@@ -195,7 +197,7 @@ fn env(object: &Object<'_>, findings: &mut Findings) -> BTreeMap<String, EnvValu
         let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !starts || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             findings.add(&at, format!("`{name}` is no name of a variable"));
-        } else if name == "PORT" || name.starts_with(RESERVED) {
+        } else if name == "PORT" || (name.starts_with(RESERVED) && name != API_KEY) {
             findings.add(&at, format!("{name} is set by Millrace"));
         }
         let Some(text) = value.as_str().filter(|text| !text.contains('\0')) else {
@@ -203,7 +205,12 @@ fn env(object: &Object<'_>, findings: &mut Findings) -> BTreeMap<String, EnvValu
             continue;
         };
         let value = match text.strip_prefix("secret:") {
-            None => EnvValue::Literal(text.to_owned()),
+            None => {
+                if name == API_KEY {
+                    findings.add(&at, "it has to be a secret, as in `secret:NAME`");
+                }
+                EnvValue::Literal(text.to_owned())
+            }
             Some(secret) => {
                 let fits = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
                 if secret.is_empty() || secret.starts_with('.') || !secret.chars().all(fits) {

@@ -119,6 +119,25 @@ fn all_mistakes_are_found_at_once_with_their_lines() {
 }
 
 #[test]
+fn of_what_is_millrace_s_a_service_sets_its_key_alone_and_from_a_secret() {
+    let with = |env: &str| format!(r#"{{"type": "process", "command": "x", "env": {{{env}}}}}"#);
+    let key = with(r#""MILLRACE_API_KEY": "secret:gateway""#);
+    let spec = read(&key, "web").unwrap();
+    let secret = EnvValue::Secret("gateway".into());
+    assert_eq!(spec.env["MILLRACE_API_KEY"], secret);
+    let literal = with(r#""MILLRACE_API_KEY": "mlr_x""#);
+    let other = with(r#""MILLRACE_API_KEYS": "secret:gateway""#);
+    let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let is_valid = |text: &str| validator.is_valid(&serde_json::from_str(text).unwrap());
+    assert!(is_valid(&key));
+    for bad in [literal, other] {
+        assert_eq!(findings(&bad).len(), 1, "{bad}");
+        assert!(!is_valid(&bad), "{bad}");
+    }
+}
+
+#[test]
 fn types_have_what_they_need() {
     assert_eq!(findings("{}"), [(String::new(), 1)]);
     assert_eq!(findings(r#"{"type": "process"}"#), [(String::new(), 1)]);

@@ -154,6 +154,26 @@ test('references are asked of the other service, and only when they change', asy
   assert.match((await lonely.ask('POST', '/', { projectId: 'p1' })).json.detail, /MILLRACE_GATEWAY_URL/);
 });
 
+test('the key of the service is shown to the gateway when a reference is asked for', async (t) => {
+  const gateway = createServer((request, response) => {
+    response.writeHead(request.headers['x-millrace-key'] === 'mlr_ours' ? 200 : 401).end('{}');
+  });
+  await new Promise((resolve) => { gateway.listen(0, '127.0.0.1', resolve); });
+  t.after(() => gateway.close());
+  const definition = `export default {
+    schema: { properties: { projectId: { type: 'string' } } },
+    references: { projectId: { service: 'project-dataobject' } },
+  };`;
+  const env = { MILLRACE_GATEWAY_URL: `http://127.0.0.1:${gateway.address().port}`, MILLRACE_PROJECT_KEY: 'TODO' };
+  const trusted = await serve(t, definition, { ...env, MILLRACE_API_KEY: 'mlr_ours' });
+  const created = await trusted.ask('POST', '/', { projectId: 'p1' });
+  assert.equal(created.status, 201, created.text);
+  const stranger = await serve(t, definition, env);
+  const refused = await stranger.ask('POST', '/', { projectId: 'p1' });
+  assert.equal(refused.status, 503);
+  assert.match(refused.json.detail, /401 to the key in MILLRACE_API_KEY/);
+});
+
 test('a definition that is wrong is told about, with all that is wrong with it', async (t) => {
   const { file } = service(t, `export default {
     schema: { properties: { id: {}, a: { type: 'text' }, b: { type: 'array', items: { minimun: 1 } }, c: { type: 'integer', default: 'x' } } },

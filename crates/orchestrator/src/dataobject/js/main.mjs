@@ -5,7 +5,7 @@
 //
 // Environment: PORT; HOST (127.0.0.1); MILLRACE_SERVICE, the service's name;
 // MILLRACE_GATEWAY_URL and MILLRACE_PROJECT_KEY, where the project's other
-// services are.
+// services are; MILLRACE_API_KEY, which the gateway is shown.
 
 import { basename, dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -74,7 +74,7 @@ async function serve() {
     process.exit(BAD_DEFINITION);
   }
   const store = new Store(data, definition);
-  const references = new References(definition.references, servicesUrl());
+  const references = new References(definition.references, servicesUrl(), process.env.MILLRACE_API_KEY);
   const records = new Records(definition, store, references);
   const table = routes(definition, records, openapi(definition), store);
   let stopping = false;

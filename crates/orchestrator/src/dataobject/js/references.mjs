@@ -9,11 +9,13 @@ const PATIENCE = 5000;
 export class References {
   #references;
   #address;
+  #headers;
 
-  /** `address` is what the services of this project are reached below. */
-  constructor(references, address) {
+  /** `address` is what the services of this project are reached below; `key`, where the gateway wants one, is shown to it. */
+  constructor(references, address, key) {
     this.#references = references;
     this.#address = address;
+    this.#headers = { accept: 'application/json', ...(key && { 'x-millrace-key': key }) };
   }
 
   /** Refuses `body` when it refers to what is not there; what `before` referred to is not asked again. */
@@ -33,13 +35,14 @@ export class References {
     const url = `${this.#address}/${service}${path}/${encodeURIComponent(id)}`;
     let answer;
     try {
-      answer = await fetch(url, { method: 'GET', redirect: 'error', signal: AbortSignal.timeout(PATIENCE), headers: { accept: 'application/json' } });
+      answer = await fetch(url, { method: 'GET', redirect: 'error', signal: AbortSignal.timeout(PATIENCE), headers: this.#headers });
       await answer.body?.cancel();
     } catch (error) {
       throw unknown(error.name === 'TimeoutError' ? 'it takes too long to answer' : 'it does not answer');
     }
     if (answer.ok) return true;
     if (answer.status === 404 || answer.status === 410) return false;
+    if (answer.status === 401 || answer.status === 403) throw unknown(`the gateway answers ${answer.status} to the key in MILLRACE_API_KEY, or to none`);
     throw unknown(`it answers ${answer.status}`);
   }
 }
