@@ -3,23 +3,39 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 use millrace_types::InstanceId;
+use rustix::io::Errno;
 
 /// Why there is no port.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no port is free between {first} and {last}: {held} are held by workloads, \
-     {foreign} by other programs"
-)]
-pub(crate) struct Exhausted {
-    first: u16,
-    last: u16,
-    held: usize,
-    foreign: usize,
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoPort {
+    #[error(
+        "no port is free between {first} and {last}: {held} are held by workloads, \
+         {foreign} by other programs"
+    )]
+    Exhausted {
+        first: u16,
+        last: u16,
+        held: usize,
+        foreign: usize,
+    },
+    #[error("whether a port is free cannot be seen: {0}")]
+    Unseen(#[from] io::Error),
+}
+
+impl NoPort {
+    /// In a word.
+    pub(crate) const fn reason(&self) -> &'static str {
+        match self {
+            Self::Exhausted { .. } => "ports-exhausted",
+            Self::Unseen(_) => "start-failed",
+        }
+    }
 }
 
 /// The pool of one node.
@@ -51,7 +67,7 @@ impl PortPool {
     /// Reserves a port that no workload has and nobody listens on. Whether it
     /// is the workload that listens there in the end is seen by
     /// [`listener_of`].
-    pub(crate) fn take(&self, instance: InstanceId) -> Result<u16, Exhausted> {
+    pub(crate) fn take(&self, instance: InstanceId) -> Result<u16, NoPort> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, last) = (*self.range.start(), *self.range.end());
         let mut foreign = 0;
@@ -59,7 +75,7 @@ impl PortPool {
         for _ in self.range.clone() {
             let after = if port == last { first } else { port + 1 };
             if let Entry::Vacant(place) = state.held.entry(port) {
-                if is_free(port) {
+                if is_free(port)? {
                     place.insert(instance);
                     state.next = after;
                     return Ok(port);
@@ -68,7 +84,7 @@ impl PortPool {
             }
             port = after;
         }
-        Err(Exhausted {
+        Err(NoPort::Exhausted {
             first,
             last,
             held: state.held.len(),
@@ -96,20 +112,33 @@ impl PortPool {
     }
 }
 
-/// Whether a service could listen on it, on any address.
-fn is_free(port: u16) -> bool {
+/// Whether a service could listen on it, on any address. The error says why
+/// that cannot be told.
+fn is_free(port: u16) -> io::Result<bool> {
     let addresses: [IpAddr; 3] = [
         Ipv4Addr::UNSPECIFIED.into(),
         Ipv4Addr::LOCALHOST.into(),
         Ipv6Addr::LOCALHOST.into(),
     ];
-    addresses.into_iter().all(|address| {
-        match TcpListener::bind((address, port)) {
-            Ok(_) => true,
-            // A machine without IPv6 has no listener there either.
-            Err(error) => error.kind() == std::io::ErrorKind::AddrNotAvailable && address.is_ipv6(),
+    for address in addresses {
+        if let Err(error) = TcpListener::bind((address, port))
+            && !is_free_after(address, error)?
+        {
+            return Ok(false);
         }
-    })
+    }
+    Ok(true)
+}
+
+/// The same, by why this process cannot listen there.
+fn is_free_after(address: IpAddr, error: io::Error) -> io::Result<bool> {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // A machine without IPv6 has no listener there either.
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) if address.is_ipv6() => Ok(true),
+        // None of it says anything of the port.
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Err(error),
+        _ => Ok(false),
+    }
 }
 
 /// Who listens on a port.
@@ -198,7 +227,7 @@ mod tests {
         loop {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
-            if port < u16::MAX && is_free(port + 1) {
+            if port < u16::MAX && is_free(port + 1).unwrap() {
                 return (listener, port..=port + 1);
             }
         }
@@ -210,13 +239,31 @@ mod tests {
         let foreign = listener.local_addr().unwrap().port();
         let pool = PortPool::new(range);
         let (one, two) = (InstanceId::new(), InstanceId::new());
-        assert_eq!(pool.take(one), Ok(foreign + 1));
+        assert_eq!(pool.take(one).unwrap(), foreign + 1);
         let exhausted = pool.take(two).unwrap_err();
-        assert_eq!((exhausted.held, exhausted.foreign), (1, 1));
+        let says = exhausted.to_string();
+        assert!(
+            says.ends_with(": 1 are held by workloads, 1 by other programs"),
+            "{says}"
+        );
         pool.give_back(foreign + 1, two);
         assert_eq!(pool.held(), 1, "it is another's");
         pool.give_back(foreign + 1, one);
-        assert_eq!(pool.take(two), Ok(foreign + 1));
+        assert_eq!(pool.take(two).unwrap(), foreign + 1);
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_port_is_no_foreign_listener() {
+        let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+        let free = |address, errno: Errno| is_free_after(address, errno.into());
+        assert!(!free(v4, Errno::ADDRINUSE).unwrap());
+        assert!(!free(v6, Errno::ADDRINUSE).unwrap());
+        // Booted with ipv6.disable=1; without an address for it.
+        assert!(free(v6, Errno::AFNOSUPPORT).unwrap());
+        assert!(free(v6, Errno::ADDRNOTAVAIL).unwrap());
+        let unseen = NoPort::from(free(v4, Errno::MFILE).unwrap_err());
+        assert_eq!(unseen.reason(), "start-failed");
+        assert!(unseen.to_string().contains("open files"), "{unseen}");
     }
 
     #[test]

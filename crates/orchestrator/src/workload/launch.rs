@@ -232,7 +232,7 @@ impl Actor {
                 // stored.
                 self.all_passed().await;
                 let taken = self.shared.ports.take(id);
-                Some(taken.map_err(|error| StageError::new("ports-exhausted", error.to_string()))?)
+                Some(taken.map_err(|error| StageError::new(error.reason(), error.to_string()))?)
             } else {
                 None
             };
