@@ -1,12 +1,15 @@
 //! One look at an instance.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use millrace_service::transport::remote;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -53,7 +56,7 @@ async fn http(port: u16, path: &str) -> Result<(), String> {
         "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: millrace-probe\r\n\
          Accept: */*\r\nConnection: close\r\n\r\n"
     );
-    let failed = |error: std::io::Error| format!("GET {path}: {error}");
+    let failed = |error: io::Error| format!("GET {path}: {error}");
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     // "HTTP/1.1 200": nothing after it matters.
     let mut head = [0; 12];
@@ -72,6 +75,7 @@ async fn http(port: u16, path: &str) -> Result<(), String> {
 
 async fn exec(command: &CommandLine, context: &CheckContext) -> Result<(), String> {
     let program = &command.0[0];
+    let failed = |error: io::Error| format!("{program}: {error}");
     let mut probe = tokio::process::Command::new(program);
     probe
         .args(&command.0[1..])
@@ -82,19 +86,47 @@ async fn exec(command: &CommandLine, context: &CheckContext) -> Result<(), Strin
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
-        // When it takes too long.
         .kill_on_drop(true);
     if let Some((user, group)) = context.user {
         probe.uid(user).gid(group);
     }
-    let status = probe
-        .status()
-        .await
-        .map_err(|error| format!("{program}: {error}"))?;
+    let mut child = probe.spawn().map_err(failed)?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    let Some(pid) = pid.and_then(Pid::from_raw) else {
+        return Err(format!("{program}: it has no number"));
+    };
+    // Dropped before `child`, also when this takes too long.
+    let group = Group(pid);
+    has_ended(pid).await.map_err(failed)?;
+    drop(group);
+    let status = child.wait().await.map_err(failed)?;
     if status.success() {
         Ok(())
     } else {
         Err(format!("{program}: {status}"))
+    }
+}
+
+/// Returns once this child is dead, and leaves it to be waited for.
+async fn has_ended(pid: Pid) -> io::Result<()> {
+    // From before the first look on: none is missed.
+    let mut ends = signal(SignalKind::child())?;
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    while waitid(WaitId::Pid(pid), look)?.is_none() {
+        ends.recv().await;
+    }
+    Ok(())
+}
+
+/// The processes of a probe. All that is left of them is killed when it is
+/// dropped, which has to be before the first one is waited for: until then its
+/// number cannot become that of others.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // An error means that there are none any more.
+        let _ = kill_process_group(self.0, Signal::KILL);
     }
 }
 
@@ -110,5 +142,72 @@ async fn grpc(port: u16, service: &str) -> Result<(), String> {
     match answer.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         other => Err(format!("health check: {}", other.as_str_name())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use millrace_testkit::eventually;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    /// A probe whose child leaves its number in the file `left`.
+    fn leaving(folder: &Path, then: &str) -> (CommandLine, CheckContext) {
+        let script = format!("sleep 1000 & echo $! > left.new && mv left.new left; {then}");
+        let command = ["sh", "-c", script.as_str()].map(str::to_owned);
+        let context = CheckContext {
+            port: 0,
+            working_dir: folder.to_owned(),
+            env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+            user: None,
+        };
+        (CommandLine(command.into()), context)
+    }
+
+    /// The number that was left, once it is there.
+    async fn left(folder: &Path) -> String {
+        eventually(PATIENCE, || async {
+            fs::read_to_string(folder.join("left"))
+        })
+        .await
+    }
+
+    async fn until_it_is_gone(pid: &str) {
+        let stat = format!("/proc/{}/stat", pid.trim());
+        eventually(PATIENCE, || async {
+            match fs::read_to_string(&stat) {
+                Ok(stat) if !stat.contains(") Z") => Err(stat),
+                _ => Ok(()),
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_is_given_up_leaves_no_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (command, context) = leaving(folder.path(), "wait");
+        let pid = tokio::select! {
+            ended = exec(&command, &context) => panic!("it ends: {ended:?}"),
+            pid = left(folder.path()) => pid,
+        };
+        until_it_is_gone(&pid).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_probe_leaves_behind_is_ended_and_its_word_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (command, context) = leaving(folder.path(), "exit 0");
+        assert_eq!(exec(&command, &context).await, Ok(()));
+        until_it_is_gone(&left(folder.path()).await).await;
+        let (command, context) = leaving(folder.path(), "exit 7");
+        let error = exec(&command, &context).await.unwrap_err();
+        assert!(error.contains("exit status: 7"), "{error}");
     }
 }
