@@ -94,6 +94,15 @@ impl Host {
         host
     }
 
+    /// One whose folder for cgroups is this one.
+    #[cfg(test)]
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self {
+            v2: Some((folder.to_owned(), Vec::new())),
+            ..Self::default()
+        }
+    }
+
     /// Makes the cgroups of an instance. What the host cannot enforce is said
     /// in the description.
     pub(crate) fn place(&self, name: &str, wanted: &Resources) -> io::Result<Placement> {

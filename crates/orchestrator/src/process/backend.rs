@@ -281,6 +281,7 @@ impl Backend for ProcessBackend {
 
     async fn end_stray(&self, name: &str) {
         let path = self.runs.join(name);
+        let placement = Placement::find(&self.host, name);
         if let Some(mut link) = connect(&path).await {
             tracing::warn!(path = %path.display(), "a stray instance is ended");
             if self.is_job(name) {
@@ -292,7 +293,9 @@ impl Backend for ProcessBackend {
         } else if let Ok(id) = name.parse() {
             // What a shim leaves that is gone.
             leftovers::kill(id).await;
+            placement.kill_all().await;
         }
+        placement.remove().await;
         let _ = fs::remove_dir_all(path);
     }
 }
@@ -546,6 +549,25 @@ mod tests {
         let exit = timeout(PATIENCE, instance.observe()).await.unwrap();
         assert_eq!(exit.unwrap().signal, Some(TERMINATE));
         instance.close(exit).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_the_cgroups_of_a_stray() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["run", "workloads", "bin", "cgroups"] {
+            fs::create_dir_all(folder.path().join(name)).unwrap();
+        }
+        let cgroups = folder.path().join("cgroups");
+        let backend = ProcessBackend {
+            host: Host::at(&cgroups),
+            ..ProcessBackend::new(folder.path(), "test", None).unwrap()
+        };
+        let name = InstanceId::new().to_string();
+        fs::create_dir(backend.runs.join(&name)).unwrap();
+        fs::create_dir(cgroups.join(&name)).unwrap();
+        backend.end_stray(&name).await;
+        assert_eq!(fs::read_dir(&cgroups).unwrap().count(), 0);
+        assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
     }
 
     #[tokio::test]
