@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Extension, Router};
 use millrace_proto::FILE_DESCRIPTOR_SET;
 use millrace_proto::engine::v1 as pb;
 use millrace_service::access::VerifiedPeer;
@@ -340,7 +340,11 @@ async fn the_public_listener_speaks_https() {
     let tls = Tls::of_gateway(&config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
-    let router = Router::new().route("/", get(|| async { "hello" }));
+    let hello = |Extension(scheme): Extension<http::uri::Scheme>| async move {
+        // As callers are told who ask how they came.
+        format!("hello over {scheme}")
+    };
+    let router = Router::new().route("/", get(hello));
     let tasks = TaskGroup::new();
     let server = HttpServer::new("test")
         .tls(tls)
@@ -353,12 +357,15 @@ async fn the_public_listener_speaks_https() {
     let mut silent = TcpStream::connect(at).await.unwrap();
     let (answer, agreed) = https(at, &ca, &[b"http/1.1"]).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello over https"),
         "{answer}"
     );
     assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
     let (answer, agreed) = https(at, &ca, &[]).await;
-    assert!(answer.ends_with("hello") && agreed.is_none(), "{answer}");
+    assert!(
+        answer.ends_with("hello over https") && agreed.is_none(),
+        "{answer}"
+    );
     let (_, agreed) = https(at, &ca, &[b"h2", b"http/1.1"]).await;
     assert_eq!(agreed.as_deref(), Some(&b"h2"[..]));
     let mut nothing = Vec::new();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::future::RouteFuture;
+use http::uri::Scheme;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -48,10 +49,16 @@ pub(super) async fn serve(
     };
     let patience = Arc::new(Patience::new(server.header_timeout));
     let from = stream.from();
+    let scheme = if stream.is_secured() {
+        Scheme::HTTPS
+    } else {
+        Scheme::HTTP
+    };
     let io = TokioIo::new(stream.watched(Arc::clone(&patience)));
     let handler = Handler {
         router,
         from,
+        scheme,
         patience: Arc::clone(&patience),
     };
     let builder = builder(&patience);
@@ -128,6 +135,7 @@ fn builder(patience: &Arc<Patience>) -> Builder<TokioExecutor> {
 struct Handler {
     router: Router,
     from: SocketAddr,
+    scheme: Scheme,
     patience: Arc<Patience>,
 }
 
@@ -139,6 +147,7 @@ impl hyper::service::Service<Request<Incoming>> for Handler {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.patience.asked(request.version() == Version::HTTP_2);
         request.extensions_mut().insert(ConnectInfo(self.from));
+        request.extensions_mut().insert(self.scheme.clone());
         // A router is always ready, and its clones are cheap.
         self.router.clone().call(request)
     }

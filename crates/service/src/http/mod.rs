@@ -76,8 +76,8 @@ impl HttpServer {
 
     /// Serves `router` until `stop`, then takes no more connections and
     /// returns once the requests that run have ended. Handlers find the
-    /// caller's address (`ConnectInfo`) among the request's extensions, and a
-    /// [`TaskGroup`] that stops with the listener: for what would otherwise
+    /// caller's address (`ConnectInfo`) and the connection's `http::uri::Scheme`
+    /// among the request's extensions, and a [`TaskGroup`] that stops with the listener: for what would otherwise
     /// never end, such as event streams, and for what outlives its request,
     /// such as upgraded connections.
     pub async fn serve(

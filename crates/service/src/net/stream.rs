@@ -55,6 +55,11 @@ impl Stream {
         self.from
     }
 
+    /// Whether nobody on the way can read along.
+    pub const fn is_secured(&self) -> bool {
+        matches!(self.wire, Wire::Tls(_))
+    }
+
     /// The same connection, once the caller has shaken hands over TLS; `None`
     /// when it does not, within a time.
     pub async fn secured(self, config: Arc<ServerConfig>, within: Duration) -> Option<Self> {

@@ -7,6 +7,7 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::response::IntoResponse as _;
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -60,16 +61,18 @@ pub async fn service(
     State(gateway): State<Gateway>,
     tasks: Option<Extension<TaskGroup>>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    scheme: Option<Extension<Scheme>>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Problem> {
     let address = Address::of(request.uri())?;
     let asked = Asked::of(&mut request, tasks.map(|Extension(tasks)| tasks));
     let peer = peer.map(|Extension(ConnectInfo(peer))| peer);
+    let scheme = scheme.map_or(Scheme::HTTP, |Extension(scheme)| scheme);
     let (mut parts, body) = request.into_parts();
     let is_connect = parts.method == Method::CONNECT;
     let is_grpc = parts.version == Version::HTTP_2 && is_grpc(&parts.headers);
     headers::remove_hop_by_hop(&mut parts.headers);
-    headers::set_forwarded(&mut parts.headers, &parts.uri, &address, peer);
+    headers::set_forwarded(&mut parts.headers, &parts.uri, &address, &scheme, peer);
     if let Some(asked) = &asked {
         asked.ask(&mut parts.method, &mut parts.headers);
     }

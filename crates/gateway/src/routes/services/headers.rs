@@ -6,7 +6,7 @@ use http::header::{
     CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::uri::Uri;
+use http::uri::{Scheme, Uri};
 
 use super::address::Address;
 
@@ -77,6 +77,7 @@ pub fn set_forwarded(
     headers: &mut HeaderMap,
     uri: &Uri,
     address: &Address,
+    scheme: &Scheme,
     peer: Option<SocketAddr>,
 ) {
     let host = headers
@@ -86,7 +87,12 @@ pub fn set_forwarded(
     if let Some(host) = host {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let protocol = if *scheme == Scheme::HTTPS {
+        "https"
+    } else {
+        "http"
+    };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(protocol));
     if let Ok(prefix) = HeaderValue::from_str(&address.prefix()) {
         headers.insert(X_FORWARDED_PREFIX, prefix);
     }
@@ -174,12 +180,15 @@ mod tests {
             ("x-forwarded-proto", "https"),
         ]);
         let peer = "[::ffff:198.51.100.7]:4711".parse().unwrap();
-        set_forwarded(&mut given, &Uri::from_static("/"), &address(), Some(peer));
+        let uri = Uri::from_static("/");
+        set_forwarded(&mut given, &uri, &address(), &Scheme::HTTP, Some(peer));
         assert_eq!(given["x-forwarded-for"], "192.0.2.1, 198.51.100.7");
         assert_eq!(given["x-forwarded-host"], "example.org");
         assert_eq!(given["x-forwarded-proto"], "http");
         assert_eq!(given["x-forwarded-prefix"], "/services/TODO/tasks");
         assert!(!given.contains_key("host"));
+        set_forwarded(&mut given, &uri, &address(), &Scheme::HTTPS, None);
+        assert_eq!(given["x-forwarded-proto"], "https");
     }
 
     #[test]
