@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use futures::future::join_all;
 use millrace_proto::orchestrator::v1 as pb;
@@ -9,16 +10,27 @@ use millrace_testkit::eventually;
 
 use crate::harness::{Harness, PATIENCE, WAIT, get};
 
-/// Fails loudly when it runs twice at once: the lock lasts as long as any
-/// process that has inherited it.
-const ALONE: &str = r#"{"type": "process", "port": false,
-    "command": "exec 9>../../../lock; flock -n 9 || touch ../../../double; exec sleep 1000"}"#;
+/// Listens, and fails loudly when it runs twice at once: the lock lasts as
+/// long as any process that has inherited it.
+const ALONE: &str = r#"{"type": "process", "stop": {"grace": "PT5S"},
+    "command": "exec 9>../../../lock; flock -n 9 || touch ../../../double; exec python3 -u server.py"}"#;
+
+/// As many ports as there may be foreign listeners on, and one: who does not
+/// give one back soon has none.
+const FEW_PORTS: u16 = 4;
+
+/// With one service, `one`; its workload.
+async fn alone() -> (Harness, String) {
+    let harness = Harness::with_ports(FEW_PORTS).await;
+    harness.http_service("one", "");
+    harness.service("one", ALONE);
+    let id = harness.create("one").await;
+    (harness, id)
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_at_once_never_make_two_instances() {
-    let harness = Harness::new().await;
-    harness.service("one", ALONE);
-    let id = harness.create("one").await;
+    let (harness, id) = alone().await;
     let calls = (0..1000_u32).map(|n| {
         let mut client = harness.client.clone();
         let workload_id = id.clone();
@@ -58,6 +70,7 @@ async fn a_thousand_calls_at_once_never_make_two_instances() {
     let running = harness.start(&id).await;
     assert_eq!(running.stage, "running", "{running:#?}");
     assert_eq!(harness.store.living(), 1);
+    assert_eq!(get(running.port).await.unwrap(), "hello");
     assert!(!harness.home().join("double").exists(), "two ran at once");
     println!("{} instances for 1000 calls", running.instances.len());
     harness.end().await;
@@ -174,15 +187,59 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
+/// How many processes run in `folder` or with it.
+fn processes(folder: &Path) -> usize {
+    let folder = folder.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let has = |process: &fs::DirEntry| {
+        let said = |file| fs::read(process.path().join(file)).unwrap_or_default();
+        let text = [said("cmdline"), said("environ")].concat();
+        String::from_utf8_lossy(&text).contains(folder)
+    };
+    processes.filter(has).count()
+}
+
+/// Says that this process is for the cycles alone.
+const CYCLES_ALONE: &str = "MILLRACE_CYCLES_ALONE";
+
 #[tokio::test]
 async fn cycles_leave_nothing_behind() {
-    let harness = Harness::new().await;
-    harness.service("one", ALONE);
-    let id = harness.create("one").await;
+    // In a process of their own: other tests open and close files meanwhile.
+    let ended = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "storm::cycles_alone"])
+        .env(CYCLES_ALONE, "1")
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(
+        ended.status.success() && said.contains("1 passed"),
+        "{said}\n{}",
+        String::from_utf8_lossy(&ended.stderr)
+    );
+    for line in said.lines().filter(|line| line.contains("cycles:")) {
+        println!("{line}");
+    }
+}
+
+#[tokio::test]
+async fn cycles_alone() {
+    /// After so many of them, all that is made once is there.
+    const FIRST: usize = 5;
+    if std::env::var_os(CYCLES_ALONE).is_none() {
+        return;
+    }
+    let (harness, id) = alone().await;
     let cycles = std::env::var("MILLRACE_SOAK_CYCLES").map_or(25, |text| text.parse().unwrap());
-    for _ in 0..cycles {
-        assert_eq!(harness.start(&id).await.stage, "running");
-        assert_eq!(harness.stop(&id).await.stage, "stopped");
+    let mut before = 0;
+    for cycle in 0..cycles {
+        if cycle == FIRST {
+            before = descriptors();
+        }
+        let running = harness.start(&id).await;
+        assert_eq!(running.stage, "running", "cycle {cycle}: {running:#?}");
+        let stopped = harness.stop(&id).await;
+        assert_eq!(stopped.stage, "stopped", "cycle {cycle}: {stopped:#?}");
     }
     assert_eq!(harness.store.living(), 0);
     let data = harness.folder.path().join("data");
@@ -190,11 +247,26 @@ async fn cycles_leave_nothing_behind() {
     let log = data.join("workloads").join(&id).join("log");
     let segments = fs::read_dir(log).unwrap().count();
     assert!(segments <= 20, "{segments} segments are kept");
-    // Other tests of this process open and close theirs meanwhile: only a
-    // leak in each cycle would show.
-    let open = descriptors();
-    assert!(open < 400 + cycles / 2, "{open} descriptors are open");
-    println!("{cycles} cycles: no process is left, {segments} segments, {open} descriptors");
+    eventually(PATIENCE, || async {
+        match processes(&data) {
+            0 => Ok(()),
+            left => Err(format!("{left} processes are left")),
+        }
+    })
+    .await;
+    let open = eventually(PATIENCE, || async {
+        match descriptors() {
+            open if open <= before => Ok(open),
+            open => Err(format!(
+                "{open} descriptors are open, {before} were at first"
+            )),
+        }
+    })
+    .await;
+    println!(
+        "{cycles} cycles: no process is left, no port of {FEW_PORTS}, {segments} segments, \
+         {open} descriptors ({before} at first)"
+    );
     assert!(!harness.home().join("double").exists());
     harness.end().await;
 }
