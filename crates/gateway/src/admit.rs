@@ -1,6 +1,7 @@
 //! Starting an execution, by hand or by webhook: asked of the runtimes until
 //! one has it on disk, always under the same id.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -11,6 +12,7 @@ use millrace_proto::runtime::v1::{
     self as pb, TriggerWorkflowRequest, TriggerWorkflowResponse, WebhookAnswer, webhook_answer,
 };
 use millrace_types::ExecutionId;
+use tonic::Status;
 
 use crate::Gateway;
 use crate::json::JsonText;
@@ -42,12 +44,36 @@ pub struct Admitted(TriggerWorkflowResponse);
 
 impl Admission<'_> {
     /// Returns once the execution is durable, and has ended or `wait` is over.
+    /// When the gateway stops meanwhile, it answers what is known by then.
     pub async fn admit(&self, gateway: &Gateway, input: &JsonText) -> Result<Admitted, CallError> {
+        if !self.wait.is_zero() {
+            let answer = tokio::select! {
+                biased;
+                () = gateway.config.stop.cancelled() => None,
+                answer = self.ask(gateway, input, self.wait) => Some(answer),
+            };
+            if let Some(answer) = answer {
+                return answer;
+            }
+        }
+        // The execution has its id, so that asking again starts nothing else.
+        self.ask(gateway, input, Duration::ZERO).await
+    }
+
+    /// Asks the runtimes, and goes on waiting at another one when the one
+    /// that was asked stops.
+    async fn ask(
+        &self,
+        gateway: &Gateway,
+        input: &JsonText,
+        wait: Duration,
+    ) -> Result<Admitted, CallError> {
         let execution_id = self.execution_id.to_string();
         let (trigger_id, trigger_revision) = self.trigger.unwrap_or(("", 0));
-        gateway
+        let cut_short = Mutex::new(None);
+        let answer = gateway
             .runtimes
-            .call_waiting(self.wait, |mut client, left| {
+            .call_waiting(wait, |mut client, left| {
                 let request = TriggerWorkflowRequest {
                     execution_id: execution_id.clone(),
                     deployment_id: self.deployment_id.to_owned(),
@@ -58,10 +84,29 @@ impl Admission<'_> {
                     request_json: self.request.map(JsonText::to_text).unwrap_or_default(),
                     wait_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
                 };
-                async move { client.trigger_workflow(request).await }
+                let cut_short = &cut_short;
+                async move {
+                    let answer = client.trigger_workflow(request).await?;
+                    if !answer.get_ref().stopping {
+                        return Ok(answer);
+                    }
+                    *cut_short.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(answer.into_inner());
+                    Err(Status::unavailable(
+                        "it stops; the next one goes on waiting",
+                    ))
+                }
             })
-            .await
-            .map(Admitted)
+            .await;
+        match answer {
+            // Nobody is left to wait at, but it is durable.
+            Err(CallError::Unreachable) => cut_short
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .ok_or(CallError::Unreachable),
+            answer => answer,
+        }
+        .map(Admitted)
     }
 }
 

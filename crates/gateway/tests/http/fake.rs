@@ -51,6 +51,25 @@ impl FakeRuntime {
         self.set::<Q, A>(Box::new(|_| Box::pin(std::future::pending())))
     }
 
+    /// Answers requests of the type `Q` that are `meant`, and none of the others.
+    pub fn answers_only<Q, A>(
+        self,
+        meant: impl Fn(&Q) -> bool + Send + Sync + 'static,
+        answer: impl Fn(Q) -> Answer<A> + Send + Sync + 'static,
+    ) -> Self
+    where
+        Q: 'static,
+        A: Send + 'static,
+    {
+        self.set::<Q, A>(Box::new(move |request| {
+            if !meant(&request) {
+                return Box::pin(std::future::pending());
+            }
+            let answer = answer(request);
+            Box::pin(async move { answer })
+        }))
+    }
+
     fn set<Q: 'static, A: 'static>(self, handler: Handler<Q, A>) -> Self {
         let handler: Arc<dyn Any + Send + Sync> = Arc::new(handler);
         self.0

@@ -17,6 +17,7 @@ mod register;
 mod retries;
 mod senders;
 mod services;
+mod stopping;
 mod stream;
 mod trigger;
 mod try_out;

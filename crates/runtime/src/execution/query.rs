@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::coordinator::ExecutionCoordinator;
 
 impl ExecutionCoordinator {
-    /// Waits until the execution has ended, `within` at most. `None` when it
-    /// has not, or does not exist.
+    /// Waits until the execution has ended, `within` at most, and no longer
+    /// once the process stops. `None` when it has not, or does not exist.
     pub(crate) async fn wait_for_end(
         &self,
         id: ExecutionId,
@@ -30,17 +30,21 @@ impl ExecutionCoordinator {
         };
         let mut look_at = Instant::now() + first;
         loop {
-            tokio::select! {
-                ended = waiter.woken() => if ended.is_some() {
-                    return Ok(ended);
-                },
-                () = tokio::time::sleep_until(look_at.min(deadline)) => {}
-            }
+            let stops = tokio::select! {
+                ended = waiter.woken() => {
+                    if ended.is_some() {
+                        return Ok(ended);
+                    }
+                    false
+                }
+                () = tokio::time::sleep_until(look_at.min(deadline)) => false,
+                () = self.config.stop.cancelled() => true,
+            };
             let record = self.store.execution(id).await?;
             match record {
                 Some(record) if record.status.is_ended() => return Ok(Some(Arc::new(record))),
                 None => return Ok(None),
-                Some(_) if Instant::now() >= deadline => return Ok(None),
+                Some(_) if stops || Instant::now() >= deadline => return Ok(None),
                 Some(_) => look_at = Instant::now() + LOOK_EVERY,
             }
         }

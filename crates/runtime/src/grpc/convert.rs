@@ -211,6 +211,7 @@ pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
         admitted,
         ended,
         answer,
+        stopping,
     } = fired;
     let status = ended.as_ref().map_or(admitted.status, |e| e.status);
     let answer_failed = matches!(answer, Some(Err(())));
@@ -228,6 +229,7 @@ pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
             .map(execution),
         answer: answer.map(webhook_answer),
         answer_failed,
+        stopping,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Firing: one request becomes one admitted execution.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_proto::Failure;
@@ -87,6 +87,8 @@ pub(crate) struct Fired {
     /// What the webhook's sender is answered, when it ended in time and the
     /// webhook's author says it.
     pub answer: Option<Result<Made, ()>>,
+    /// The wait was cut short, as this process stops.
+    pub stopping: bool,
 }
 
 /// Admits the execution, and waits for its end when asked to.
@@ -147,6 +149,7 @@ pub(crate) async fn fire(
         .admit(admission)
         .await
         .map_err(FireError::Refused)?;
+    let begun = Instant::now();
     let ended = if wait.is_zero() {
         None
     } else {
@@ -156,9 +159,12 @@ pub(crate) async fn fire(
         Some(record) => delivery.answer(record).await,
         None => None,
     };
+    let stopping =
+        ended.is_none() && begun.elapsed() < wait && coordinator.config.stop.is_cancelled();
     Ok(Fired {
         admitted,
         ended,
         answer,
+        stopping,
     })
 }
