@@ -2,8 +2,10 @@
 
 mod support;
 
+use millrace_testkit::eventually;
+use millrace_testkit::sqlx::{self, AssertSqlSafe, Connection as _, SqliteConnection};
 use serde_json::{Value, json};
-use support::{Millrace, answer, client};
+use support::{Millrace, PATIENCE, answer, client};
 
 fn document(value: u32) -> String {
     format!(
@@ -108,4 +110,55 @@ async fn a_deployment_is_changed_rolled_back_and_deleted() {
     let other = document(7).replace("name: cycle", "name: successor");
     millrace.deploy(&other, "one").await;
     assert_eq!(output(&millrace, "one").await, 7);
+}
+
+/// More than a process may have let go in one of its former runs, every ten
+/// minutes.
+const OLD: u32 = 30_000;
+
+#[tokio::test]
+async fn what_is_past_its_retention_goes_soon_after_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    millrace.deploy(&document(1), "one").await;
+    let run = millrace.fire("one", &json!({})).await;
+    millrace.until(&run, &["SUCCEEDED"]).await;
+    assert!(millrace.terminate().await.success());
+
+    let file = format!("sqlite://{}/millrace.db", data.path().display());
+    let mut database = SqliteConnection::connect(&file).await.unwrap();
+    let mut columns: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM pragma_table_info('executions_ended') \
+         WHERE name NOT IN ('id', 'ended_day')",
+    )
+    .fetch_all(&mut database)
+    .await
+    .unwrap();
+    columns.sort();
+    let columns = columns.join(", ");
+    let statement = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {OLD}) \
+         INSERT INTO executions_ended (id, ended_day, {columns}) \
+         SELECT 'old_' || i, 1, {columns} FROM executions_ended, n"
+    );
+    let made = sqlx::query(AssertSqlSafe(statement))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(made.rows_affected(), u64::from(OLD));
+    database.close().await.unwrap();
+
+    let millrace = Millrace::dev(data.path()).await;
+    let mut database = SqliteConnection::connect(&file).await.unwrap();
+    let database = tokio::sync::Mutex::new(&mut database);
+    eventually(PATIENCE, || async {
+        let mut database = database.lock().await;
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM executions_ended")
+            .fetch_one(&mut **database)
+            .await
+            .unwrap();
+        if left == 1 { Ok(()) } else { Err(left) }
+    })
+    .await;
+    millrace.until(&run, &["SUCCEEDED"]).await;
 }

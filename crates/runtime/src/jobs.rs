@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millrace_types::{ExecutionId, Timestamp};
+use tokio::time::{Instant, sleep};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -41,8 +42,15 @@ const OVERDUE: Duration = Duration::from_secs(1);
 /// How often what waits is counted.
 const LOAD: Duration = Duration::from_secs(10);
 
-/// Bounded steps of one maintenance run; what is left waits for the next.
-const MAINTENANCE_STEPS: usize = 100;
+/// When they do so first: a process that never lives for long keeps up, too.
+const MAINTENANCE_SOON: Duration = Duration::from_secs(5);
+
+/// How long one run of it takes at most; what is left waits for the next.
+const MAINTENANCE_FOR: Duration = Duration::from_mins(5);
+
+/// The pause after a step, which is as long as the step was, within these
+/// bounds: half of a database's time at least is for others.
+const MAINTENANCE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// Runs the jobs until `stop`.
 pub(crate) async fn run(
@@ -54,6 +62,17 @@ pub(crate) async fn run(
     let strayed = Arc::new(AtomicUsize::new(0));
     let suspects = Arc::new(tokio::sync::Mutex::new(HashSet::new()));
     let of = &coordinator;
+    // A first run that takes long is not joined by the next.
+    let maintaining = Arc::new(tokio::sync::Mutex::new(()));
+    let stops = stop.clone();
+    let maintenance = move |c: Arc<ExecutionCoordinator>| {
+        let (maintaining, stop) = (Arc::clone(&maintaining), stops.clone());
+        async move {
+            if let Ok(_alone) = maintaining.try_lock_owned() {
+                maintain(&c, &stop).await;
+            }
+        }
+    };
     let jobs = [
         repeated((ttl / 4).max(Duration::from_secs(1)), of, |c| async move {
             take_over(&c).await;
@@ -61,7 +80,8 @@ pub(crate) async fn run(
         repeated(EMITTED, of, |c| async move {
             emit::publish_left(&c).await;
         }),
-        repeated(MAINTENANCE, of, |c| async move { maintain(&c).await }),
+        once(MAINTENANCE_SOON, of, maintenance.clone()),
+        repeated(MAINTENANCE, of, maintenance),
         repeated(SLOTS, of, |c| async move { fill_slots(&c).await }),
         repeated(DRIFT, of, move |c| {
             let strayed = Arc::clone(&strayed);
@@ -102,6 +122,27 @@ where
         let work = coordinator.upgrade().map(&work);
         Box::pin(async move {
             if let (Ok(_alone), Some(work)) = (alone, work) {
+                work.await;
+            }
+        })
+    })
+}
+
+/// The same for work that is done once, `after` the start.
+fn once<F, Fut>(
+    after: Duration,
+    coordinator: &Arc<ExecutionCoordinator>,
+    work: F,
+) -> Result<Job, JobSchedulerError>
+where
+    F: Fn(Arc<ExecutionCoordinator>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let coordinator = Arc::downgrade(coordinator);
+    Job::new_one_shot_async(after, move |_, _| {
+        let work = coordinator.upgrade().map(&work);
+        Box::pin(async move {
+            if let Some(work) = work {
                 work.await;
             }
         })
@@ -191,15 +232,77 @@ async fn load(coordinator: &ExecutionCoordinator) {
     }
 }
 
-async fn maintain(coordinator: &ExecutionCoordinator) {
-    for _ in 0..MAINTENANCE_STEPS {
-        match coordinator.store.maintain().await {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                warn!(%error, "maintenance stopped early");
-                return;
-            }
+async fn maintain(coordinator: &ExecutionCoordinator, stop: &CancellationToken) {
+    let steps = step_by_step(stop, MAINTENANCE_FOR, || coordinator.store.maintain());
+    if let Err(error) = steps.await {
+        warn!(%error, "maintenance stopped early");
+    }
+}
+
+/// Takes one bounded step after the other until none is left to take, `within`
+/// a time, and no longer than until `stop`. Between them others have their
+/// turn.
+async fn step_by_step<E, Fut>(
+    stop: &CancellationToken,
+    within: Duration,
+    mut step: impl FnMut() -> Fut,
+) -> Result<(), E>
+where
+    Fut: Future<Output = Result<bool, E>>,
+{
+    let begun = Instant::now();
+    loop {
+        let at = Instant::now();
+        if !step().await? || begun.elapsed() >= within {
+            return Ok(());
         }
+        let (shortest, longest) = MAINTENANCE_PAUSE;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = sleep(at.elapsed().clamp(shortest, longest)) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one step lets go, as SQLite's does.
+    const STEP: u64 = 200;
+
+    /// Maintains for as long as the jobs do between two runs; what is left.
+    async fn left(rows: u64, stop: &CancellationToken) -> u64 {
+        let mut left = rows;
+        let steps = step_by_step(stop, MAINTENANCE_FOR, || {
+            left = left.saturating_sub(STEP);
+            let more = left > 0;
+            async move {
+                sleep(Duration::from_millis(5)).await;
+                Ok::<_, ()>(more)
+            }
+        });
+        steps.await.unwrap();
+        left
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn maintenance_keeps_up_with_a_thousand_ends_a_second() {
+        let between_runs = MAINTENANCE.as_secs() * 1_000;
+        assert_eq!(left(between_runs, &CancellationToken::new()).await, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn maintenance_without_end_leaves_the_rest_to_the_next_run() {
+        let begun = Instant::now();
+        assert!(left(u64::MAX, &CancellationToken::new()).await > 0);
+        assert!(begun.elapsed() < MAINTENANCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn maintenance_ends_with_the_process() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert_eq!(left(STEP * 10, &stop).await, STEP * 9);
     }
 }
