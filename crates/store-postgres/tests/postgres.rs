@@ -170,7 +170,7 @@ async fn late_admission_of_what_is_just_ending_is_taken_back() {
     });
     assert_eq!(
         (late.id, late.fresh, late.status, late.owned),
-        (id, false, ExecutionStatus::Succeeded, None)
+        (id, false, ExecutionStatus::Pending, None)
     );
     assert_eq!(bench.count("executions").await, 0);
     assert_eq!(bench.count("executions_ended").await, 1);

@@ -68,7 +68,8 @@ pub struct Admitted {
     pub id: ExecutionId,
     /// False for a repeat, by id or by dedupe key.
     pub fresh: bool,
-    /// As it is now, for a repeat.
+    /// As it was when it was admitted, for a repeat too: PENDING, RUNNING or,
+    /// when it was skipped, CANCELLED. PENDING once it is gone by retention.
     pub status: ExecutionStatus,
     pub workflow_id: WorkflowId,
     pub version: u32,
@@ -79,6 +80,16 @@ pub struct Admitted {
     pub owned: Option<u64>,
     /// What binds a fresh one that is owned.
     pub limits: Limits,
+}
+
+/// Where the answer to a message is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerKey {
+    pub deployment_id: DeploymentId,
+    /// The dedupe key of the admission.
+    pub key: String,
+    /// The execution that it started.
+    pub execution_id: ExecutionId,
 }
 
 /// Why one admission was refused. Its neighbours are not affected.
@@ -594,6 +605,15 @@ pub trait ExecutionStore: Send + Sync + 'static {
     /// The requests to cancel what `owner` owns; 1,000 at most.
     async fn cancel_requests(&self, owner: IncarnationId)
     -> Result<Vec<CancelRequest>, StoreError>;
+
+    /// The answer that is kept with a dedupe key, for as long as the key. When
+    /// there is none yet it is `made`, from now on, whoever asks. `None` when
+    /// nothing was kept, or the key no longer stands for the execution.
+    async fn first_answer(
+        &self,
+        key: &AnswerKey,
+        made: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError>;
 
     /// Whether frames of this ended execution are kept.
     async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError>;

@@ -57,10 +57,10 @@ pub use event::{
     ReceivedEvent, Subscription, SubscriptionPlace,
 };
 pub use execution::{
-    Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
-    Deadline, Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord, ExecutionStore,
-    FrameRecord, Lane, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord, TriggerRef, Write,
-    WriteDone, WriteRefused,
+    Admission, AdmissionRefused, Admitted, AnswerKey, CancelRequest, CancelRequested, Checkpoint,
+    Claimed, Deadline, Dedupe, Ending, EventRecord, ExecutionFilter, ExecutionRecord,
+    ExecutionStore, FrameRecord, Lane, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord,
+    TriggerRef, Write, WriteDone, WriteRefused,
 };
 pub use incarnation::IncarnationStore;
 pub use monitoring::{

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use millrace_proto::Failure;
 use millrace_store::{
-    Admission, AdmissionRefused, Admitted, Dedupe, ExecutionRecord, StoreError, TriggerRef,
-    WriteRefused,
+    Admission, AdmissionRefused, Admitted, AnswerKey, Dedupe, ExecutionRecord, StoreError,
+    TriggerRef, WriteRefused,
 };
 use millrace_types::{DeploymentId, ErrorKind, ExecutionId, TriggerId, TriggerKind};
 use serde::de::IgnoredAny;
@@ -124,6 +124,10 @@ pub(crate) async fn fire(
         key: dedupe::key(fire.trigger.as_ref().map(|(id, _)| id), name),
         keep: delivery.keep.unwrap_or(coordinator.config.dedupe_keep),
     });
+    let kept_at = dedupe
+        .as_ref()
+        .filter(|_| delivery.sees_request())
+        .map(|dedupe| dedupe.key.clone());
     let kind = if fire.trigger.is_some() {
         TriggerKind::Webhook
     } else {
@@ -155,9 +159,17 @@ pub(crate) async fn fire(
     } else {
         coordinator.wait_for_end(admitted.id, wait).await?
     };
-    let answer = match &ended {
-        Some(record) => delivery.answer(record).await,
-        None => None,
+    let answer = match (&ended, kept_at) {
+        (Some(record), Some(key)) => {
+            let key = AnswerKey {
+                deployment_id: fire.deployment_id,
+                key,
+                execution_id: admitted.id,
+            };
+            first_answer(coordinator, delivery, record, &key).await?
+        }
+        (Some(record), None) => delivery.answer(record).await,
+        (None, _) => None,
     };
     let stopping =
         ended.is_none() && begun.elapsed() < wait && coordinator.config.stop.is_cancelled();
@@ -167,4 +179,24 @@ pub(crate) async fn fire(
         answer,
         stopping,
     })
+}
+
+/// The answer to the first delivery of a message, for a repeat that brings
+/// another request too.
+async fn first_answer(
+    coordinator: &ExecutionCoordinator,
+    delivery: Delivery,
+    ended: &ExecutionRecord,
+    key: &AnswerKey,
+) -> Result<Option<Result<Made, ()>>, StoreError> {
+    let read = |kept: Option<Bytes>| kept.and_then(|json| serde_json::from_slice(&json).ok());
+    if let Some(first) = read(coordinator.store.first_answer(key, None).await?) {
+        return Ok(Some(Ok(first)));
+    }
+    let Some(Ok(made)) = delivery.answer(ended).await else {
+        return Ok(Some(Err(())));
+    };
+    let json = serde_json::to_vec(&made).map_or_else(|_| Bytes::new(), Bytes::from);
+    let kept = coordinator.store.first_answer(key, Some(json)).await?;
+    Ok(Some(Ok(read(kept).unwrap_or(made))))
 }

@@ -290,8 +290,8 @@ impl Admitting<'_> {
         Ok(())
     }
 
-    /// The first answers that keys hold, by index. The status is that of the
-    /// first answer: whoever finds the execution itself knows better.
+    /// The first answers that keys hold, by index. Whoever finds the execution
+    /// itself knows the status better.
     async fn key_holders(
         &self,
         connection: &mut PgConnection,

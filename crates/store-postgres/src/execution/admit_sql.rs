@@ -204,7 +204,10 @@ pub(super) struct InsertRow {
 /// $1 ids: those of them that ended between two days, counted from 1970-01-01.
 pub(super) fn ended(first: i32, last: i32) -> String {
     format!(
-        "SELECT id, workflow_id, version, status, created_at, NULL::text AS owner, epoch \
+        "SELECT id, workflow_id, version, \
+                CASE WHEN status = 'CANCELLED' AND ended_at = created_at THEN 'CANCELLED' \
+                     WHEN started_at = created_at THEN 'RUNNING' ELSE 'PENDING' END AS status, \
+                created_at, NULL::text AS owner, epoch \
          FROM executions_ended WHERE id = ANY($1) \
            AND ended_day BETWEEN {} AND {}",
         day(first),
@@ -213,10 +216,13 @@ pub(super) fn ended(first: i32, last: i32) -> String {
 }
 
 /// $1 ids: those of them that are live.
-pub(super) const LIVE: &str = "SELECT id, workflow_id, version, status, created_at, owner, epoch \
+pub(super) const LIVE: &str = "SELECT id, workflow_id, version, \
+            CASE WHEN started_at = created_at THEN 'RUNNING' ELSE 'PENDING' END AS status, \
+            created_at, owner, epoch \
      FROM executions WHERE id = ANY($1)";
 
-/// An execution that was there before.
+/// An execution that was there before. Its status is that of its admission: it
+/// was RUNNING when it was started in the same transaction.
 #[derive(FromRow)]
 pub(super) struct FoundRow {
     pub id: String,

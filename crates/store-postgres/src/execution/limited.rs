@@ -288,6 +288,18 @@ async fn answer(
     for row in rows {
         now.insert(parsed::<ExecutionId>(&row.id)?, row);
     }
+    // Repeats within the batch have been answered before the slots were given.
+    for (at, _) in open {
+        if let Some(Ok(WriteDone::Admitted(repeat))) = outcomes.get_mut(*at)
+            && !repeat.fresh
+            && fresh.iter().any(|(_, admission)| admission.id == repeat.id)
+        {
+            repeat.status = match now.get(&repeat.id) {
+                Some(row) => parsed(&row.status)?,
+                None => ExecutionStatus::Cancelled,
+            };
+        }
+    }
     for (at, admission) in fresh {
         let Some(Ok(WriteDone::Admitted(admitted))) = outcomes.get_mut(at) else {
             continue;

@@ -2,6 +2,7 @@
 
 mod admit;
 mod admit_sql;
+mod answer;
 mod cancel;
 mod checkpoint;
 mod claim;
@@ -23,10 +24,11 @@ mod slots;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use millrace_store::{
-    CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone,
-    WriteRefused,
+    AnswerKey, CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter,
+    ExecutionRecord, ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write,
+    WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -102,6 +104,14 @@ impl ExecutionStore for PostgresStore {
         owner: IncarnationId,
     ) -> Result<Vec<CancelRequest>, StoreError> {
         self.bounded(cancel::requests(self, owner)).await
+    }
+
+    async fn first_answer(
+        &self,
+        key: &AnswerKey,
+        made: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        self.bounded(answer::first(self, key, made)).await
     }
 
     async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError> {

@@ -20,10 +20,13 @@ pub(super) const KEYS: &str = "
     WHERE d.expires_at > ?2";
 
 pub(super) const EXECUTIONS: &str = "
-    SELECT id, status, workflow_id, version, created_at, owner, epoch
+    SELECT id, iif(started_at = created_at, 'RUNNING', 'PENDING') AS status, workflow_id, version,
+        created_at, owner, epoch
     FROM executions WHERE id IN (SELECT value FROM json_each(?1))
     UNION ALL
-    SELECT id, status, workflow_id, version, created_at, NULL, epoch
+    SELECT id, CASE WHEN status = 'CANCELLED' AND ended_at = created_at THEN 'CANCELLED'
+            WHEN started_at = created_at THEN 'RUNNING' ELSE 'PENDING' END,
+        workflow_id, version, created_at, NULL, epoch
     FROM executions_ended WHERE id IN (SELECT value FROM json_each(?1))";
 
 pub(super) const DEPLOYMENTS: &str = "
@@ -60,6 +63,8 @@ pub(super) struct Trigger {
 }
 
 /// An execution that was admitted before, in an earlier batch or in this one.
+/// The status of the answer is that of its admission: it was RUNNING when it
+/// was started in the same transaction.
 #[derive(Clone)]
 pub(super) struct Known {
     pub answer: Admitted,
@@ -148,9 +153,8 @@ impl Facts {
             let first = Admitted {
                 id: row.parsed("execution_id")?,
                 fresh: false,
-                // Only shown when the execution itself is gone by retention:
-                // it had ended, and how is no longer known.
-                status: ExecutionStatus::Succeeded,
+                // Only shown when the execution itself is gone by retention.
+                status: ExecutionStatus::Pending,
                 workflow_id: row.parsed("workflow_id")?,
                 version: row.number("version")?,
                 created_at: row.time("admitted_at")?,

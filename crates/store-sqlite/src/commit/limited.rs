@@ -216,6 +216,18 @@ async fn answer(
     for row in &rows {
         now.insert(row.parsed::<ExecutionId>("id")?, row);
     }
+    // Repeats within the batch have been answered before the slots were given.
+    for repeat in &mut batch.outcomes {
+        if let Some(Ok(WriteDone::Admitted(repeat))) = repeat
+            && !repeat.fresh
+            && ids.contains(&repeat.id)
+        {
+            repeat.status = match now.get(&repeat.id) {
+                Some(row) => row.parsed("status")?,
+                None => ExecutionStatus::Cancelled,
+            };
+        }
+    }
     for (at, id) in limited {
         let Some(Ok(WriteDone::Admitted(admitted))) = batch.outcomes[*at].as_mut() else {
             continue;

@@ -1,5 +1,6 @@
 //! The contract for executions.
 
+mod answer;
 pub mod events;
 mod list;
 pub(crate) mod show;
@@ -7,10 +8,11 @@ pub(crate) mod show;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use millrace_store::{
-    CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter, ExecutionRecord,
-    ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write, WriteDone,
-    WriteRefused,
+    AnswerKey, CancelRequest, CancelRequested, Claimed, EventRecord, ExecutionFilter,
+    ExecutionRecord, ExecutionStore, Overdue, Page, PageRequest, QueuePlace, StoreError, Write,
+    WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, IncarnationId};
 
@@ -84,6 +86,14 @@ impl ExecutionStore for SqliteStore {
         owner: IncarnationId,
     ) -> Result<Vec<CancelRequest>, StoreError> {
         self.asked_to_cancel(owner).await
+    }
+
+    async fn first_answer(
+        &self,
+        key: &AnswerKey,
+        made: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
+        self.first_answer_of(key, made).await
     }
 
     async fn keeps_frames(&self, id: ExecutionId) -> Result<bool, StoreError> {

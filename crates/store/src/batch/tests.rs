@@ -14,8 +14,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
 use crate::{
-    Admission, AdmissionRefused, Admitted, CancelRequest, CancelRequested, Checkpoint, Claimed,
-    Ending, EventRecord, ExecutionFilter, ExecutionRecord, Overdue, Page, PageRequest, TriggerRef,
+    Admission, AdmissionRefused, Admitted, AnswerKey, CancelRequest, CancelRequested, Checkpoint,
+    Claimed, Ending, EventRecord, ExecutionFilter, ExecutionRecord, Overdue, Page, PageRequest,
+    TriggerRef,
 };
 
 /// Remembers every batch, and fails as the case wants.
@@ -141,6 +142,14 @@ impl ExecutionStore for Told {
         unreachable!("group commit only commits")
     }
     async fn keeps_frames(&self, _: ExecutionId) -> Result<bool, StoreError> {
+        unreachable!("group commit only commits")
+    }
+
+    async fn first_answer(
+        &self,
+        _: &AnswerKey,
+        _: Option<Bytes>,
+    ) -> Result<Option<Bytes>, StoreError> {
         unreachable!("group commit only commits")
     }
 

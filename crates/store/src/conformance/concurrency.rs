@@ -292,3 +292,29 @@ pub async fn paused_deployment_refuses_before_it_limits(store: Shared, _: &dyn F
         "{refused:?}"
     );
 }
+
+/// In the same batch as the first, and later.
+pub async fn repeats_are_told_whether_the_first_found_a_slot(store: Shared, _: &dyn Fixture) {
+    let deployment = limited(&store, 1, 1, None, ConcurrencyPolicy::Skip).await;
+    let owner = alive(&store).await;
+    for (key, expected) in [
+        ("first", ExecutionStatus::Running),
+        ("second", ExecutionStatus::Cancelled),
+    ] {
+        let asked = || Admission {
+            owner: Some(owner),
+            ..keyed(deployment, key)
+        };
+        let writes = [Write::Admit(asked()), Write::Admit(asked())];
+        let mut answers: Vec<_> = commit(&store, &writes)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|done| super::support::admitted(done.unwrap()))
+            .collect();
+        answers.push(admit(&store, &asked()).await);
+        for answer in answers {
+            assert_eq!(answer.status, expected, "{key}: {answer:?}");
+        }
+    }
+}

@@ -124,6 +124,10 @@ macro_rules! conformance_tests {
                 repeated_key_gets_the_first_answer
                 repeated_key_in_one_batch_is_admitted_once
                 repeated_key_after_the_end_gets_the_first_answer
+                repeated_key_gets_the_status_of_the_admission
+                first_answer_is_kept_with_its_key
+                concurrent_first_answers_are_one
+                answer_goes_with_the_key_that_has_run_out
                 concurrent_repeats_of_a_key_make_one_execution
                 same_key_on_another_deployment_is_another_execution
                 expired_key_is_free_again
@@ -300,6 +304,7 @@ macro_rules! conformance_tests {
                 queued_execution_can_be_cancelled
                 concurrent_admissions_never_pass_the_limit
                 paused_deployment_refuses_before_it_limits
+                repeats_are_told_whether_the_first_found_a_slot
             }
             settings {
                 timeouts_come_with_what_is_owned

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_types::{DeploymentStatus, ExecutionStatus, TriggerKind};
+use millrace_types::{DeploymentStatus, ExecutionId, ExecutionStatus, TriggerKind};
 use tokio::task::JoinSet;
 
 use super::Fixture;
 use super::support::{
-    Held, Shared, admission, admit, admitted, alive, bundle, commit, cron, deploy, end, eventually,
-    keyed, live, one_running, with_triggers,
+    Held, Shared, admission, admit, admitted, alive, bundle, checkpoint, claim_one, commit, cron,
+    deploy, end, eventually, keyed, live, one_running, reclaim, with_triggers,
 };
-use crate::{Admission, AdmissionRefused, Dedupe, TriggerRef, Write};
+use crate::{Admission, AdmissionRefused, AnswerKey, Dedupe, TriggerRef, Write};
 
 pub async fn repeated_id_gets_the_first_answer(store: Shared, _: &dyn Fixture) {
     let deployment = live(&store, "orders").await;
@@ -52,7 +52,7 @@ pub async fn repeated_id_after_the_end_gets_the_first_answer(store: Shared, _: &
     .await;
     assert!(!again.fresh);
     assert_eq!(again.id, held.id);
-    assert_eq!(again.status, ExecutionStatus::Succeeded);
+    assert_eq!(again.status, ExecutionStatus::Running, "as it was admitted");
     assert_eq!(again.created_at, shown.created_at);
     assert_eq!(again.owned, None);
     assert_eq!(store.execution(held.id).await.unwrap().unwrap(), shown);
@@ -154,7 +154,123 @@ pub async fn repeated_key_after_the_end_gets_the_first_answer(store: Shared, _: 
     let again = admit(&store, &keyed(deployment.id, "k")).await;
     assert!(!again.fresh);
     assert_eq!(again.id, first.id);
-    assert_eq!(again.status, ExecutionStatus::Succeeded);
+    assert_eq!(
+        (first.status, again.status),
+        (ExecutionStatus::Running, first.status)
+    );
+}
+
+/// What the first was told, whatever has become of the execution since.
+pub async fn repeated_key_gets_the_status_of_the_admission(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let owner = alive(&store).await;
+    let first = admit(&store, &keyed(deployment.id, "k")).await;
+    assert_eq!(first.status, ExecutionStatus::Pending);
+    let repeats = async || {
+        let again = admit(&store, &keyed(deployment.id, "k")).await;
+        assert_eq!((again.fresh, again.id), (false, first.id));
+        assert_eq!(again.status, ExecutionStatus::Pending);
+    };
+    repeats().await;
+    let claimed = claim_one(&store, owner).await;
+    assert_eq!(claimed.id, first.id);
+    repeats().await;
+    let held = Held::of(&claimed, owner);
+    checkpoint(&store, held.checkpoint(1)).await.unwrap();
+    repeats().await;
+    let (held, _) = reclaim(&store, held).await;
+    end(&store, held.success()).await.unwrap();
+    repeats().await;
+}
+
+pub async fn first_answer_is_kept_with_its_key(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let first = admit(&store, &keyed(deployment.id, "k")).await;
+    let key = AnswerKey {
+        deployment_id: deployment.id,
+        key: "k".into(),
+        execution_id: first.id,
+    };
+    assert_eq!(store.first_answer(&key, None).await.unwrap(), None);
+    let one = Bytes::from_static(b"{\"one\":\"\\u0000\"}");
+    let other = Bytes::from_static(b"other");
+    for made in [Some(one.clone()), Some(other.clone()), None] {
+        let kept = store.first_answer(&key, made).await.unwrap();
+        assert_eq!(kept.as_ref(), Some(&one));
+    }
+    let elsewhere = AnswerKey {
+        execution_id: ExecutionId::new(),
+        ..key.clone()
+    };
+    let unknown = AnswerKey {
+        key: "none".into(),
+        ..key
+    };
+    for key in [elsewhere, unknown] {
+        let kept = store.first_answer(&key, Some(other.clone())).await.unwrap();
+        assert_eq!(kept, None, "{key:?}");
+    }
+}
+
+pub async fn concurrent_first_answers_are_one(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let first = admit(&store, &keyed(deployment.id, "k")).await;
+    let mut tasks = JoinSet::new();
+    for n in 0..12 {
+        let store = store.clone();
+        let key = AnswerKey {
+            deployment_id: deployment.id,
+            key: "k".into(),
+            execution_id: first.id,
+        };
+        tasks.spawn(async move {
+            let made = Some(Bytes::from(n.to_string()));
+            store.first_answer(&key, made).await.unwrap().unwrap()
+        });
+    }
+    let kept = tasks.join_all().await;
+    assert!(kept.iter().all(|answer| *answer == kept[0]), "{kept:?}");
+}
+
+/// The key is another message's by then: it gets an answer of its own.
+pub async fn answer_goes_with_the_key_that_has_run_out(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let short = || Admission {
+        dedupe: Some(Dedupe {
+            key: "k".into(),
+            keep: Duration::from_millis(80),
+        }),
+        ..admission(deployment.id)
+    };
+    let key = |execution_id| AnswerKey {
+        deployment_id: deployment.id,
+        key: "k".into(),
+        execution_id,
+    };
+    let first = admit(&store, &short()).await;
+    let made = Bytes::from_static(b"first");
+    store
+        .first_answer(&key(first.id), Some(made))
+        .await
+        .unwrap();
+    let second = eventually("the key's expiry", async || {
+        let answer = admit(&store, &short()).await;
+        answer.fresh.then_some(answer)
+    })
+    .await;
+    assert_eq!(
+        store.first_answer(&key(second.id), None).await.unwrap(),
+        None
+    );
+    let made = Bytes::from_static(b"second");
+    let kept = store
+        .first_answer(&key(second.id), Some(made.clone()))
+        .await;
+    assert_eq!(kept.unwrap(), Some(made));
+    assert_eq!(
+        store.first_answer(&key(first.id), None).await.unwrap(),
+        None
+    );
 }
 
 pub async fn concurrent_repeats_of_a_key_make_one_execution(store: Shared, _: &dyn Fixture) {

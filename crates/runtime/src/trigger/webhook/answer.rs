@@ -7,6 +7,7 @@ use http::header::{
 use millrace_engine::expression::{EvalError, Template, Variables};
 use millrace_engine::value::{self, Value};
 use millrace_store::ExecutionRecord;
+use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::deployment::settings::escape;
@@ -40,15 +41,17 @@ pub(crate) struct Answer {
     body: Option<Template>,
 }
 
-/// An answer that has been made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An answer that has been made. It is kept as JSON: what is added to it must be
+/// optional.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: MadeBody,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) enum MadeBody {
     /// The ended execution, as it is shown elsewhere.
     Execution,
@@ -106,6 +109,14 @@ impl Answer {
         } else {
             Err(faults)
         }
+    }
+
+    /// Whether it depends on the request, and so on which of several
+    /// deliveries of one message it is made for.
+    pub fn sees_request(&self) -> bool {
+        let headers = self.headers.iter().map(|(_, template)| template);
+        let parts = self.status.iter().chain(&self.body).chain(headers);
+        parts.into_iter().any(|template| template.uses(REQUEST))
     }
 
     /// The answer for an execution that has ended. Its expressions see

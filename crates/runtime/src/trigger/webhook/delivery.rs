@@ -170,6 +170,13 @@ async fn name_message(
 }
 
 impl Delivery {
+    /// Whether the answer depends on which delivery of a message it is made
+    /// for.
+    pub(crate) fn sees_request(&self) -> bool {
+        let answer = self.answer.as_ref();
+        answer.is_some_and(|(answer, _)| answer.sees_request())
+    }
+
     /// What the sender is answered, where the author says that; `Err` when it
     /// cannot be made, which the log explains.
     pub(crate) async fn answer(self, ended: &ExecutionRecord) -> Option<Result<Made, ()>> {
