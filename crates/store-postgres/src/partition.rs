@@ -9,12 +9,17 @@ use crate::error::store_error;
 /// maintenance goes by unnoticed.
 const DAYS_AHEAD: i32 = 7;
 
-/// What is kept, in days, unless a deployment says otherwise. Events are kept
-/// for at least as long.
+/// What is kept, in days, unless a deployment says otherwise. Whole days of
+/// steps are kept for at least as long, and those of executions that go sooner
+/// are deleted from them.
 const DEFAULT_RETENTION_DAYS: i32 = 30;
 
 /// Dropped in one transaction, which locks the parents meanwhile.
 const DROPPED_AT_ONCE: i32 = 8;
+
+/// Executions whose steps are deleted in one transaction, where their day is
+/// kept for the sake of others.
+const LET_GO_AT_ONCE: i32 = 1000;
 
 impl PostgresStore {
     /// Makes the partitions that are missing, for `class` too when it is one
@@ -32,6 +37,17 @@ impl PostgresStore {
         .map_err(store_error)
     }
 
+    /// Deletes the steps of some executions past their retention that have to
+    /// go before others of their day; answers whether more may be left.
+    pub(crate) async fn let_steps_go(&self) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT millrace_let_steps_go($1, $2)")
+            .bind(DEFAULT_RETENTION_DAYS)
+            .bind(LET_GO_AT_ONCE)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)
+    }
+
     /// Drops some of the partitions past retention; answers whether more may
     /// be left.
     pub(crate) async fn drop_partitions(&self) -> Result<bool, StoreError> {
@@ -43,7 +59,7 @@ impl PostgresStore {
             .await
             .map_err(store_error)?;
         let dropped: Result<i32, _> = sqlx::query_scalar(
-            "SELECT greatest(millrace_drop_partitions($1, $2), \
+            "SELECT greatest(millrace_drop_past_partitions($1, $2), \
                              millrace_drop_fires_partitions($1, $2))",
         )
         .bind(DEFAULT_RETENTION_DAYS)

@@ -13,7 +13,7 @@ use millrace_testkit::{TestDatabase, eventually};
 use millrace_types::{
     DeploymentId, ExecutionId, ExecutionStatus, IncarnationId, Timestamp, TriggerKind,
 };
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::task::JoinSet;
 
 const LONG: Duration = Duration::from_mins(10);
@@ -239,29 +239,91 @@ async fn missing_partitions_are_made_on_demand_by_all_who_need_them() {
     assert_eq!(bench.count("execution_events").await, 4);
 }
 
+/// Ended executions and their steps, as if all had been so many days ago.
+fn aged(days: u32) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!(
+        "SELECT millrace_make_partitions(today - {days}, today - {days}, NULL) \
+             FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t; \
+         UPDATE execution_events SET day = day - {days}; \
+         UPDATE executions_ended SET ended_day = ended_day - {days}"
+    ))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_kept_as_long_as_the_longest_class_in_use() {
-    let bench = Bench::new().await;
-    let (short, long) = (ExecutionId::new(), ExecutionId::new());
-    for (id, class) in [(short, 30), (long, 90)] {
-        bench.admit(id).await;
-        bench.end(id, class).await;
+async fn steps_go_with_their_execution_whatever_others_of_the_day_keep() {
+    // By the default, and by a class that is longer than it.
+    for (short, long, age) in [(1, 30, 5), (30, 365, 40)] {
+        let bench = Bench::new().await;
+        let (gone, kept) = (ExecutionId::new(), ExecutionId::new());
+        for (id, class) in [(gone, short), (kept, long)] {
+            bench.admit(id).await;
+            bench.end(id, class).await;
+        }
+        let mut connection = bench.other_connection().await;
+        connection.execute(sqlx::raw_sql(aged(age))).await.unwrap();
+        while bench.store.maintain().await.unwrap() {}
+        assert_eq!(bench.store.execution(gone).await.unwrap(), None);
+        assert!(bench.store.execution(kept).await.unwrap().is_some());
+        let left: Vec<String> = sqlx::query_scalar("SELECT execution_id FROM execution_events")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(left, [kept.to_string()]);
+        assert_eq!(bench.count("steps_let_go").await, 0);
     }
-    let age = "SELECT millrace_make_partitions(today - 40, today - 40, NULL) \
-                   FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS today) t; \
-               UPDATE execution_events SET day = day - 40; \
-               UPDATE executions_ended SET ended_day = ended_day - 40";
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn days_of_steps_are_dropped_once_no_longer_class_needs_them() {
+    let bench = Bench::new().await;
+    let id = ExecutionId::new();
+    bench.admit(id).await;
+    bench.end(id, 90).await;
     let mut connection = bench.other_connection().await;
-    connection.execute(sqlx::raw_sql(age)).await.unwrap();
+    connection.execute(sqlx::raw_sql(aged(40))).await.unwrap();
     while bench.store.maintain().await.unwrap() {}
-    assert_eq!(bench.store.execution(short).await.unwrap(), None);
-    assert!(bench.store.execution(long).await.unwrap().is_some());
-    assert_eq!(bench.count("execution_events").await, 2);
-    // The one that needed them gone, so are they.
+    assert_eq!(bench.count("execution_events").await, 1);
     let gone = "DELETE FROM executions_ended";
     connection.execute(sqlx::raw_sql(gone)).await.unwrap();
     while bench.store.maintain().await.unwrap() {}
     assert_eq!(bench.count("execution_events").await, 0);
+}
+
+/// More than one step deletes, and a step of an execution that lives on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_steps_go_in_parts_and_those_of_the_living_stay() {
+    let bench = Bench::new().await;
+    let (gone, living) = (ExecutionId::new(), ExecutionId::new());
+    bench.admit(gone).await;
+    bench.end(gone, 1).await;
+    bench.admit(living).await;
+    let mut connection = bench.other_connection().await;
+    connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(format!(
+            "INSERT INTO executions_ended \
+             SELECT (jsonb_populate_record(e, jsonb_build_object('id', 'old_' || n))).* \
+             FROM executions_ended e, generate_series(1, 2500) n; \
+             INSERT INTO execution_events \
+             SELECT 'old_' || n, first_seq, last_seq, day, at, events \
+             FROM execution_events, generate_series(1, 2500) n; \
+             INSERT INTO execution_events \
+             SELECT '{living}', first_seq, last_seq, day, at, events \
+             FROM execution_events LIMIT 1"
+        ))))
+        .await
+        .unwrap();
+    connection.execute(sqlx::raw_sql(aged(5))).await.unwrap();
+    assert_eq!(bench.count("execution_events").await, 2502);
+    assert!(bench.store.maintain().await.unwrap());
+    assert_eq!(bench.count("execution_events").await, 1502);
+    assert_eq!(
+        bench.count("executions_ended").await,
+        2501,
+        "not before their steps"
+    );
+    while bench.store.maintain().await.unwrap() {}
+    assert_eq!(bench.count("execution_events").await, 1);
+    assert_eq!(bench.count("executions_ended").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,6 +10,7 @@ const DEDUPE_BATCH: i64 = 5_000;
 
 pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> {
     store.make_partitions(None).await?;
+    let more_steps = store.let_steps_go().await?;
     let more_partitions = store.drop_partitions().await?;
     let deleted = sqlx::query(
         "DELETE FROM dedupe d USING ( \
@@ -22,5 +23,5 @@ pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> 
     .await
     .map_err(store_error)?
     .rows_affected();
-    Ok(more_partitions || deleted == DEDUPE_BATCH.cast_unsigned())
+    Ok(more_steps || more_partitions || deleted == DEDUPE_BATCH.cast_unsigned())
 }

@@ -1,0 +1,1 @@
+-- Concerns PostgreSQL only: steps are deleted with their executions here.
