@@ -162,3 +162,74 @@ async fn what_is_past_its_retention_goes_soon_after_the_start() {
     .await;
     millrace.until(&run, &["SUCCEEDED"]).await;
 }
+
+fn places(findings: &Value) -> Vec<&str> {
+    let findings = findings.as_array().expect("findings");
+    let places = findings.iter().map(|found| found["pointer"].as_str());
+    places.map(|place| place.expect("a pointer")).collect()
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_with_a_deployment_is_said_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let millrace = Millrace::dev(data.path()).await;
+    let holder = json!({"workflow": document(1), "triggers": [
+        {"type": "webhook", "path": "a"}, {"type": "webhook", "path": "b/{id}"},
+    ]});
+    let (status, holder) = millrace.post("/api/deployments", &holder).await;
+    assert_eq!(status, 201, "{holder:#}");
+
+    let other = |task: &str| {
+        format!(
+            "document: {{dsl: 1.0.3, namespace: default, name: other, version: 1.0.0}}\n\
+             do:\n- it: {task}\n"
+        )
+    };
+    let taken = [
+        json!({"type": "webhook", "path": "a"}),
+        json!({"type": "webhook", "path": "free"}),
+        json!({"type": "webhook", "path": "b/{order}"}),
+    ];
+    let mut triggers = vec![
+        json!({"type": "once", "at": "2020-01-01T00:00:00Z"}),
+        json!({"type": "nosuch"}),
+    ];
+    triggers.extend(taken.clone());
+    let faulty = json!({
+        "workflow": other("{sett: {}}"), "triggers": triggers, "config": {"priority": "high"},
+    });
+    let expected = [
+        "/triggers/1/type",
+        "/config/priority",
+        "/triggers/0/at",
+        "/triggers/2/path",
+        "/triggers/4/path",
+    ];
+    let (status, problem) = millrace.post("/api/deployments", &faulty).await;
+    assert_eq!(status, 400, "{problem:#}");
+    let said = places(&problem["errors"]);
+    let (document, rest) = said.split_at(said.len() - expected.len());
+    assert!(!document.is_empty(), "{problem:#}");
+    for place in document {
+        assert!(place.starts_with("/workflow/do/0/it"), "{problem:#}");
+    }
+    assert_eq!(rest, expected, "{problem:#}");
+    let (status, plan) = millrace.post("/api/deployments/plan", &faulty).await;
+    assert_eq!(status, 200, "{plan:#}");
+    assert_eq!(places(&plan["diagnostics"]), said, "{plan:#}");
+
+    // Nothing but paths that are taken: all of them, as a conflict.
+    let clashing = json!({"workflow": other("{set: {a: 1}}"), "triggers": taken});
+    let (status, problem) = millrace.post("/api/deployments", &clashing).await;
+    assert_eq!(
+        (status, &problem["reason"]),
+        (409, &json!("path-taken")),
+        "{problem:#}"
+    );
+    assert_eq!(
+        places(&problem["errors"]),
+        ["/triggers/0/path", "/triggers/2/path"]
+    );
+    let (_, list) = millrace.get("/api/deployments").await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list:#}");
+}

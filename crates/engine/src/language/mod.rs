@@ -47,5 +47,11 @@ pub fn parse(text: &str) -> Result<Parsed, Vec<Diagnostic>> {
     }
 }
 
+/// What a document says, whether or not it can be run. `None` when it is
+/// neither YAML nor JSON.
+pub fn to_json(text: &str) -> Option<serde_json::Value> {
+    source::read(text).ok().map(|root| root.to_json())
+}
+
 #[cfg(test)]
 mod tests;

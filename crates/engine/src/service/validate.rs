@@ -35,10 +35,23 @@ pub(super) fn validate(document: &str) -> pb::ValidateResponse {
         }
         Err(findings) => pb::ValidateResponse {
             diagnostics: findings.iter().map(diagnostic).collect(),
-            identity: None,
+            identity: identity(document),
             definition_json: String::new(),
         },
     }
+}
+
+/// What a faulty document says of itself, as far as that can be read.
+fn identity(document: &str) -> Option<pb::WorkflowIdentity> {
+    let json = language::to_json(document)?;
+    let info = json.get("document")?;
+    let text = |name| info.get(name)?.as_str().map(str::to_owned);
+    Some(pb::WorkflowIdentity {
+        namespace: text("namespace")?,
+        name: text("name")?,
+        version: text("version")?,
+        title: text("title").unwrap_or_default(),
+    })
 }
 
 fn diagnostic(finding: &Diagnostic) -> pb::Diagnostic {
@@ -63,5 +76,25 @@ pub(super) fn capabilities() -> pb::GetCapabilitiesResponse {
             .map(str::to_owned)
             .to_vec(),
         tasks: TASKS.map(str::to_owned).to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_faulty_document_still_says_whose_it_is() {
+        let head = "document: {dsl: 1.0.3, namespace: shop, name: orders, version: 1.0.0}\n";
+        let faulty = validate(&format!("{head}do:\n- it: {{sett: {{}}}}\n"));
+        assert!(!faulty.diagnostics.is_empty() && faulty.definition_json.is_empty());
+        let identity = faulty.identity.unwrap();
+        assert_eq!(
+            (identity.namespace.as_str(), identity.name.as_str()),
+            ("shop", "orders")
+        );
+        for nameless in ["do: []", "[", "document: {name: orders}", "document: 1"] {
+            assert_eq!(validate(nameless).identity, None, "{nameless}");
+        }
     }
 }

@@ -21,12 +21,43 @@ pub(crate) struct Posted {
     pub document_pointer: String,
 }
 
+/// What can be held against what is live, of a bundle that may be faulty.
+#[derive(Debug, Clone)]
+pub(crate) struct Readable {
+    pub namespace: String,
+    pub name: String,
+    /// None for a faulty one: no version has it.
+    pub digest: Option<String>,
+    /// Those that can be read, with their places.
+    pub triggers: Vec<(usize, NewTrigger)>,
+}
+
+impl From<&NewDeployment> for Readable {
+    fn from(bundle: &NewDeployment) -> Self {
+        Self {
+            namespace: bundle.namespace.clone(),
+            name: bundle.name.clone(),
+            digest: Some(bundle.digest.clone()),
+            triggers: bundle.triggers.iter().cloned().enumerate().collect(),
+        }
+    }
+}
+
+/// What is wrong with a bundle.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    pub findings: Vec<Finding>,
+    /// What more may be found by looking at what is live; none when it is not
+    /// known which workflow it is.
+    pub readable: Option<Readable>,
+}
+
 /// Puts a bundle together, or says all that is wrong with it.
 pub(crate) fn check(
     posted: &Posted,
     checked: ValidateResponse,
     sealing: Option<&SealingKeys>,
-) -> Result<(NewDeployment, Vec<Finding>), Vec<Finding>> {
+) -> Result<(NewDeployment, Vec<Finding>), Faulty> {
     let mut findings = Vec::new();
     let mut warnings = Vec::new();
     for diagnostic in checked.diagnostics {
@@ -39,10 +70,18 @@ pub(crate) fn check(
         }
     }
 
+    let mut readable = Vec::new();
     let triggers =
         read_json(&posted.triggers_json, "[]", "/triggers", &mut findings).and_then(|value| {
-            spec::read_all(&value, "/triggers")
-                .and_then(|specs| seal::all(specs, sealing, "/triggers"))
+            let (specs, faults) = spec::read_each(&value, "/triggers");
+            let open = |(at, spec): &(usize, spec::TriggerSpec)| (*at, seal::open(spec.clone()));
+            readable = specs.iter().map(open).collect();
+            if !faults.is_empty() {
+                findings.extend(faults);
+                return None;
+            }
+            let specs = specs.into_iter().map(|(_, spec)| spec).collect();
+            seal::all(specs, sealing, "/triggers")
                 .map_err(|f| findings.extend(f))
                 .ok()
         });
@@ -85,7 +124,15 @@ pub(crate) fn check(
             };
             Ok((bundle, warnings))
         }
-        _ => Err(findings),
+        (identity, ..) => Err(Faulty {
+            findings,
+            readable: identity.map(|identity| Readable {
+                namespace: identity.namespace,
+                name: identity.name,
+                digest: None,
+                triggers: readable,
+            }),
+        }),
     }
 }
 
@@ -181,7 +228,9 @@ mod tests {
         let triggers = format!(
             r#"[{{"type":"webhook","path":"o","auth":{{"scheme":"github","secret":"{secret}"}}}}]"#
         );
-        check(&posted(&triggers, ""), valid(), keys).map(|(bundle, _)| bundle)
+        check(&posted(&triggers, ""), valid(), keys)
+            .map(|(bundle, _)| bundle)
+            .map_err(|faulty| faulty.findings)
     }
 
     #[test]
@@ -218,8 +267,15 @@ mod tests {
             column: 2,
             message: "unknown key".into(),
         });
-        let findings = check(&posted(r#"[{"type":"nosuch"}]"#, "{,}"), checked, None).unwrap_err();
-        let places: Vec<_> = findings
+        let triggers = r#"[{"type":"nosuch"},{"type":"webhook","path":"o"}]"#;
+        let faulty = check(&posted(triggers, "{,}"), checked, None).unwrap_err();
+        // What can be read is still held against what is live.
+        let readable = faulty.readable.unwrap();
+        assert_eq!((readable.name.as_str(), readable.digest), ("orders", None));
+        assert_eq!(readable.triggers.len(), 1);
+        assert_eq!(readable.triggers[0].0, 1);
+        let places: Vec<_> = faulty
+            .findings
             .iter()
             .map(|f| (f.pointer.as_str(), f.line))
             .collect();

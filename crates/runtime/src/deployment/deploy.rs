@@ -6,7 +6,8 @@ use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind, TriggerId, Trigg
 use tracing::info;
 
 use super::DeploymentService;
-use super::bundle::{self, Posted};
+use super::beside::Beside;
+use super::bundle::{self, Posted, Readable};
 use super::settings::finding;
 
 /// Why a workflow was not made live. Nothing has been changed.
@@ -15,7 +16,7 @@ pub(crate) enum DeployError {
     #[error("the deployment has {} fault(s); nothing was changed", .0.len())]
     Faults(Vec<Finding>),
     #[error("{0}")]
-    PathTaken(String, Finding),
+    PathTaken(String, Vec<Finding>),
     #[error("another trigger of the deployment has this name")]
     NameTaken(Finding),
     #[error("there is no deployment {0}")]
@@ -48,9 +49,9 @@ impl From<DeployError> for Failure {
             DeployError::Faults(findings) => {
                 Failure::new(ErrorKind::Invalid, message).with_findings(findings)
             }
-            DeployError::PathTaken(_, finding) => Failure::new(ErrorKind::Conflict, message)
+            DeployError::PathTaken(_, findings) => Failure::new(ErrorKind::Conflict, message)
                 .with_reason("path-taken")
-                .with_findings(vec![finding]),
+                .with_findings(findings),
             DeployError::NameTaken(finding) => Failure::new(ErrorKind::Conflict, message)
                 .with_reason("name-taken")
                 .with_findings(vec![finding]),
@@ -84,13 +85,12 @@ impl DeploymentService {
             .validate(&posted.document)
             .await
             .map_err(DeployError::Engine)?;
-        let (bundle, mut warnings) =
-            bundle::check(&posted, checked, self.sealing.as_ref()).map_err(DeployError::Faults)?;
-        let passed = self.passed(&bundle).await?;
-        if !passed.faults.is_empty() {
-            return Err(DeployError::Faults(passed.faults));
-        }
-        warnings.extend(passed.warnings);
+        let (bundle, mut warnings) = match bundle::check(&posted, checked, self.sealing.as_ref()) {
+            Ok(checked) => checked,
+            Err(faulty) => return Err(DeployError::Faults(self.all_faults(faulty).await?)),
+        };
+        let beside = self.beside(&Readable::from(&bundle)).await?;
+        warnings.extend(beside.refuse()?);
         let deployed = self.store.deploy(&bundle).await?;
         log(&deployed);
         Ok((deployed, warnings))
@@ -110,13 +110,35 @@ impl DeploymentService {
     }
 }
 
+impl Beside {
+    /// Its warnings, unless there is something in the way.
+    pub(super) fn refuse(self) -> Result<Vec<Finding>, DeployError> {
+        let mut faults = self.faults;
+        if !faults.is_empty() {
+            faults.extend(self.taken);
+            return Err(DeployError::Faults(faults));
+        }
+        match self.taken.as_slice() {
+            [] => Ok(self.warnings),
+            [one] => {
+                let message = format!("webhook path {}", one.message);
+                Err(DeployError::PathTaken(message, self.taken))
+            }
+            several => {
+                let message = format!("{} webhook paths are taken", several.len());
+                Err(DeployError::PathTaken(message, self.taken))
+            }
+        }
+    }
+}
+
 impl From<DeployRefused> for DeployError {
     fn from(refused: DeployRefused) -> Self {
         let message = refused.to_string();
         match refused {
             DeployRefused::PathTaken { trigger, path, .. } => {
                 let at = format!("/triggers/{trigger}/path");
-                Self::PathTaken(message, finding(&at, &format!("`{path}` is taken")))
+                Self::PathTaken(message, vec![finding(&at, &format!("`{path}` is taken"))])
             }
             DeployRefused::Moved => Self::Moved,
             DeployRefused::Store(error) => Self::Store(error),

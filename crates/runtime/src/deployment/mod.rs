@@ -5,6 +5,7 @@
 //! with its pointer into the body that the caller posted. Then one
 //! transaction makes it live.
 
+mod beside;
 pub(crate) mod bundle;
 pub(crate) mod deploy;
 pub(crate) mod digest;

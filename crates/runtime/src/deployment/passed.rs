@@ -2,12 +2,11 @@
 
 use millrace_proto::Finding;
 use millrace_schedule::{TriggerSchedule, TriggerTiming};
-use millrace_store::{
-    DeploymentFilter, DeploymentRecord, NewDeployment, NewTrigger, PageRequest, StoreError,
-};
+use millrace_store::{DeploymentFilter, DeploymentRecord, NewTrigger, PageRequest, StoreError};
 use millrace_types::{DeploymentStatus, Timestamp, TriggerKind};
 
 use super::DeploymentService;
+use super::bundle::Readable;
 use super::settings::finding;
 
 /// What is to be said of a bundle's triggers that come too late.
@@ -47,26 +46,27 @@ impl DeploymentService {
 
     /// Judges the one-shot triggers of a bundle. What was deployed before
     /// stays deployable: a version, or a trigger that is live.
-    pub(super) async fn passed(&self, bundle: &NewDeployment) -> Result<Passed, StoreError> {
+    pub(super) async fn passed(
+        &self,
+        bundle: &Readable,
+        before: Option<&DeploymentRecord>,
+    ) -> Result<Passed, StoreError> {
         let late = late(&bundle.triggers, Timestamp::now());
         if late.is_empty() {
             return Ok(Passed::default());
         }
-        let before = self.named(&bundle.namespace, &bundle.name).await?;
-        let known = match &before {
-            Some(record) => self
+        let known = match (before, &bundle.digest) {
+            (Some(record), Some(digest)) => self
                 .store
-                .version_by_digest(record.workflow_id, &bundle.digest)
+                .version_by_digest(record.workflow_id, digest)
                 .await?
                 .is_some(),
-            None => false,
+            _ => false,
         };
         let mut passed = Passed::default();
-        for (index, at) in late {
-            let spec = &bundle.triggers[index].spec_json;
-            let stays = before
-                .as_ref()
-                .is_some_and(|record| record.triggers.iter().any(|t| t.spec_json == *spec));
+        for (index, spec, at) in late {
+            let stays =
+                before.is_some_and(|record| record.triggers.iter().any(|t| t.spec_json == *spec));
             let message = format!("{at} has passed: this trigger will not fire");
             let finding = finding(&format!("/triggers/{index}/at"), &message);
             if known || stays {
@@ -80,10 +80,10 @@ impl DeploymentService {
 }
 
 /// The places of enabled one-shot triggers that come too late, with their
-/// times.
-fn late(triggers: &[NewTrigger], now: Timestamp) -> Vec<(usize, Timestamp)> {
+/// specifications and times.
+fn late(triggers: &[(usize, NewTrigger)], now: Timestamp) -> Vec<(usize, &str, Timestamp)> {
     let mut late = Vec::new();
-    for (index, trigger) in triggers.iter().enumerate() {
+    for (index, trigger) in triggers {
         if trigger.kind != TriggerKind::Once || !trigger.enabled {
             continue;
         }
@@ -94,7 +94,7 @@ fn late(triggers: &[NewTrigger], now: Timestamp) -> Vec<(usize, Timestamp)> {
         }) = TriggerSchedule::parse(&spec, "")
             && at <= now
         {
-            late.push((index, at));
+            late.push((*index, trigger.spec_json.as_str(), at));
         }
     }
     late
@@ -116,12 +116,12 @@ mod tests {
             event_type: None,
         };
         let triggers = [
-            once("2026-03-01T08:00:00Z", true),
-            once("2026-03-01T08:00:00Z", false),
-            once("2026-03-01T10:00:00Z", true),
+            (2, once("2026-03-01T08:00:00Z", true)),
+            (3, once("2026-03-01T08:00:00Z", false)),
+            (5, once("2026-03-01T10:00:00Z", true)),
         ];
         let now = "2026-03-01T09:00:00Z".parse().unwrap();
-        let found: Vec<_> = late(&triggers, now).into_iter().map(|(i, _)| i).collect();
-        assert_eq!(found, [0]);
+        let found: Vec<_> = late(&triggers, now).into_iter().map(|(i, ..)| i).collect();
+        assert_eq!(found, [2]);
     }
 }

@@ -5,7 +5,7 @@ use millrace_store::{DeployRefused, Deployed, NewDeployment};
 use millrace_types::DeploymentId;
 use serde_json::{Map, Value};
 
-use super::bundle::{self, Posted};
+use super::bundle::{self, Posted, Readable};
 use super::deploy::{DeployError, log};
 use super::rollback::ATTEMPTS;
 use super::settings::{escape, finding};
@@ -78,11 +78,8 @@ impl DeploymentService {
             let bundle = self.store.bundle(live.workflow_id, live.version).await?;
             let bundle = bundle.ok_or(DeployError::NotKept(live.version))?;
             let (patched, mut warnings) = self.patched(bundle, patch.clone()).await?;
-            let passed = self.passed(&patched).await?;
-            if !passed.faults.is_empty() {
-                return Err(DeployError::Faults(passed.faults));
-            }
-            warnings.extend(passed.warnings);
+            let beside = self.beside(&Readable::from(&patched)).await?;
+            warnings.extend(beside.refuse()?);
             match self.store.redeploy(&patched, live.version).await {
                 // Somebody else was faster: the patch goes onto what is live now.
                 Err(DeployRefused::Moved) => {}
@@ -190,8 +187,9 @@ impl DeploymentService {
             document_pointer: "/workflow".into(),
             ..Posted::default()
         };
-        Ok(
-            bundle::check(&posted, checked, None).and_then(|(new, warnings)| {
+        Ok(bundle::check(&posted, checked, None)
+            .map_err(|faulty| faulty.findings)
+            .and_then(|(new, warnings)| {
                 if (&new.namespace, &new.name) == (&bundle.namespace, &bundle.name) {
                     return Ok((new, warnings));
                 }
@@ -201,8 +199,7 @@ impl DeploymentService {
                     bundle.namespace, bundle.name
                 );
                 Err(vec![finding("/workflow/document", &message)])
-            }),
-        )
+            }))
     }
 }
 

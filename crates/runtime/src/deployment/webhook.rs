@@ -145,5 +145,5 @@ fn check_room(
 fn taken(path: &str) -> DeployError {
     let message = format!("webhook path `{path}` is taken");
     let place = finding("/path", &message);
-    DeployError::PathTaken(message, place)
+    DeployError::PathTaken(message, vec![place])
 }

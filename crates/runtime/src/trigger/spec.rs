@@ -36,41 +36,47 @@ pub(crate) struct TriggerSpec {
 
 /// Reads a deployment's triggers; all findings at once.
 pub(crate) fn read_all(value: &Value, pointer: &str) -> Result<Vec<TriggerSpec>, Vec<Finding>> {
+    let (triggers, findings) = read_each(value, pointer);
+    if findings.is_empty() {
+        Ok(triggers.into_iter().map(|(_, spec)| spec).collect())
+    } else {
+        Err(findings)
+    }
+}
+
+/// The triggers that can be read, with their places in the list, and all that
+/// is wrong with it.
+pub(crate) fn read_each(value: &Value, pointer: &str) -> (Vec<(usize, TriggerSpec)>, Vec<Finding>) {
+    let refused = |why: &str| (Vec::new(), vec![finding(pointer, why)]);
     let Value::Array(items) = value else {
-        return Err(vec![finding(pointer, "triggers are a JSON array")]);
+        return refused("triggers are a JSON array");
     };
     if items.len() > MAX_TRIGGERS {
-        return Err(vec![finding(
-            pointer,
-            &format!("at most {MAX_TRIGGERS} triggers"),
-        )]);
+        return refused(&format!("at most {MAX_TRIGGERS} triggers"));
     }
     let mut findings = Vec::new();
-    let mut triggers: Vec<TriggerSpec> = Vec::new();
+    let mut triggers: Vec<(usize, TriggerSpec)> = Vec::new();
     for (i, item) in items.iter().enumerate() {
         let at = format!("{pointer}/{i}");
         let Some(spec) = read_one(item, &at, &mut findings) else {
             continue;
         };
         if let Some(name) = &spec.name
-            && triggers.iter().any(|t| t.name.as_ref() == Some(name))
+            && triggers.iter().any(|(_, t)| t.name.as_ref() == Some(name))
         {
             findings.push(finding(
                 &format!("{at}/name"),
                 &format!("`{name}` stands twice"),
             ));
         }
-        if let Some(clash) = triggers.iter().position(|other| clashes(other, &spec)) {
+        let clash = triggers.iter().find(|(_, other)| clashes(other, &spec));
+        if let Some((clash, _)) = clash {
             let message = format!("the same path and method as trigger {clash}");
             findings.push(finding(&format!("{at}/path"), &message));
         }
-        triggers.push(spec);
+        triggers.push((i, spec));
     }
-    if findings.is_empty() {
-        Ok(triggers)
-    } else {
-        Err(findings)
-    }
+    (triggers, findings)
 }
 
 /// Reads one trigger, which stands at `pointer`.

@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::DeploymentService;
-use super::bundle::{self, Posted};
+use super::bundle::{self, Posted, Readable};
 use super::deploy::DeployError;
 use super::imported::is_scheduled;
-use super::settings::{escape, finding};
+use super::settings::escape;
 use diff::{Change, Changes, Op};
 use fires::{PlannedFire, Side};
 
@@ -94,18 +94,17 @@ impl DeploymentService {
             .map_err(DeployError::Engine)?;
         let (bundle, mut warnings) = match bundle::check(&posted, checked, self.sealing.as_ref()) {
             Ok(checked) => checked,
-            Err(diagnostics) => {
+            Err(faulty) => {
                 return Ok(DeploymentPlan {
-                    diagnostics,
+                    diagnostics: self.all_faults(faulty).await?,
                     ..DeploymentPlan::default()
                 });
             }
         };
-        let before = self.named(&bundle.namespace, &bundle.name).await?;
-        let passed = self.passed(&bundle).await?;
-        warnings.extend(passed.warnings);
-        let mut diagnostics = passed.faults;
-        diagnostics.extend(self.taken_paths(&bundle, before.as_ref()).await?);
+        let beside = self.beside(&Readable::from(&bundle)).await?;
+        warnings.extend(beside.warnings);
+        let mut diagnostics = beside.faults;
+        diagnostics.extend(beside.taken);
         if !diagnostics.is_empty() {
             return Ok(DeploymentPlan {
                 diagnostics,
@@ -113,7 +112,7 @@ impl DeploymentService {
                 changes_json: String::new(),
             });
         }
-        let outline = self.outline(&bundle, before.as_ref()).await?;
+        let outline = self.outline(&bundle, beside.before.as_ref()).await?;
         let changes_json = serde_json::to_string(&outline)
             .map_err(|error| StoreError::Rejected(error.to_string()))?;
         Ok(DeploymentPlan {
@@ -121,42 +120,6 @@ impl DeploymentService {
             warnings,
             changes_json,
         })
-    }
-
-    /// Webhooks that another deployment has already.
-    async fn taken_paths(
-        &self,
-        bundle: &NewDeployment,
-        before: Option<&DeploymentRecord>,
-    ) -> Result<Vec<Finding>, StoreError> {
-        let shapes: Vec<String> = bundle
-            .triggers
-            .iter()
-            .filter_map(|trigger| Some(trigger.route.as_ref()?.shape.clone()))
-            .collect();
-        if shapes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let holders = self.store.webhooks(&shapes).await?;
-        let mut findings = Vec::new();
-        for (index, trigger) in bundle.triggers.iter().enumerate() {
-            let Some(route) = &trigger.route else {
-                continue;
-            };
-            let taken = holders.iter().find(|holder| {
-                holder.shape == route.shape
-                    && route.methods.contains(&holder.method)
-                    && before.is_none_or(|before| before.id != holder.deployment_id)
-            });
-            if let Some(holder) = taken {
-                let message = format!(
-                    "`{}` ({}) is taken by deployment {}",
-                    route.path, holder.method, holder.deployment_id
-                );
-                findings.push(finding(&format!("/triggers/{index}/path"), &message));
-            }
-        }
-        Ok(findings)
     }
 
     async fn outline(
