@@ -117,9 +117,16 @@ async fn a_limit_holds_for_each_value_of_its_key_and_the_rest_queues() {
     }
     assert_eq!(*gate.most.lock().unwrap(), 1, "more than one at once");
     // An input without the key is the sender's mistake.
-    let (status, problem) = millrace.post("/webhooks/limited", &json!([1])).await;
-    assert_eq!(status, 400, "{problem:#}");
-    assert_eq!(problem["reason"], "concurrency-key", "{problem:#}");
+    for place in ["webhooks", "webhooks-test"] {
+        let path = format!("/{place}/limited");
+        let (status, problem) = millrace.post(&path, &json!([1])).await;
+        assert_eq!(status, 400, "{place}: {problem:#}");
+        assert_eq!(problem["reason"], "concurrency-key", "{place}: {problem:#}");
+    }
+    let (status, tried) = millrace
+        .post("/webhooks-test/limited", &json!({"shop": "a"}))
+        .await;
+    assert_eq!(status, 200, "{tried:#}");
 }
 
 #[tokio::test]

@@ -91,6 +91,7 @@ async fn ask(
         trigger_revision: route.revision,
         request_json: sent.map(JsonText::to_text).unwrap_or_default(),
         dedupe_name: message.to_owned(),
+        input_json: arrived.input.to_text(),
     };
     gateway
         .runtimes

@@ -22,6 +22,7 @@ async fn it_shows_what_would_be_started_and_starts_nothing() {
     let spec = r#"{"path":"orders/{region}","dedupe":{"expression":".body.id"}}"#;
     let runtime = listening(spec).on(|request: pb::TestWebhookRequest| {
         assert!(request.request_json.contains(r#""body":{"id":"a"}"#));
+        assert_eq!(request.input_json, r#"{"id":"a"}"#);
         Ok(pb::TestWebhookResponse {
             dedupe_name: format!("{}!", request.dedupe_name),
         })

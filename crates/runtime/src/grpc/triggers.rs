@@ -49,8 +49,9 @@ impl RuntimeRpc {
             revision: request.trigger_revision,
         };
         let name = Some(request.dedupe_name).filter(|name| !name.is_empty());
-        let tried = self.webhooks.try_out(target, request.request_json, name);
-        let tried = tried.await?;
+        let tried = (self.webhooks)
+            .try_out(target, request.request_json, name, request.input_json)
+            .await?;
         Ok(pb::TestWebhookResponse {
             dedupe_name: tried.name.unwrap_or_default(),
         })

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use millrace_engine::value::{self, Value};
 use millrace_proto::Failure;
-use millrace_store::{AdmissionRefused, ExecutionRecord, StoreError, TriggerRecord};
+use millrace_store::{
+    AdmissionRefused, DeploymentRecord, ExecutionRecord, SlotKeys as _, StoreError, TriggerRecord,
+};
 use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind, TriggerId};
 use tokio::task::spawn_blocking;
 
 use super::answer::{Answer, Made};
 use super::rules::{NameError, Rules, UnknownRules};
+use crate::deployment::settings;
+use crate::execution::JqSlotKeys;
 use crate::trigger::WebhookTriggerService;
 
 /// A delivery whose message is named.
@@ -102,8 +106,10 @@ impl WebhookTriggerService {
         target: Target,
         request_json: String,
         name: Option<String>,
+        input_json: String,
     ) -> Result<Delivery, DeliveryError> {
-        let trigger = self.live_trigger(target).await?;
+        let (deployment, trigger) = self.live_trigger(target).await?;
+        check_slot_key(&deployment, input_json).await?;
         if request_json.is_empty() {
             return Ok(Delivery::named(name));
         }
@@ -119,32 +125,57 @@ impl WebhookTriggerService {
         Ok(rules)
     }
 
-    async fn live_trigger(&self, target: Target) -> Result<TriggerRecord, DeliveryError> {
-        let (status, trigger) = self.current_trigger(target).await?;
-        if status != DeploymentStatus::Deployed {
-            return Err(AdmissionRefused::DeploymentNotLive(target.deployment_id, status).into());
+    async fn live_trigger(
+        &self,
+        target: Target,
+    ) -> Result<(DeploymentRecord, TriggerRecord), DeliveryError> {
+        let (deployment, trigger) = self.current_trigger(target).await?;
+        if deployment.status != DeploymentStatus::Deployed {
+            let (id, status) = (deployment.id, deployment.status);
+            return Err(AdmissionRefused::DeploymentNotLive(id, status).into());
         }
         if !trigger.enabled {
             return Err(AdmissionRefused::TriggerDisabled(trigger.id).into());
         }
-        Ok(trigger)
+        Ok((deployment, trigger))
     }
 
     /// The trigger, if it is still as it was resolved.
     async fn current_trigger(
         &self,
         target: Target,
-    ) -> Result<(DeploymentStatus, TriggerRecord), DeliveryError> {
+    ) -> Result<(DeploymentRecord, TriggerRecord), DeliveryError> {
         let deployment = self.store.deployment(target.deployment_id).await?;
         let deployment =
             deployment.ok_or(AdmissionRefused::DeploymentUnknown(target.deployment_id))?;
         let trigger = deployment
             .triggers
-            .into_iter()
+            .iter()
             .find(|trigger| trigger.id == target.trigger_id && trigger.revision == target.revision)
+            .cloned()
             .ok_or(AdmissionRefused::TriggerStale(target.trigger_id))?;
-        Ok((deployment.status, trigger))
+        Ok((deployment, trigger))
     }
+}
+
+/// Evaluates the deployment's concurrency key, as the admission would; where
+/// the input is not known, that is left out.
+async fn check_slot_key(
+    deployment: &DeploymentRecord,
+    input_json: String,
+) -> Result<(), DeliveryError> {
+    let config = serde_json::from_str(&deployment.config_json).unwrap_or_default();
+    // What is stored was read before, save by a newer release.
+    let settings = settings::read(&config, "").map(|read| read.executions);
+    let key = settings.ok().and_then(|settings| settings.concurrency?.key);
+    let Some(key) = key.filter(|_| !input_json.is_empty()) else {
+        return Ok(());
+    };
+    let evaluating = spawn_blocking(move || JqSlotKeys::default().key(&key, input_json.as_bytes()));
+    let evaluated = evaluating.await.map_err(|_| DeliveryError::CutOff)?;
+    evaluated
+        .map(drop)
+        .map_err(|why| AdmissionRefused::KeyFailed(deployment.id, why).into())
 }
 
 /// Evaluates aside: an expression may take long, and must not hold up others.
