@@ -68,9 +68,23 @@ fn needle(text: &str) -> String {
 }
 
 fn says(record: &ExecutionRecord, needle: &str) -> bool {
-    record.error.as_ref().is_some_and(|error| {
-        std::str::from_utf8(error).is_ok_and(|text| text.to_lowercase().contains(needle))
-    })
+    record
+        .error
+        .as_ref()
+        .and_then(|error| std::str::from_utf8(error).ok())
+        .is_some_and(|error| contains(error, needle))
+}
+
+/// Engines may escape more than has to be, such as all that is not ASCII: what
+/// they wrote is then read, and written as the needle is.
+fn contains(error: &str, needle: &str) -> bool {
+    if error.to_lowercase().contains(needle) {
+        return true;
+    }
+    let escapes = error.contains("\\u") || error.contains("\\/");
+    escapes
+        && serde_json::from_str::<serde_json::Value>(error)
+            .is_ok_and(|value| value.to_string().to_lowercase().contains(needle))
 }
 
 #[cfg(test)]
@@ -80,5 +94,15 @@ mod tests {
     #[test]
     fn texts_are_looked_for_as_json_writes_them() {
         assert_eq!(needle("No \"Route\"\n"), r#"no \"route\"\n"#);
+    }
+
+    #[test]
+    fn texts_are_found_however_their_json_escapes_them() {
+        // As Python's json.dumps, and PHP's json_encode, write it.
+        let escaped = r#"{"title":"Stra\u00dfe \ud83d\ude80","detail":"GET a\/b: \u001b"}"#;
+        for text in ["straße 🚀", "STRASSE", "get a/b: \u{1b}", "nowhere"] {
+            let expected = !matches!(text, "STRASSE" | "nowhere");
+            assert_eq!(contains(escaped, &needle(text)), expected, "{text}");
+        }
     }
 }
