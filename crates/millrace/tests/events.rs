@@ -56,6 +56,14 @@ do:
       output: {as: '${ [$index, .data] }'}
 ";
 
+/// Started by a payment and a parcel together.
+const TOGETHER: &str = "document: {dsl: 1.0.3, namespace: test, name: together, version: 1.0.0}
+schedule: {on: {all: [{with: {type: paid}}, {with: {type: packed, data: .weight > 0}}]}}
+do:
+- keep:
+    set: {ids: '${ map(.id) }'}
+";
+
 /// Tells what it was given to whoever listens, and ends with it.
 const TELLER: &str = "document: {dsl: 1.0.3, namespace: test, name: teller, version: 1.0.0}
 do:
@@ -330,6 +338,42 @@ async fn events_are_worked_on_one_by_one_over_a_kill_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_worked_on_one_by_one_over_a_kill_on_postgres() {
     events_are_worked_on_one_by_one_over_a_kill(postgres().await).await;
+}
+
+async fn events_start_something_together_over_a_kill(place: Place) {
+    place.http.deploy(TOGETHER, "together").await;
+    let packed = |id, weight| event(id, "packed", &json!({"weight": weight}));
+    let nobody = [""; 0];
+    assert_eq!(place.publish(&packed("0", 0)).await, nobody);
+    for _ in 0..2 {
+        assert_eq!(place.publish(&packed("1", 10)).await, nobody);
+    }
+    assert_eq!(place.publish(&packed("2", 20)).await, nobody);
+    let place = place.killed().await;
+    for (paid, packed) in [("3", "1"), ("4", "2")] {
+        let paid = event(paid, "paid", &json!({}));
+        let started = place.publish(&paid).await;
+        assert_eq!(started.len(), 1, "{started:?}");
+        assert_eq!(place.publish(&paid).await, started, "it is known again");
+        let ended = place
+            .http
+            .until(&started[0], &["SUCCEEDED", "FAILED"])
+            .await;
+        assert_eq!(ended["output"], json!({"ids": [packed, paid["id"]]}));
+        assert_eq!(ended["trigger"]["type"], "event");
+    }
+    let last = event("5", "paid", &json!({}));
+    assert_eq!(place.publish(&last).await, nobody);
+}
+
+#[tokio::test]
+async fn events_start_something_together_over_a_kill_on_sqlite() {
+    events_start_something_together_over_a_kill(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_start_something_together_over_a_kill_on_postgres() {
+    events_start_something_together_over_a_kill(postgres().await).await;
 }
 
 /// More than one transaction wakes.

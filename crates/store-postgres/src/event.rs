@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    EmittedEvent, EventListener, EventStore, NewTrigger, StoreError, Subscription,
-    SubscriptionPlace,
+    EmittedEvent, EventListener, EventStore, Gathered, Gathering, NewTrigger, StoreError,
+    Subscription, SubscriptionPlace,
 };
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::PgConnection;
@@ -14,6 +14,7 @@ use crate::PostgresStore;
 use crate::convert::{counter, parsed};
 use crate::deployment::read::TriggerRow;
 use crate::error::store_error;
+use crate::gather;
 use crate::incarnation::micros;
 
 #[async_trait]
@@ -45,6 +46,10 @@ impl EventStore for PostgresStore {
     ) -> Result<Vec<EmittedEvent>, StoreError> {
         self.bounded(unpublished(self, older_than, hold, limit))
             .await
+    }
+
+    async fn gather(&self, gathering: &Gathering) -> Result<Gathered, StoreError> {
+        self.bounded(gather::gather(self, gathering)).await
     }
 }
 

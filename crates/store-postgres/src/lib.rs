@@ -32,6 +32,7 @@ mod deployment;
 mod error;
 mod event;
 mod execution;
+mod gather;
 mod incarnation;
 mod migrate;
 mod monitoring;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_store::{
-    EmittedEvent, EventListener, EventStore, NewTrigger, StoreError, Subscription,
-    SubscriptionPlace,
+    EmittedEvent, EventListener, EventStore, Gathered, Gathering, NewTrigger, StoreError,
+    Subscription, SubscriptionPlace,
 };
 use millrace_types::{DeploymentId, TriggerId};
 use sqlx::SqliteConnection;
@@ -13,6 +13,7 @@ use sqlx::SqliteConnection;
 use crate::SqliteStore;
 use crate::deployment::record::trigger;
 use crate::error::store_error;
+use crate::gather;
 use crate::incarnation::micros;
 use crate::row::Columns;
 use crate::rows::json;
@@ -133,6 +134,10 @@ impl EventStore for SqliteStore {
             .map_err(store_error)?;
         transaction.commit().await.map_err(store_error)?;
         Ok(events)
+    }
+
+    async fn gather(&self, gathering: &Gathering) -> Result<Gathered, StoreError> {
+        gather::gather(self, gathering).await
     }
 }
 

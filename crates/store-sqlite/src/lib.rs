@@ -32,6 +32,7 @@ mod error;
 mod event;
 mod execution;
 mod fair;
+mod gather;
 mod incarnation;
 mod kept;
 mod maintain;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millrace_types::{DeploymentId, ExecutionId, Timestamp, TriggerId};
 
-use crate::{StoreError, TriggerRecord};
+use crate::{Gathered, Gathering, StoreError, TriggerRecord};
 
 /// An enabled trigger of the type `event`, of a deployment that takes
 /// triggers.
@@ -133,4 +133,8 @@ pub trait EventStore: Send + Sync + 'static {
         hold: Duration,
         limit: u32,
     ) -> Result<Vec<EmittedEvent>, StoreError>;
+
+    /// Takes an event in for a trigger that wants one for each of its filters,
+    /// and starts what they start once all are there, in one transaction.
+    async fn gather(&self, gathering: &Gathering) -> Result<Gathered, StoreError>;
 }

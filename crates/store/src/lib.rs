@@ -32,6 +32,7 @@ pub mod error;
 pub mod event;
 pub mod execution;
 pub mod fair;
+pub mod gather;
 pub mod incarnation;
 mod metrics;
 pub mod monitoring;
@@ -62,6 +63,7 @@ pub use execution::{
     ExecutionStore, FrameRecord, Lane, Outcome, Overdue, QueuePlace, RerunOf, TimerRecord,
     TriggerRef, Write, WriteDone, WriteRefused,
 };
+pub use gather::{Gathered, Gathering};
 pub use incarnation::IncarnationStore;
 pub use monitoring::{
     Count, DeploymentFigures, EndedFigures, FireFigures, InstanceFigures, LoadFigures,

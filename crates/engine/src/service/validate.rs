@@ -4,8 +4,9 @@ use millrace_proto::engine::v1 as pb;
 
 use crate::language::{self, Diagnostic, Severity};
 
-/// Tasks that can be run, by their keyword.
-const TASKS: [&str; 10] = [
+/// Tasks that can be run, by their keyword, with what not every engine can do
+/// of them.
+const TASKS: [&str; 11] = [
     "do",
     "set",
     "switch",
@@ -15,6 +16,7 @@ const TASKS: [&str; 10] = [
     "try",
     "wait",
     "listen",
+    "listen:foreach",
     "emit",
 ];
 

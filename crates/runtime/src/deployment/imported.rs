@@ -145,7 +145,14 @@ fn on(value: &Value, at: &str) -> Result<Vec<NewTrigger>, Vec<Finding>> {
             }
             "/filters"
         }
-        _ => return refuse(at, "needs one of `one` and `any`, and nothing else"),
+        Some((key, Value::Array(filters))) if key == "all" && members.len() == 1 => {
+            spec.insert("all".into(), filters.iter().map(with).collect());
+            "/all"
+        }
+        _ => {
+            let why = "needs one of `one`, `any` and `all`, and nothing else";
+            return refuse(at, why);
+        }
     };
     spec.insert("input".into(), "events".into());
     // Faults are told where the document has what the trigger is made of.
@@ -160,7 +167,12 @@ fn on(value: &Value, at: &str) -> Result<Vec<NewTrigger>, Vec<Finding>> {
                     let (index, inner) = rest[rest.len().min(1)..]
                         .split_once('/')
                         .unwrap_or((rest.trim_start_matches('/'), ""));
-                    format!("{at}/any/{index}/with/{inner}")
+                    let key = if written == "/all" { "all" } else { "any" };
+                    match (index, inner) {
+                        ("", _) => format!("{at}/{key}"),
+                        (index, "") => format!("{at}/{key}/{index}"),
+                        (index, inner) => format!("{at}/{key}/{index}/with/{inner}"),
+                    }
                 };
                 finding(&place, &fault.message)
             })
@@ -254,8 +266,15 @@ mod tests {
             r#"{"schedule": {"on": {"any": [{"with": {"type": "a"}}, {"with": {"Type": "b"}}]}}}"#;
         let faults = triggers(wrong, "/workflow").unwrap_err();
         assert_eq!(faults[0].pointer, "/workflow/schedule/on/any/1/with/Type");
-        let all = r#"{"schedule": {"on": {"all": []}}}"#;
-        assert_eq!(triggers(all, "").unwrap_err()[0].pointer, "/schedule/on");
+        let all =
+            r#"{"schedule": {"on": {"all": [{"with": {"type": "a"}}, {"with": {"type": "b"}}]}}}"#;
+        let found = triggers(all, "").unwrap();
+        assert_eq!(
+            found[0].spec_json,
+            r#"{"type":"event","all":[{"type":"a"},{"type":"b"}],"input":"events"}"#
+        );
+        let both = r#"{"schedule": {"on": {"all": [], "any": []}}}"#;
+        assert_eq!(triggers(both, "").unwrap_err()[0].pointer, "/schedule/on");
     }
 
     #[test]

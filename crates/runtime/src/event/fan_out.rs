@@ -8,12 +8,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use millrace_store::{
-    Admission, AdmissionRefused, Dedupe, Delivery, TriggerRef, Write, WriteDone, WriteRefused,
+    Admission, AdmissionRefused, Dedupe, Delivery, Gathered, Gathering, TriggerRef, Write,
+    WriteDone, WriteRefused,
 };
 use millrace_types::{ExecutionId, TriggerKind};
 
 use super::cloud_event::CloudEvent;
+use super::filter::Fits;
 use super::matching::{Hearers, Match, MatchError, Triggers};
+use crate::deployment::digest;
 use crate::execution::ExecutionCoordinator;
 use crate::trigger::dedupe;
 
@@ -103,7 +106,13 @@ async fn start(
     let mut inputs = Inputs::of(event);
     let mut triggers = Triggers::of(coordinator, event);
     while let Some(found) = triggers.next().await? {
-        let mut admissions = found.into_iter().map(|found| {
+        let (alone, together): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|found| found.fits == Fits::Alone);
+        for found in together {
+            started.extend(gather(coordinator, event, found, traceparent).await?);
+        }
+        let mut admissions = alone.into_iter().map(|found| {
             let input = inputs.of_match(&found);
             Write::Admit(admission(event, found, input, keep, traceparent))
         });
@@ -118,6 +127,54 @@ async fn start(
         }
     }
     Ok(())
+}
+
+/// Keeps the event for a trigger that wants others beside it; answers what
+/// they have started.
+async fn gather(
+    coordinator: &ExecutionCoordinator,
+    event: &CloudEvent,
+    found: Match,
+    traceparent: Option<&str>,
+) -> Result<Option<ExecutionId>, FanOutError> {
+    let Fits::Together { of, filters } = found.fits else {
+        return Ok(None);
+    };
+    let trigger = found.listener.trigger.id;
+    let keep = coordinator.config.dedupe_keep;
+    let gathering = Gathering {
+        trigger,
+        revision: found.listener.trigger.revision,
+        wants: digest::parts(&[&found.listener.trigger.spec_json]),
+        filters,
+        fits: of,
+        key: digest::parts(&[&event.source, &event.id]),
+        event: event.text.clone(),
+        keep,
+        admission: Admission {
+            dedupe: None,
+            ..admission(event, found, Bytes::new(), keep, traceparent)
+        },
+    };
+    let gathered = coordinator.store.gather(&gathering).await;
+    match gathered.map_err(MatchError::Store)? {
+        Gathered::Started(id) => {
+            coordinator.due.notify_one();
+            Ok(Some(id))
+        }
+        Gathered::Waits => Ok(None),
+        Gathered::Full => {
+            tracing::warn!(
+                trigger.id = %trigger,
+                event.id,
+                event.source,
+                "an event is not kept for trigger {trigger}: too much waits there for others, \
+                 or it is too large"
+            );
+            Ok(None)
+        }
+        Gathered::Refused(refused) => admitted(Err(refused.into())),
+    }
 }
 
 /// Gives the event to all who listen but the last of them, whom it answers.

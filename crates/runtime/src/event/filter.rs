@@ -90,7 +90,9 @@ impl Filter {
 #[derive(Debug)]
 pub(crate) struct TriggerFilter {
     /// An event has to fit one of them.
-    any: Vec<Filter>,
+    filters: Vec<Filter>,
+    /// Whether an event of each starts something, instead of one of any.
+    all: bool,
     /// Whether the input is an array of the event, instead of the event.
     pub as_array: bool,
 }
@@ -100,22 +102,47 @@ impl TriggerFilter {
     /// matches nothing.
     fn of_spec(spec_json: &str) -> Option<Self> {
         let spec: Json = serde_json::from_str(spec_json).ok()?;
-        let filters = match spec.get("filters") {
+        let all = spec.get("all");
+        let filters = match all.or_else(|| spec.get("filters")) {
             Some(filters) => filters.as_array()?.iter().collect(),
             None => vec![spec.get("filter")?],
         };
-        let any = filters
+        let filters = filters
             .into_iter()
             .map(|filter| Filter::read(filter.as_object()?).ok());
         Some(Self {
-            any: any.collect::<Option<_>>()?,
+            filters: filters.collect::<Option<_>>()?,
+            all: all.is_some(),
             as_array: spec.get("input").and_then(Json::as_str) == Some("events"),
         })
     }
 
-    pub fn matches(&self, event: &CloudEvent) -> bool {
-        self.any.iter().any(|filter| filter.matches(event))
+    /// What the event is for the trigger; `None` if it is nothing to it.
+    pub fn fits(&self, event: &CloudEvent) -> Option<Fits> {
+        let mut found = self.filters.iter().map(|filter| filter.matches(event));
+        if !self.all {
+            return found.any(|fits| fits).then_some(Fits::Alone);
+        }
+        // As many as a stored one can have.
+        let found = found.take(64).zip(0_u32..);
+        let of = found.fold(0_u64, |of, (fits, place)| of | (u64::from(fits) << place));
+        let filters = u32::try_from(self.filters.len()).unwrap_or(u32::MAX);
+        (of != 0).then_some(Fits::Together { of, filters })
     }
+}
+
+/// What an event is for a trigger that it fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fits {
+    /// It starts something.
+    Alone,
+    /// It starts something together with events for the other filters.
+    Together {
+        /// Those that it fits, the first as the lowest bit.
+        of: u64,
+        /// How many there are.
+        filters: u32,
+    },
 }
 
 /// A value as the text by which attributes are compared.
@@ -206,6 +233,24 @@ mod tests {
         ] {
             assert_eq!(matches(&filter, &more), expected, "{filter} {more}");
         }
+    }
+
+    #[test]
+    fn an_event_fits_one_of_several_or_is_one_of_all() {
+        let event = json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "made"});
+        let event = CloudEvent::read(event.to_string(), "").unwrap();
+        let fits = |spec: &str| TriggerFilter::of_spec(spec).unwrap().fits(&event);
+        let filters = r#"[{"type":"paid"},{"type":"made"},{"source":"/shop"}]"#;
+        let any = fits(&format!(r#"{{"filters":{filters}}}"#));
+        assert_eq!(any, Some(Fits::Alone));
+        let all = fits(&format!(r#"{{"all":{filters}}}"#));
+        let expected = Fits::Together {
+            of: 0b110,
+            filters: 3,
+        };
+        assert_eq!(all, Some(expected));
+        assert_eq!(fits(r#"{"all":[{"type":"paid"}]}"#), None);
+        assert_eq!(fits(r#"{"filter":{"type":"paid"}}"#), None);
     }
 
     #[test]

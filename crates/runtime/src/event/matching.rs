@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use tokio::task::spawn_blocking;
 
 use super::cloud_event::CloudEvent;
-use super::filter::TriggerFilter;
+use super::filter::{Fits, TriggerFilter};
 use crate::deployment::digest;
 use crate::execution::ExecutionCoordinator;
 
@@ -22,6 +22,7 @@ pub(super) struct Match {
     pub listener: EventListener,
     /// Whether it wants an array of the event.
     pub as_array: bool,
+    pub fits: Fits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +76,12 @@ impl<'a> Triggers<'a> {
         // Aside: an expression may take long, and must not hold up others.
         let found = spawn_blocking(move || {
             let liked = asked.into_iter().filter_map(|(listener, filter)| {
-                let as_array = filter.filter(|filter| filter.matches(&event))?.as_array;
-                Some(Match { listener, as_array })
+                let filter = filter?;
+                Some(Match {
+                    listener,
+                    as_array: filter.as_array,
+                    fits: filter.fits(&event)?,
+                })
             });
             liked.collect()
         });

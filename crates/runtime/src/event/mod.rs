@@ -7,7 +7,8 @@
 //!    │                                     │ type: subscription
 //!    ▼                                     ▼
 //!  fan_out: an admission for each trigger, known again by (trigger, source,
-//!           id), and a delivery to each listener, in parts
+//!           id), and a delivery to each listener, in parts; for a trigger that
+//!           wants several events together, what is kept until all are there
 //!  publish: an event from outside, answered when it is with all
 //!  emit:    stored with the checkpoint that brings it; the last part takes it
 //!           away

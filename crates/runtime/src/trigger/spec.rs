@@ -171,13 +171,30 @@ fn webhook(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Opti
 }
 
 fn event(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option<TriggerSpec> {
-    fields.only(&["type", "name", "enabled", "filter", "filters", "input"]);
-    let input = fields.one_of("input", &["event", "events"]);
+    fields.only(&[
+        "type", "name", "enabled", "filter", "filters", "all", "input",
+    ]);
+    let mut input = fields.one_of("input", &["event", "events"]);
     let mut spec = json!({"type": "event"});
-    let event_type = if let Some(filters) = fields.members.get("filters") {
-        let filters = filters.clone();
-        let event_type = any_of(fields, &filters);
-        spec["filters"] = filters;
+    let members = fields.members;
+    let mut several = ["all", "filters"].into_iter();
+    let several = several.find(|key| members.contains_key(*key));
+    let event_type = if let Some(key) = several {
+        if key == "all" && members.contains_key("filters") {
+            fields.fault("all", "stands beside `filters`; write one of them");
+        }
+        if key == "all" {
+            if members.contains_key("input") && input != "events" {
+                fields.fault(
+                    "input",
+                    "is `events` where several start something together",
+                );
+            }
+            input = "events";
+        }
+        let filters = members[key].clone();
+        let event_type = several_of(fields, key, &filters);
+        spec[key] = filters;
         event_type
     } else {
         if !fields.members.contains_key("filter") {
@@ -208,27 +225,27 @@ fn event(fields: &mut Fields<'_>, name: Option<String>, enabled: bool) -> Option
     })
 }
 
-/// Filters of which an event has to fit one; the type of the events, where
-/// all of them name the same.
-fn any_of(fields: &mut Fields<'_>, filters: &Value) -> String {
+/// Filters of which an event has to fit one (`filters`), or one event each
+/// (`all`); the type of the events, where all of them name the same.
+fn several_of(fields: &mut Fields<'_>, key: &str, filters: &Value) -> String {
     if fields.members.contains_key("filter") {
-        fields.fault("filters", "stands beside `filter`; write one of them");
+        fields.fault(key, "stands beside `filter`; write one of them");
     }
     let Some(items) = filters.as_array().filter(|items| !items.is_empty()) else {
-        fields.fault("filters", "is a list of at least one filter");
+        fields.fault(key, "is a list of at least one filter");
         return String::new();
     };
     if items.len() > MAX_FILTERS {
-        fields.fault("filters", &format!("has at most {MAX_FILTERS} filters"));
+        fields.fault(key, &format!("has at most {MAX_FILTERS} filters"));
     }
     for (index, item) in items.iter().enumerate() {
         match item.as_object() {
             Some(members) => {
                 for (pointer, why) in Filter::read(members).err().into_iter().flatten() {
-                    fields.fault_at(&format!("/filters/{index}{pointer}"), &why);
+                    fields.fault_at(&format!("/{key}/{index}{pointer}"), &why);
                 }
             }
-            None => fields.fault_at(&format!("/filters/{index}"), "a filter is an object"),
+            None => fields.fault_at(&format!("/{key}/{index}"), "a filter is an object"),
         }
     }
     let mut types = items.iter().map(|item| item.get("type"));
@@ -358,6 +375,26 @@ mod tests {
         assert_eq!(triggers[0].event_type.as_deref(), Some(""));
         assert_eq!(triggers[1].event_type.as_deref(), Some("a"));
         assert_eq!(triggers[0].spec_json, several[0].to_string());
+        let all = json!([{"type": "event", "all": [{"type": "a"}, {"type": "b"}]}]);
+        let triggers = read_all(&all, "").unwrap();
+        assert_eq!(
+            triggers[0].spec_json,
+            r#"{"type":"event","all":[{"type":"a"},{"type":"b"}],"input":"events"}"#
+        );
+        for (wrong, place) in [
+            (json!({"type": "event", "all": []}), "/triggers/0/all"),
+            (json!({"type": "event", "all": [1]}), "/triggers/0/all/0"),
+            (
+                json!({"type": "event", "all": [{}], "input": "event"}),
+                "/triggers/0/input",
+            ),
+            (
+                json!({"type": "event", "all": [{}], "filters": [{}]}),
+                "/triggers/0/all",
+            ),
+        ] {
+            assert_eq!(faults(&json!([wrong]))[0].0, place);
+        }
         for (filters, place) in [
             (json!([]), "/triggers/0/filters"),
             (json!([{}, 1]), "/triggers/0/filters/1"),

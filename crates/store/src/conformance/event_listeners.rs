@@ -1,10 +1,15 @@
 //! Who listens to events.
 
-use millrace_types::{DeploymentId, DeploymentStatus};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_types::{DeploymentId, DeploymentStatus, ExecutionId, TriggerKind};
 
 use super::Fixture;
 use super::support::{Shared, bundle, deploy, event, with_triggers};
-use crate::{DeploymentRecord, NewTrigger};
+use crate::{
+    Admission, AdmissionRefused, DeploymentRecord, Gathered, Gathering, NewTrigger, TriggerRef,
+};
 
 async fn deployed(store: &Shared, name: &str, triggers: Vec<NewTrigger>) -> DeploymentRecord {
     let new = with_triggers(bundle(name, 1), triggers);
@@ -61,4 +66,96 @@ pub async fn listeners_follow_the_bundle(store: Shared, _: &dyn Fixture) {
     assert_eq!(listening(&store, "sent").await, [made.id]);
     deployed(&store, "made", vec![]).await;
     assert!(listening(&store, "paid").await.is_empty());
+}
+
+/// An event for the first trigger of a deployment, which has two filters.
+fn gathering(deployment: &DeploymentRecord, fits: u64, key: &str) -> Gathering {
+    let trigger = &deployment.triggers[0];
+    Gathering {
+        trigger: trigger.id,
+        revision: trigger.revision,
+        wants: trigger.spec_json.clone(),
+        filters: 2,
+        fits,
+        key: key.into(),
+        event: Bytes::from(format!(r#"{{"id":"{key}"}}"#)),
+        keep: Duration::from_hours(1),
+        admission: Admission {
+            id: ExecutionId::new(),
+            deployment_id: deployment.id,
+            trigger: TriggerRef {
+                kind: TriggerKind::Event,
+                id: Some((trigger.id, trigger.revision)),
+            },
+            input: Bytes::new(),
+            dedupe: None,
+            owner: None,
+            traceparent: None,
+            rerun_of: None,
+        },
+    }
+}
+
+pub async fn events_of_all_filters_start_something_together(store: Shared, _: &dyn Fixture) {
+    let made = deployed(&store, "made", vec![event(None, "made")]).await;
+    let gather = async |fits, key| store.gather(&gathering(&made, fits, key)).await.unwrap();
+    assert_eq!(gather(0b10, "b1").await, Gathered::Waits);
+    assert_eq!(gather(0b10, "b1").await, Gathered::Waits, "it is known");
+    assert_eq!(gather(0b10, "b2").await, Gathered::Waits);
+    let Gathered::Started(first) = gather(0b01, "a1").await else {
+        panic!("all are there");
+    };
+    let shown = store.execution(first).await.unwrap().unwrap();
+    assert_eq!(&shown.input[..], br#"[{"id":"b1"},{"id":"a1"}]"#);
+    assert_eq!(shown.trigger_id, Some(made.triggers[0].id));
+    for known in ["a1", "b1"] {
+        assert_eq!(gather(0b01, known).await, Gathered::Started(first));
+    }
+    // The second one has waited since.
+    let Gathered::Started(second) = gather(0b01, "a2").await else {
+        panic!("all are there");
+    };
+    let shown = store.execution(second).await.unwrap().unwrap();
+    assert_eq!(&shown.input[..], br#"[{"id":"b2"},{"id":"a2"}]"#);
+    let Gathered::Started(third) = gather(0b11, "both").await else {
+        panic!("it is one for each");
+    };
+    let shown = store.execution(third).await.unwrap().unwrap();
+    assert_eq!(&shown.input[..], br#"[{"id":"both"}]"#);
+}
+
+pub async fn what_is_gathered_goes_with_what_the_trigger_was(store: Shared, _: &dyn Fixture) {
+    let before = deployed(&store, "made", vec![event(None, "made")]).await;
+    let gathered = store.gather(&gathering(&before, 0b10, "b1")).await;
+    assert_eq!(gathered.unwrap(), Gathered::Waits);
+    let mut changed = event(None, "made");
+    changed.spec_json = r#"{"type":"event","all":[{}]}"#.into();
+    let after = deployed(&store, "made", vec![changed]).await;
+    let id = before.triggers[0].id;
+    if after.triggers[0].id == id {
+        let gathered = store.gather(&gathering(&before, 0b01, "a1")).await;
+        let stale = AdmissionRefused::TriggerStale(id);
+        assert_eq!(gathered.unwrap(), Gathered::Refused(stale));
+    }
+    let gathered = store.gather(&gathering(&after, 0b01, "a1")).await;
+    assert_eq!(gathered.unwrap(), Gathered::Waits);
+}
+
+pub async fn what_is_gathered_outlives_a_pause(store: Shared, _: &dyn Fixture) {
+    let made = deployed(&store, "made", vec![event(None, "made")]).await;
+    let gathered = store.gather(&gathering(&made, 0b10, "b1")).await;
+    assert_eq!(gathered.unwrap(), Gathered::Waits);
+    let set = async |status| {
+        store.set_deployment_status(made.id, status).await.unwrap();
+        store.deployment(made.id).await.unwrap().unwrap()
+    };
+    let paused = set(DeploymentStatus::Paused).await;
+    let refused = AdmissionRefused::DeploymentNotLive(made.id, DeploymentStatus::Paused);
+    let gathered = store.gather(&gathering(&paused, 0b01, "a1")).await;
+    assert_eq!(gathered.unwrap(), Gathered::Refused(refused));
+    // What had come before waits still; what was refused has left no trace.
+    let live = set(DeploymentStatus::Deployed).await;
+    let last = gathering(&live, 0b01, "a1");
+    let started = store.gather(&last).await.unwrap();
+    assert_eq!(started, Gathered::Started(last.admission.id));
 }

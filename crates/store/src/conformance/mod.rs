@@ -204,6 +204,9 @@ macro_rules! conformance_tests {
                 listeners_are_found_by_the_type_of_the_event
                 only_what_takes_triggers_listens
                 listeners_follow_the_bundle
+                events_of_all_filters_start_something_together
+                what_is_gathered_goes_with_what_the_trigger_was
+                what_is_gathered_outlives_a_pause
             }
             listeners {
                 an_event_wakes_what_listens_once

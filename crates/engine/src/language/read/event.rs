@@ -95,21 +95,28 @@ impl<'d> Reader<'d> {
         let Some(mut fields) = self.fields(place) else {
             return;
         };
-        let refused = fields.refuse(self, "all", "write `one` or `any`");
         for key in ["until", "read"] {
             fields.refuse(self, key, "");
         }
-        let one = fields.take("one");
-        let any = fields.take("any");
-        if one.is_some() == any.is_some() && !refused {
-            self.error_at_key(place, "this needs one of `one` and `any`");
+        let given = STRATEGIES.into_iter().filter(|key| fields.has(key));
+        if given.count() != 1 {
+            self.error_at_key(place, "this needs one of `one`, `any` and `all`");
         }
-        if let Some(any) = any {
-            for place in self.items(&any).unwrap_or_default() {
+        for key in ["any", "all"] {
+            let Some(place) = fields.take(key) else {
+                continue;
+            };
+            let filters = self.items(&place).unwrap_or_default();
+            if filters.len() > MAX_FILTERS {
+                self.error(&place, format!("there are at most {MAX_FILTERS} filters"));
+            } else if filters.is_empty() && key == "all" {
+                self.error(&place, "`all` needs at least one filter");
+            }
+            for place in filters {
                 self.start_filter(&place);
             }
         }
-        if let Some(one) = one {
+        if let Some(one) = fields.take("one") {
             self.start_filter(&one);
         }
         fields.finish(self);

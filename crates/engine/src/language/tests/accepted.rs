@@ -319,6 +319,7 @@ fn small_variants_are_accepted() {
         "do:\n  - a:\n      emit: {event: {with: {type: x, data: {a: ['${ .a }']}}}}\n",
         "schedule: {after: PT1M}\ndo: []\n",
         "schedule: {on: {one: {with: {type: x, data: .a > 1}}}}\ndo: []\n",
+        "schedule: {on: {all: [{with: {type: x}}, {with: {type: y}}]}}\ndo: []\n",
         "schedule: {on: {any: [{with: {type: x}}, {with: {type: y}}]}}\ndo: []\n",
         "do: []\nevaluate: {language: jq, mode: strict}\n",
         "do: []\nuse: {secrets: [a], retries: {}, errors: {}}\n",

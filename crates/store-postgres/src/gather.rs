@@ -1,0 +1,175 @@
+//! Events that start something together.
+
+use millrace_store::gather::{Waiting, input_of};
+use millrace_store::{
+    Admission, AdmissionRefused, Gathered, Gathering, StoreError, WriteDone, WriteRefused,
+};
+use sqlx::PgConnection;
+
+use crate::PostgresStore;
+use crate::convert::{counter, parsed};
+use crate::error::store_error;
+use crate::execution::admit_one;
+use crate::incarnation::micros;
+
+pub(crate) async fn gather(
+    store: &PostgresStore,
+    gathering: &Gathering,
+) -> Result<Gathered, StoreError> {
+    let mut transaction = store.kept.begin().await.map_err(store_error)?;
+    let connection = &mut *transaction;
+    let trigger = gathering.trigger.to_string();
+    // One at a time for each trigger.
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace gather ' || $1, 0))")
+        .bind(&trigger)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let revision: Option<i64> = sqlx::query_scalar("SELECT revision FROM triggers WHERE id = $1")
+        .bind(&trigger)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    if revision.map(counter) != Some(gathering.revision) {
+        let stale = AdmissionRefused::TriggerStale(gathering.trigger);
+        return Ok(Gathered::Refused(stale));
+    }
+    forget(connection, gathering, &trigger).await?;
+    let known: Option<(Option<String>,)> = sqlx::query_as(
+        "SELECT execution_id FROM gathered_events WHERE trigger_id = $1 AND key = $2",
+    )
+    .bind(&trigger)
+    .bind(&gathering.key)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    if let Some((execution,)) = known {
+        return Ok(match execution {
+            Some(id) => Gathered::Started(parsed(&id)?),
+            None => Gathered::Waits,
+        });
+    }
+    let mut waiting = waiting(connection, &trigger).await?;
+    if !gathering.has_room(&waiting) {
+        return Ok(Gathered::Full);
+    }
+    let number: i64 = sqlx::query_scalar(
+        "INSERT INTO gathered_events (trigger_id, key, wants, fits, gathered_at, event) \
+         VALUES ($1, $2, $3, $4, statement_timestamp(), $5) RETURNING number",
+    )
+    .bind(&trigger)
+    .bind(&gathering.key)
+    .bind(&gathering.wants)
+    .bind(gathering.fits.cast_signed())
+    .bind(&gathering.event[..])
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    waiting.push(Waiting {
+        number,
+        fits: gathering.fits,
+        bytes: gathering.event.len() as u64,
+    });
+    let gathered = match gathering.complete(&waiting) {
+        None => Gathered::Waits,
+        Some(numbers) => start(store, connection, gathering, &trigger, &numbers).await?,
+    };
+    // What is refused leaves no trace, unless it would be refused for ever.
+    let is_undone = matches!(&gathered, Gathered::Refused(refused)
+        if !matches!(refused, AdmissionRefused::KeyFailed(..)));
+    if !is_undone {
+        transaction.commit().await.map_err(store_error)?;
+    }
+    Ok(gathered)
+}
+
+/// Takes away what was gathered for other filters of the trigger, and what
+/// has started something long ago.
+async fn forget(
+    connection: &mut PgConnection,
+    gathering: &Gathering,
+    trigger: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM gathered_events \
+         WHERE trigger_id = $1 AND event IS NOT NULL AND wants <> $2",
+    )
+    .bind(trigger)
+    .bind(&gathering.wants)
+    .execute(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    sqlx::query(
+        "DELETE FROM gathered_events WHERE trigger_id = $1 AND event IS NULL \
+             AND gathered_at < statement_timestamp() - $2 * interval '1 microsecond'",
+    )
+    .bind(trigger)
+    .bind(micros(gathering.keep))
+    .execute(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    Ok(())
+}
+
+async fn waiting(connection: &mut PgConnection, trigger: &str) -> Result<Vec<Waiting>, StoreError> {
+    let rows: Vec<(i64, i64, i32)> = sqlx::query_as(
+        "SELECT number, fits, octet_length(event) FROM gathered_events \
+         WHERE trigger_id = $1 AND event IS NOT NULL ORDER BY number",
+    )
+    .bind(trigger)
+    .fetch_all(connection)
+    .await
+    .map_err(store_error)?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(number, fits, bytes)| Waiting {
+            number,
+            fits: fits.cast_unsigned(),
+            bytes: u64::from(bytes.cast_unsigned()),
+        })
+        .collect())
+}
+
+/// Admits what these events start.
+async fn start(
+    store: &PostgresStore,
+    connection: &mut PgConnection,
+    gathering: &Gathering,
+    trigger: &str,
+    numbers: &[i64],
+) -> Result<Gathered, StoreError> {
+    let events: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT event FROM gathered_events \
+         WHERE trigger_id = $1 AND number = ANY($2) AND event IS NOT NULL ORDER BY number",
+    )
+    .bind(trigger)
+    .bind(numbers)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(store_error)?;
+    let admission = Admission {
+        input: input_of(&events),
+        ..gathering.admission.clone()
+    };
+    let gathered = match admit_one(connection, &store.slots, &admission).await? {
+        Ok(WriteDone::Admitted(admitted)) => Gathered::Started(admitted.id),
+        Err(WriteRefused::Admission(refused)) => Gathered::Refused(refused),
+        Ok(_) => return Err(StoreError::Rejected("an admission was not answered".into())),
+        Err(refused) => return Err(StoreError::Rejected(refused.to_string())),
+    };
+    let execution = match &gathered {
+        Gathered::Started(id) => Some(id.to_string()),
+        _ => None,
+    };
+    sqlx::query(
+        "UPDATE gathered_events SET event = NULL, execution_id = $3 \
+         WHERE trigger_id = $1 AND number = ANY($2)",
+    )
+    .bind(trigger)
+    .bind(numbers)
+    .bind(execution)
+    .execute(connection)
+    .await
+    .map_err(store_error)?;
+    Ok(gathered)
+}
