@@ -98,17 +98,7 @@ pub(super) async fn write(
         .execute(&mut *connection)
         .await?;
     }
-    if !narrowed.is_empty() {
-        sqlx::query(
-            "DELETE FROM execution_subscriptions s \
-             USING unnest($1::text[], $2::bigint[]) AS x(execution_id, id) \
-             WHERE s.execution_id = x.execution_id AND s.listener_id = x.id",
-        )
-        .bind(narrowed)
-        .bind(narrowed_ids)
-        .execute(&mut *connection)
-        .await?;
-    }
+    unsubscribe(connection, narrowed, narrowed_ids).await?;
     if of.is_empty() {
         return Ok(());
     }
@@ -124,6 +114,27 @@ pub(super) async fn write(
     .bind(of_ids)
     .bind(positions)
     .bind(filters)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes the filters of listeners away.
+async fn unsubscribe(
+    connection: &mut PgConnection,
+    executions: Vec<String>,
+    listeners: Vec<i64>,
+) -> Result<(), Failure> {
+    if executions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "DELETE FROM execution_subscriptions s \
+         USING unnest($1::text[], $2::bigint[]) AS x(execution_id, id) \
+         WHERE s.execution_id = x.execution_id AND s.listener_id = x.id",
+    )
+    .bind(executions)
+    .bind(listeners)
     .execute(connection)
     .await?;
     Ok(())
