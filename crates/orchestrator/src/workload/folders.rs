@@ -47,15 +47,18 @@ impl Actor {
             Ok::<_, std::io::Error>(bar.map(Path::to_owned))
         });
         let made = match self.attend(work).await? {
-            Ok(made) => made.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Ok(made) => made,
+            Err(error) => Err(std::io::Error::other(error)),
         };
-        let bar = made.map_err(|error| {
-            let message = match &spec.user {
-                Some(user) => format!("its folders cannot be made for user `{user}`: {error}"),
-                None => format!("its folders cannot be made: {error}"),
-            };
-            StageError::new("internal", message)
+        let bar = made.map_err(|error| match &spec.user {
+            Some(user) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let message = format!(
+                    "its folders cannot be given to user `{user}` ({error}): only an \
+                     orchestrator that runs as root can run what has a user"
+                );
+                StageError::new("no-user", message)
+            }
+            _ => StageError::new("internal", format!("its folders cannot be made: {error}")),
         })?;
         if let (Some(bar), Some(user)) = (bar, &spec.user) {
             let text = format!(

@@ -214,6 +214,12 @@ async fn a_service_with_a_user_of_its_own_has_its_data_and_nothing_of_others() {
     let spec_of_before = spec("").replace("65534", "0");
     fs::write(folder.join("service.json"), spec_of_before).unwrap();
     harness.start(&id).await;
+    eventually(PATIENCE, || async {
+        let said = stdout(&harness, &id).await;
+        let has_written = said.iter().any(|line| line == "temporary");
+        if has_written { Ok(()) } else { Err(said) }
+    })
+    .await;
     harness.stop(&id).await;
     let before = stdout(&harness, &id).await.len();
 
@@ -238,6 +244,22 @@ async fn a_service_with_a_user_of_its_own_has_its_data_and_nothing_of_others() {
         "refused",
     ];
     assert_eq!(said, wanted);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn who_is_not_root_refuses_services_with_a_user_of_their_own() {
+    if may_change_users() {
+        println!("SKIPPED: this is root");
+        return;
+    }
+    let harness = Harness::new().await;
+    let spec = r#"{"type": "process", "port": false, "command": ["true"], "user": "daemon"}"#;
+    harness.service("own", spec);
+    let failed = harness.run("own").await;
+    let error = failed.error.unwrap();
+    assert_eq!(error.reason, "no-user", "{error:?}");
+    assert!(error.message.contains("root"), "{error:?}");
     harness.end().await;
 }
 
