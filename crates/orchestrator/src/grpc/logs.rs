@@ -96,7 +96,7 @@ impl WorkloadOrchestratorRpc {
                                 // Its last lines have been read.
                                 tokio::time::sleep(Duration::from_millis(50)).await;
                             } else {
-                                std::future::pending().await
+                                std::future::pending::<()>().await;
                             }
                         };
                         tokio::select! {
