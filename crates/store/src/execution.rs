@@ -192,14 +192,32 @@ impl Checkpoint {
     /// Whether the execution goes on, and nothing but frames and events is
     /// written.
     pub const fn is_plain(&self) -> bool {
-        !self.park
-            && self.set_timers.is_empty()
-            && self.clear_timers.is_empty()
-            && self.set_listeners.is_empty()
-            && self.clear_listeners.is_empty()
-            && self.narrow_listeners.is_empty()
-            && self.consumed.is_empty()
-            && self.emits.is_empty()
+        // Without `..`: whatever is added has to be thought of here.
+        let Self {
+            id: _,
+            owner: _,
+            epoch: _,
+            seq: _,
+            upsert_frames: _,
+            delete_frames: _,
+            set_timers,
+            clear_timers,
+            events: _,
+            park,
+            set_listeners,
+            clear_listeners,
+            narrow_listeners,
+            consumed,
+            emits,
+        } = self;
+        !*park
+            && set_timers.is_empty()
+            && clear_timers.is_empty()
+            && set_listeners.is_empty()
+            && clear_listeners.is_empty()
+            && narrow_listeners.is_empty()
+            && consumed.is_empty()
+            && emits.is_empty()
     }
 }
 
