@@ -74,7 +74,11 @@ impl std::fmt::Debug for GroupCommit {
         f.debug_struct("GroupCommit")
             .field(
                 "free",
-                &Vec::from_iter(self.queues.iter().map(mpsc::Sender::capacity)),
+                &self
+                    .queues
+                    .iter()
+                    .map(mpsc::Sender::capacity)
+                    .collect::<Vec<_>>(),
             )
             .finish()
     }

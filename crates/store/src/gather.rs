@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let mut one = gathering(8);
-        assert!(one.has_room(&[waiting(1, 1); MOST_WAITING - 1]));
-        assert!(!one.has_room(&[waiting(1, 1); MOST_WAITING]));
+        assert!(one.has_room(&vec![waiting(1, 1); MOST_WAITING - 1]));
+        assert!(!one.has_room(&vec![waiting(1, 1); MOST_WAITING]));
         let mut large = waiting(1, 1);
         large.bytes = MOST_WAITING_BYTES - 1;
         assert!(!one.has_room(&[large]));

@@ -26,6 +26,7 @@ pub(super) struct Timer {
     pub due: Timestamp,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly all frames are tasks")]
 #[derive(Debug, Clone)]
 pub(super) enum Frame {
     Root(Root),
@@ -268,6 +269,7 @@ impl Text {
 
 /// The stored form. Tasks are named by their pointer, which outlives changes
 /// to how the engine keeps a workflow in memory.
+#[expect(clippy::large_enum_variant, reason = "nearly all frames are tasks")]
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum StoredFrame {

@@ -8,15 +8,24 @@ use serde_json::json;
 use super::staged::Stage;
 use super::tests::time;
 
-const SCHEDULES: u32 = 10_000;
 const WINDOW: u64 = 300;
 
+/// Schedules of which the busiest second is judged; `make soak-schedules` takes
+/// as many. That the formula spreads them is a test of `crates/schedule`.
+const MANY: u32 = 10_000;
+
+fn schedules() -> u32 {
+    let wanted = std::env::var("MILLRACE_SOAK_SCHEDULES").ok();
+    wanted.map_or(500, |text| text.parse().expect("a number of schedules"))
+}
+
 #[tokio::test]
-async fn ten_thousand_hourly_schedules_are_spread_and_none_is_lost_or_doubled() {
+async fn hourly_schedules_are_spread_and_none_is_lost_or_doubled() {
+    let schedules = schedules();
     let stage = Stage::new(time("2026-03-01T08:59:00Z")).await;
     let spec = json!({"type": "cron", "cron": "0 * * * *", "jitterWindow": "PT300S"});
     let mut triggers = HashSet::new();
-    for n in 0..SCHEDULES {
+    for n in 0..schedules {
         triggers.insert(stage.deploy(&format!("hourly-{n}"), &spec).await);
     }
     assert_eq!(stage.tick().await, [], "nothing is due yet");
@@ -43,11 +52,13 @@ async fn ten_thousand_hourly_schedules_are_spread_and_none_is_lost_or_doubled() 
         }
     }
     assert_eq!(triggers.len(), 0, "lost");
-    let admitted = stage.store.load_figures(SCHEDULES + 1).await.unwrap();
-    assert_eq!(admitted.unowned.value, u64::from(SCHEDULES));
+    let admitted = stage.store.load_figures(schedules + 1).await.unwrap();
+    assert_eq!(admitted.unowned.value, u64::from(schedules));
     assert!(seconds.keys().all(|second| *second < WINDOW));
     let busiest = seconds.values().copied().max().unwrap();
-    let mean = f64::from(SCHEDULES) / 300.0;
+    let mean = f64::from(schedules) / 300.0;
     println!("busiest second {busiest}, mean {mean:.1}");
-    assert!(f64::from(busiest) <= 2.0 * mean, "{busiest} in one second");
+    if schedules >= MANY {
+        assert!(f64::from(busiest) <= 2.0 * mean, "{busiest} in one second");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use millrace_store::execution::frames_to_json;
 use millrace_store::{Ending, ExecutionRecord, Outcome as Ended, WriteDone, WriteRefused};
 use millrace_types::ExecutionId;
+use sqlx::postgres::PgRow;
 use sqlx::{FromRow as _, PgConnection, Row as _};
 
 use super::checkpoint::expect_all;
@@ -163,13 +164,17 @@ pub(super) async fn move_rows(
     .bind(NOT_ALL)
     .fetch_all(connection)
     .await?;
+    moved(&rows, endings)
+}
+
+fn moved(rows: &[PgRow], endings: &[&Ending]) -> Result<Moved, Failure> {
     expect_all(rows.len() as u64, endings.len())?;
     let outcomes: HashMap<_, _> = endings.iter().map(|e| (e.id, &e.outcome)).collect();
     let mut moved = Moved {
         records: HashMap::new(),
         freed: BTreeSet::new(),
     };
-    for row in &rows {
+    for row in rows {
         if let Some(key) = row.try_get("freed")? {
             moved.freed.insert((row.try_get("deployment_id")?, key));
         }

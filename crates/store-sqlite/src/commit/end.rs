@@ -119,7 +119,7 @@ async fn read_back(
         return Ok(());
     }
     let rows = sqlx::query(READ)
-        .bind(json(&Vec::from_iter(asked.keys())))
+        .bind(json(&asked.keys().collect::<Vec<_>>()))
         .fetch_all(connection)
         .await
         .map_err(store_error)?;
