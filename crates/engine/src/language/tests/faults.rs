@@ -68,7 +68,7 @@ pub(super) const UNSUPPORTED: &[Fault] = &[
     ("schedule: {on: {}}\ndo: []\n", "/schedule/on", 6, "one of `one`, `any` and `all`"),
     ("schedule: {cron: 61 2 * * *}\ndo: []\n", "/schedule/cron", 6, "61"),
     ("schedule: {every: PT0.5S}\ndo: []\n", "/schedule/every", 6, "at least one second"),
-    ("schedule: {}\ndo: []\n", "/schedule", 6, "needs `cron`, `every` or `on`"),
+    ("schedule: {}\ndo: []\n", "/schedule", 6, "needs `cron`, `every`, `after` or `on`"),
     ("use: {functions: {f: {}}}\ndo: []\n", "/use/functions", 6, "not supported yet"),
     ("use: {extensions: []}\ndo: []\n", "/use/extensions", 6, "not supported yet"),
     ("use: {catalogs: {}}\ndo: []\n", "/use/catalogs", 6, "not supported yet"),
