@@ -72,6 +72,7 @@ soak-schedules: ## 100,000 fires over three runtimes with kills and skewed clock
 	MILLRACE_SOAK_FIRES=$(or $(FIRES),100000) scripts/with-services --postgres-only \
 	  $(CARGO) test $(WORKSPACE) --test soak_schedules -- --nocapture
 	MILLRACE_SOAK_SCHEDULES=10000 $(CARGO) test $(WORKSPACE) --lib hourly_schedules_are_spread -- --nocapture
+	$(CARGO) test $(WORKSPACE) --lib a_schedule_with_long_runs -- --ignored
 
 soak-workloads: ## Services at full size: 100 under kill -9, 1,000 cycles and cuts, 500 starts on 100 ports
 	$(CARGO) test $(WORKSPACE) --test workloads --test service_logs --no-run
