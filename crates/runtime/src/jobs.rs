@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use millrace_types::{ExecutionId, Timestamp};
 use tokio::time::{Instant, sleep};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
@@ -102,10 +103,7 @@ pub(crate) async fn run(
     scheduler.shutdown().await
 }
 
-/// A job that does `work` as long as the coordinator lives, unless it is still
-/// at work. The coordinator is held weakly: the scheduler may hold on to its
-/// jobs after its end, and what refers to the coordinator keeps the committers
-/// waiting for writes.
+/// A job that does `work` again and again.
 fn repeated<F, Fut>(
     every: Duration,
     coordinator: &Arc<ExecutionCoordinator>,
@@ -115,17 +113,7 @@ where
     F: Fn(Arc<ExecutionCoordinator>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let coordinator = Arc::downgrade(coordinator);
-    let at_work = Arc::new(tokio::sync::Mutex::new(()));
-    Job::new_repeated_async(every, move |_, _| {
-        let alone = Arc::clone(&at_work).try_lock_owned();
-        let work = coordinator.upgrade().map(&work);
-        Box::pin(async move {
-            if let (Ok(_alone), Some(work)) = (alone, work) {
-                work.await;
-            }
-        })
-    })
+    Job::new_repeated_async(every, turn(coordinator, work))
 }
 
 /// The same for work that is done once, `after` the start.
@@ -138,15 +126,32 @@ where
     F: Fn(Arc<ExecutionCoordinator>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
+    Job::new_one_shot_async(after, turn(coordinator, work))
+}
+
+/// Does `work` as long as the coordinator lives, unless it is still at work.
+/// The coordinator is held weakly: the scheduler may hold on to its jobs after
+/// its end, and what refers to the coordinator keeps the committers waiting
+/// for writes.
+fn turn<Id, F, Fut>(
+    coordinator: &Arc<ExecutionCoordinator>,
+    work: F,
+) -> impl FnMut(Id, JobScheduler) -> BoxFuture<'static, ()> + Send + Sync + 'static
+where
+    F: Fn(Arc<ExecutionCoordinator>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
     let coordinator = Arc::downgrade(coordinator);
-    Job::new_one_shot_async(after, move |_, _| {
+    let at_work = Arc::new(tokio::sync::Mutex::new(()));
+    move |_, _| {
+        let alone = Arc::clone(&at_work).try_lock_owned();
         let work = coordinator.upgrade().map(&work);
         Box::pin(async move {
-            if let Some(work) = work {
+            if let (Ok(_alone), Some(work)) = (alone, work) {
                 work.await;
             }
         })
-    })
+    }
 }
 
 async fn take_over(coordinator: &ExecutionCoordinator) {
