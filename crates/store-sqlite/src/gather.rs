@@ -1,9 +1,7 @@
 //! Events that start something together.
 
 use millrace_store::gather::{Waiting, input_of};
-use millrace_store::{
-    Admission, AdmissionRefused, Gathered, Gathering, StoreError, WriteDone, WriteRefused,
-};
+use millrace_store::{Admission, AdmissionRefused, Gathered, Gathering, StoreError};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -97,19 +95,12 @@ pub(crate) async fn gather(
         .fetch_one(&mut *connection)
         .await
         .map_err(store_error)?;
-    waiting.push(Waiting {
-        number,
-        fits: gathering.fits,
-        bytes: gathering.event.len() as u64,
-    });
+    waiting.push(gathering.waits_as(number));
     let gathered = match gathering.complete(&waiting) {
         None => Gathered::Waits,
         Some(numbers) => start(store, connection, gathering, &numbers, now).await?,
     };
-    // What is refused leaves no trace, unless it would be refused for ever.
-    let is_undone = matches!(&gathered, Gathered::Refused(refused)
-        if !matches!(refused, AdmissionRefused::KeyFailed(..)));
-    if !is_undone {
+    if gathered.is_kept() {
         transaction.commit().await.map_err(store_error)?;
     }
     Ok(gathered)
@@ -153,20 +144,12 @@ async fn start(
         input: input_of(&events),
         ..gathering.admission.clone()
     };
-    let gathered = match commit::admit_one(connection, &admission, &store.slots, now).await? {
-        Ok(WriteDone::Admitted(admitted)) => Gathered::Started(admitted.id),
-        Err(WriteRefused::Admission(refused)) => Gathered::Refused(refused),
-        Ok(_) => return Err(StoreError::Rejected("an admission was not answered".into())),
-        Err(refused) => return Err(StoreError::Rejected(refused.to_string())),
-    };
-    let execution = match &gathered {
-        Gathered::Started(id) => Some(id.to_string()),
-        _ => None,
-    };
+    let gathered =
+        Gathered::by(commit::admit_one(connection, &admission, &store.slots, now).await?)?;
     sqlx::query(STARTED)
         .bind(&trigger)
         .bind(json(numbers))
-        .bind(execution)
+        .bind(gathered.execution().map(|id| id.to_string()))
         .execute(connection)
         .await
         .map_err(store_error)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millrace_types::{ExecutionId, TriggerId};
 
-use crate::{Admission, AdmissionRefused};
+use crate::{Admission, AdmissionRefused, StoreError, WriteDone, WriteRefused};
 
 /// Filters that one trigger may have.
 pub const MOST_FILTERS: u32 = 64;
@@ -59,6 +59,38 @@ pub enum Gathered {
     Refused(AdmissionRefused),
 }
 
+impl Gathered {
+    /// What became of the event whose admission came to this.
+    ///
+    /// # Errors
+    /// `Rejected` for what no admission comes to.
+    pub fn by(admission: Result<WriteDone, WriteRefused>) -> Result<Self, StoreError> {
+        match admission {
+            Ok(WriteDone::Admitted(admitted)) => Ok(Self::Started(admitted.id)),
+            Err(WriteRefused::Admission(refused)) => Ok(Self::Refused(refused)),
+            Ok(_) => Err(StoreError::Rejected("an admission was not answered".into())),
+            Err(refused) => Err(StoreError::Rejected(refused.to_string())),
+        }
+    }
+
+    /// Whether it stays stored. What is refused leaves no trace, unless it
+    /// would be refused for ever.
+    pub const fn is_kept(&self) -> bool {
+        match self {
+            Self::Refused(refused) => matches!(refused, AdmissionRefused::KeyFailed(..)),
+            _ => true,
+        }
+    }
+
+    /// The execution that it has started.
+    pub const fn execution(&self) -> Option<ExecutionId> {
+        match self {
+            Self::Started(id) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
 /// An event that waits, in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
@@ -76,6 +108,15 @@ impl Gathering {
         waiting.len() < MOST_WAITING
             && held.saturating_add(bytes) <= MOST_WAITING_BYTES
             && bytes <= MOST_INPUT_BYTES / u64::from(self.filters.max(1))
+    }
+
+    /// The event itself, once it is stored under this number.
+    pub fn waits_as(&self, number: i64) -> Waiting {
+        Waiting {
+            number,
+            fits: self.fits,
+            bytes: self.event.len() as u64,
+        }
     }
 
     /// Numbers of the events that start something, in their order; `None`

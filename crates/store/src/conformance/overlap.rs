@@ -45,22 +45,49 @@ impl Scene {
         let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
         let at = now.anchor_at.saturating_add(MINUTE * minute);
         let (now_at, gap) = (Timestamp::now(), i64::try_from(gap.as_micros()).unwrap());
+        let occurrence = Occurrence {
+            nominal_at: at,
+            until_at: at,
+            count: 1,
+            effective_at: now_at,
+            after: Some(Timestamp::from_micros(now_at.as_micros() - gap)),
+            verdict: Verdict::Start {
+                id: ExecutionId::new(),
+                input: Bytes::from(format!("{minute}")),
+            },
+            reason: String::new(),
+        };
+        self.is_last(&now, occurrence, overlap).await
+    }
+
+    /// The occurrence of this minute comes during a pause.
+    async fn is_paused(&self, minute: u32) {
+        let now = self.schedule().await;
+        let at = now.anchor_at.saturating_add(MINUTE * minute);
+        let occurrence = Occurrence {
+            nominal_at: at,
+            until_at: at,
+            count: 1,
+            effective_at: at,
+            after: None,
+            verdict: Verdict::Paused,
+            reason: "paused".into(),
+        };
+        self.is_last(&now, occurrence, Overlap::Skip).await;
+    }
+
+    /// Decides on this one, after which the schedule has no other.
+    async fn is_last(
+        &self,
+        now: &ScheduleRecord,
+        occurrence: Occurrence,
+        overlap: Overlap,
+    ) -> Vec<FireRecord> {
         let decision = Decision {
             trigger_id: self.trigger,
             step: now.step,
-            occurrences: vec![Occurrence {
-                nominal_at: at,
-                until_at: at,
-                count: 1,
-                effective_at: now_at,
-                after: Some(Timestamp::from_micros(now_at.as_micros() - gap)),
-                verdict: Verdict::Start {
-                    id: ExecutionId::new(),
-                    input: Bytes::from(format!("{minute}")),
-                },
-                reason: String::new(),
-            }],
-            decided_to: at,
+            decided_to: occurrence.nominal_at,
+            occurrences: vec![occurrence],
             next_nominal: None,
             next_effective: None,
             due_at: None,
@@ -69,33 +96,6 @@ impl Scene {
             pause: Duration::ZERO,
         };
         self.store.decide(&decision).await.unwrap().unwrap()
-    }
-
-    /// The occurrence of this minute comes during a pause.
-    async fn is_paused(&self, minute: u32) {
-        let now = self.schedule().await;
-        let at = now.anchor_at.saturating_add(MINUTE * minute);
-        let decision = Decision {
-            trigger_id: self.trigger,
-            step: now.step,
-            occurrences: vec![Occurrence {
-                nominal_at: at,
-                until_at: at,
-                count: 1,
-                effective_at: at,
-                after: None,
-                verdict: Verdict::Paused,
-                reason: "paused".into(),
-            }],
-            decided_to: at,
-            next_nominal: None,
-            next_effective: None,
-            due_at: None,
-            overlap: Overlap::Skip,
-            catch_up_to: None,
-            pause: Duration::ZERO,
-        };
-        self.store.decide(&decision).await.unwrap().unwrap();
     }
 
     /// These two were missed, and are made up for.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_types::{DeploymentStatus, ExecutionId, ExecutionStatus, TriggerKind};
+use millrace_types::{DeploymentId, DeploymentStatus, ExecutionId, ExecutionStatus, TriggerKind};
 use tokio::task::JoinSet;
 
 use super::Fixture;
@@ -232,16 +232,21 @@ pub async fn concurrent_first_answers_are_one(store: Shared, _: &dyn Fixture) {
     assert!(kept.iter().all(|answer| *answer == kept[0]), "{kept:?}");
 }
 
-/// The key is another message's by then: it gets an answer of its own.
-pub async fn answer_goes_with_the_key_that_has_run_out(store: Shared, _: &dyn Fixture) {
-    let deployment = live(&store, "orders").await;
-    let short = || Admission {
+/// An admission whose key is soon free again.
+fn shortly_keyed(deployment: DeploymentId) -> Admission {
+    Admission {
         dedupe: Some(Dedupe {
             key: "k".into(),
             keep: Duration::from_millis(80),
         }),
-        ..admission(deployment.id)
-    };
+        ..admission(deployment)
+    }
+}
+
+/// The key is another message's by then: it gets an answer of its own.
+pub async fn answer_goes_with_the_key_that_has_run_out(store: Shared, _: &dyn Fixture) {
+    let deployment = live(&store, "orders").await;
+    let short = || shortly_keyed(deployment.id);
     let key = |execution_id| AnswerKey {
         deployment_id: deployment.id,
         key: "k".into(),
@@ -320,13 +325,7 @@ pub async fn same_key_on_another_deployment_is_another_execution(store: Shared, 
 
 pub async fn expired_key_is_free_again(store: Shared, _: &dyn Fixture) {
     let deployment = live(&store, "orders").await;
-    let short = || Admission {
-        dedupe: Some(Dedupe {
-            key: "k".into(),
-            keep: Duration::from_millis(80),
-        }),
-        ..admission(deployment.id)
-    };
+    let short = || shortly_keyed(deployment.id);
     let first = admit(&store, &short()).await;
     let second = eventually("the key's expiry", async || {
         let answer = admit(&store, &short()).await;
