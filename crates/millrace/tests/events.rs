@@ -175,6 +175,48 @@ impl Place {
             .filter(|item| item["kind"] == "eventReceived");
         received.count()
     }
+
+    /// Waits until the execution has got at least as many events.
+    async fn until_received(&self, id: &str, events: usize) {
+        eventually(PATIENCE, || async {
+            match self.received(id).await {
+                received if received >= events => Ok(()),
+                received => Err(received),
+            }
+        })
+        .await;
+    }
+}
+
+/// Each of these with one process on SQLite, and with several on PostgreSQL.
+macro_rules! on_both_databases {
+    ($($story:ident,)*) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(super::sqlite().await).await;
+            })*
+        }
+
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $story() {
+                super::$story(super::postgres().await).await;
+            })*
+        }
+    };
+}
+
+on_both_databases! {
+    an_event_wakes_what_waits_for_it_over_a_kill,
+    the_same_event_is_received_once,
+    the_first_event_fixes_its_correlation_over_a_kill,
+    events_are_worked_on_one_by_one_over_a_kill,
+    events_start_something_together_over_a_kill,
+    one_event_reaches_all_however_many,
+    what_one_workflow_emits_wakes_and_starts_others,
+    what_is_emitted_over_a_kill_is_published_once,
+    an_answer_finds_who_has_just_asked,
 }
 
 fn event(id: &str, kind: &str, data: &Value) -> Value {
@@ -217,16 +259,6 @@ async fn an_event_wakes_what_waits_for_it_over_a_kill(place: Place) {
     );
 }
 
-#[tokio::test]
-async fn an_event_wakes_what_waits_for_it_over_a_kill_on_sqlite() {
-    an_event_wakes_what_waits_for_it_over_a_kill(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_wakes_what_waits_for_it_over_a_kill_on_postgres() {
-    an_event_wakes_what_waits_for_it_over_a_kill(postgres().await).await;
-}
-
 async fn the_same_event_is_received_once(place: Place) {
     place.http.deploy(COLLECTOR, "collector").await;
     let id = place.http.fire("collector", &json!({})).await;
@@ -235,13 +267,7 @@ async fn the_same_event_is_received_once(place: Place) {
     for _ in 0..3 {
         assert_eq!(place.publish(&first).await, [id.as_str()]);
     }
-    eventually(PATIENCE, || async {
-        match place.received(&id).await {
-            1 => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    place.until_received(&id, 1).await;
     // What was consumed is known to whoever comes after a kill.
     let place = place.killed().await;
     assert_eq!(place.publish(&first).await, [id.as_str()]);
@@ -254,16 +280,6 @@ async fn the_same_event_is_received_once(place: Place) {
     assert_eq!(place.received(&id).await, 2);
 }
 
-#[tokio::test]
-async fn the_same_event_is_received_once_on_sqlite() {
-    the_same_event_is_received_once(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_event_is_received_once_on_postgres() {
-    the_same_event_is_received_once(postgres().await).await;
-}
-
 async fn the_first_event_fixes_its_correlation_over_a_kill(place: Place) {
     place.http.deploy(PAIR, "pair").await;
     let id = place.http.fire("pair", &json!({})).await;
@@ -272,13 +288,7 @@ async fn the_first_event_fixes_its_correlation_over_a_kill(place: Place) {
     assert_eq!(place.publish(&nobody).await, [""; 0], "it has no order");
     let first = event("1", "packed", &json!({"of": 7}));
     assert_eq!(place.publish(&first).await, [id.as_str()]);
-    eventually(PATIENCE, || async {
-        match place.received(&id).await {
-            1 => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    place.until_received(&id, 1).await;
     // What was fixed is known to whoever comes after a kill, and to those who publish.
     let place = place.killed().await;
     let other = event("2", "paid", &json!({"order": 8}));
@@ -293,16 +303,6 @@ async fn the_first_event_fixes_its_correlation_over_a_kill(place: Place) {
         .collect();
     assert_eq!(received[0]["correlation"], json!({"order": 7}));
     assert_eq!(received.len(), 2, "{history:#?}");
-}
-
-#[tokio::test]
-async fn the_first_event_fixes_its_correlation_over_a_kill_on_sqlite() {
-    the_first_event_fixes_its_correlation_over_a_kill(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_event_fixes_its_correlation_over_a_kill_on_postgres() {
-    the_first_event_fixes_its_correlation_over_a_kill(postgres().await).await;
 }
 
 async fn events_are_worked_on_one_by_one_over_a_kill(place: Place) {
@@ -330,16 +330,6 @@ async fn events_are_worked_on_one_by_one_over_a_kill(place: Place) {
     assert_eq!(emitted.count() as u64, JOBS);
 }
 
-#[tokio::test]
-async fn events_are_worked_on_one_by_one_over_a_kill_on_sqlite() {
-    events_are_worked_on_one_by_one_over_a_kill(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_worked_on_one_by_one_over_a_kill_on_postgres() {
-    events_are_worked_on_one_by_one_over_a_kill(postgres().await).await;
-}
-
 async fn events_start_something_together_over_a_kill(place: Place) {
     place.http.deploy(TOGETHER, "together").await;
     let packed = |id, weight| event(id, "packed", &json!({"weight": weight}));
@@ -364,16 +354,6 @@ async fn events_start_something_together_over_a_kill(place: Place) {
     }
     let last = event("5", "paid", &json!({}));
     assert_eq!(place.publish(&last).await, nobody);
-}
-
-#[tokio::test]
-async fn events_start_something_together_over_a_kill_on_sqlite() {
-    events_start_something_together_over_a_kill(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_start_something_together_over_a_kill_on_postgres() {
-    events_start_something_together_over_a_kill(postgres().await).await;
 }
 
 /// More than one transaction wakes.
@@ -408,16 +388,6 @@ async fn one_event_reaches_all_however_many(place: Place) {
     .await;
 }
 
-#[tokio::test]
-async fn one_event_reaches_all_however_many_on_sqlite() {
-    one_event_reaches_all_however_many(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_event_reaches_all_however_many_on_postgres() {
-    one_event_reaches_all_however_many(postgres().await).await;
-}
-
 async fn what_one_workflow_emits_wakes_and_starts_others(place: Place) {
     place.http.deploy(WAITER, "waiter").await;
     place.http.deploy(TELLER, "teller").await;
@@ -446,16 +416,6 @@ async fn what_one_workflow_emits_wakes_and_starts_others(place: Place) {
     let id = of_started[0]["id"].as_str().unwrap();
     let ended = place.http.until(id, &["SUCCEEDED", "FAILED"]).await;
     assert_eq!(ended["output"], json!({"source": "/test/teller/1.0.0"}));
-}
-
-#[tokio::test]
-async fn what_one_workflow_emits_wakes_and_starts_others_on_sqlite() {
-    what_one_workflow_emits_wakes_and_starts_others(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_workflow_emits_wakes_and_starts_others_on_postgres() {
-    what_one_workflow_emits_wakes_and_starts_others(postgres().await).await;
 }
 
 /// One is cancelled, the other has a deployment's timeout.
@@ -524,13 +484,7 @@ async fn what_is_emitted_over_a_kill_is_published_once(place: Place) {
     let reader = place.http.fire("reader", &json!({})).await;
     place.http.until(&reader, &["WAITING"]).await;
     let steps = place.http.fire("steps", &json!({})).await;
-    eventually(PATIENCE, || async {
-        match place.received(&reader).await {
-            0..5 => Err("five steps were not published"),
-            _ => Ok(()),
-        }
-    })
-    .await;
+    place.until_received(&reader, 5).await;
     let place = place.killed().await;
     place.http.until(&steps, &["SUCCEEDED", "FAILED"]).await;
     let read = place.http.until(&reader, &["SUCCEEDED", "FAILED"]).await;
@@ -555,16 +509,6 @@ async fn what_is_emitted_over_a_kill_is_published_once(place: Place) {
     let id = executions[0]["id"].as_str().unwrap();
     let (_, one) = place.http.get(&format!("/api/executions/{id}")).await;
     assert_eq!(one["output"]["n"], one["input"][0]["data"]["n"], "{one:#}");
-}
-
-#[tokio::test]
-async fn what_is_emitted_over_a_kill_is_published_once_on_sqlite() {
-    what_is_emitted_over_a_kill_is_published_once(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_emitted_over_a_kill_is_published_once_on_postgres() {
-    what_is_emitted_over_a_kill_is_published_once(postgres().await).await;
 }
 
 /// Asks, and waits for the answer right after.
@@ -609,14 +553,4 @@ async fn an_answer_finds_who_has_just_asked(place: Place) {
         let ended = place.http.until(id, &["SUCCEEDED", "FAILED"]).await;
         assert_eq!(ended["output"], json!({"heard": n + 1}), "{ended:#}");
     }
-}
-
-#[tokio::test]
-async fn an_answer_finds_who_has_just_asked_on_sqlite() {
-    an_answer_finds_who_has_just_asked(sqlite().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_finds_who_has_just_asked_on_postgres() {
-    an_answer_finds_who_has_just_asked(postgres().await).await;
 }
