@@ -8,6 +8,7 @@ use millrace_store::fair::Turn;
 use millrace_store::{SlotRules, StoreError};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Executor, PgConnection};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::PostgresConfig;
@@ -20,6 +21,11 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// Connections that keep their plans, at most: two committers, and readers of
 /// single rows, which take a tenth of a millisecond each.
 const MAX_KEEPING: u32 = 6;
+
+/// Events that are gathered at once, at most: those of one trigger wait for
+/// each other, and the connections that they wait on are not there for batches
+/// of writes.
+const MAX_GATHERING: u32 = 2;
 
 /// Settings of the connections that keep their plans. A plan that is kept must
 /// be right for tables of any size, and there is one that is: for each row that
@@ -42,6 +48,9 @@ pub struct PostgresStore {
     pub(crate) slots: SlotRules,
     /// The deployment that a fair claim has served last.
     pub(crate) turn: Arc<Mutex<Turn>>,
+    /// Who gathers an event enters here first, and only then takes a
+    /// connection.
+    pub(crate) gathering: Arc<Semaphore>,
 }
 
 impl PostgresStore {
@@ -60,6 +69,8 @@ impl PostgresStore {
             .statement_cache_capacity(500);
         let max = config.max_connections.max(2);
         let keeping = (max / 3).clamp(1, MAX_KEEPING);
+        // One connection is left for others, unless there is but one.
+        let gathering = (keeping - 1).clamp(1, MAX_GATHERING);
         let pool = pool(config, &options, max - keeping, "");
         let kept = self::pool(config, &options, keeping, KEEP_PLANS);
         let store = Self {
@@ -69,6 +80,7 @@ impl PostgresStore {
             operation_timeout: config.operation_timeout(),
             slots: SlotRules::default(),
             turn: Arc::default(),
+            gathering: Arc::new(Semaphore::new(gathering as usize)),
         };
         store.bounded(store.check_server()).await?;
         Ok(store)

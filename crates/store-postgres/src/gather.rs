@@ -14,6 +14,8 @@ pub(crate) async fn gather(
     store: &PostgresStore,
     gathering: &Gathering,
 ) -> Result<Gathered, StoreError> {
+    let entered = store.gathering.acquire().await;
+    let _turn = entered.expect("nobody closes the semaphore");
     let mut transaction = store.kept.begin().await.map_err(store_error)?;
     let connection = &mut *transaction;
     let trigger = gathering.trigger.to_string();

@@ -37,7 +37,8 @@ impl Fixture for Guard {
 async fn make_store() -> (Arc<dyn Store>, Guard) {
     let database = TestDatabase::create().await;
     let config = PostgresConfig {
-        max_connections: 8,
+        // Enough for two events to be gathered at once.
+        max_connections: 9,
         ..PostgresConfig::new(&database.url)
     };
     let store = PostgresStore::connect(&config)

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use millrace_store::{
-    Admission, Admitted, DeploymentStore, Ending, EventRecord, ExecutionStore, IncarnationStore,
-    NewDeployment, Outcome, StoreError, TriggerRef, Write, WriteDone,
+    Admission, Admitted, DeploymentStore, Ending, EventRecord, EventStore, ExecutionStore,
+    Gathered, Gathering, IncarnationStore, NewDeployment, NewTrigger, Outcome, StoreError,
+    TriggerRef, Write, WriteDone,
 };
 use millrace_store_postgres::{PostgresConfig, PostgresStore};
 use millrace_testkit::{TestDatabase, eventually};
@@ -26,31 +28,40 @@ struct Bench {
     database: TestDatabase,
 }
 
+fn bundle(name: &str, triggers: Vec<NewTrigger>) -> NewDeployment {
+    NewDeployment {
+        namespace: "default".into(),
+        name: name.into(),
+        workflow_version: "1.0.0".into(),
+        digest: "0".into(),
+        definition_json: "{}".into(),
+        source: "{}".into(),
+        config_json: "{}".into(),
+        labels: BTreeMap::new(),
+        settings: millrace_store::DeploymentSettings::default(),
+        triggers,
+    }
+}
+
 impl Bench {
     async fn new() -> Self {
-        let database = TestDatabase::create().await;
-        let config = PostgresConfig {
+        Self::with(|config| PostgresConfig {
             max_connections: 4,
             lock_timeout: Duration::from_millis(500),
-            ..PostgresConfig::new(&database.url)
-        };
+            ..config
+        })
+        .await
+    }
+
+    async fn with(settings: impl FnOnce(PostgresConfig) -> PostgresConfig) -> Self {
+        let database = TestDatabase::create().await;
+        let config = settings(PostgresConfig::new(&database.url));
         let store = PostgresStore::connect(&config).await.unwrap();
         store.migrate().await.unwrap();
         let owner = IncarnationId::new();
         store.register(owner, LONG).await.unwrap();
-        let bundle = NewDeployment {
-            namespace: "default".into(),
-            name: "orders".into(),
-            workflow_version: "1.0.0".into(),
-            digest: "0".into(),
-            definition_json: "{}".into(),
-            source: "{}".into(),
-            config_json: "{}".into(),
-            labels: BTreeMap::new(),
-            settings: millrace_store::DeploymentSettings::default(),
-            triggers: Vec::new(),
-        };
-        let deployment = store.deploy(&bundle).await.unwrap().deployment.id;
+        let orders = bundle("orders", Vec::new());
+        let deployment = store.deploy(&orders).await.unwrap().deployment.id;
         Self {
             store,
             deployment,
@@ -392,18 +403,7 @@ async fn connections_that_the_server_closed_are_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_a_hundred_thousand_does_not_keep_another_deployment_waiting() {
     let bench = Bench::new().await;
-    let other = NewDeployment {
-        namespace: "default".into(),
-        name: "other".into(),
-        workflow_version: "1.0.0".into(),
-        digest: "1".into(),
-        definition_json: "{}".into(),
-        source: "{}".into(),
-        config_json: "{}".into(),
-        labels: BTreeMap::new(),
-        settings: millrace_store::DeploymentSettings::default(),
-        triggers: Vec::new(),
-    };
+    let other = bundle("other", Vec::new());
     let other = bench.store.deploy(&other).await.unwrap().deployment.id;
     let single = ExecutionId::new();
     let first = bench.admit(ExecutionId::new()).await.id;
@@ -438,4 +438,82 @@ async fn a_flood_of_a_hundred_thousand_does_not_keep_another_deployment_waiting(
     let claimed = bench.store.claim(bench.owner, 128).await.unwrap();
     assert_eq!(claimed.len(), 128);
     assert!(claimed.iter().any(|claimed| claimed.id == single));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_wait_for_each_other_leave_connections_to_others() {
+    // Of twelve connections four keep their plans.
+    let bench = Bench::with(|config| PostgresConfig {
+        max_connections: 12,
+        acquire_timeout: Duration::from_secs(2),
+        statement_timeout: Duration::from_secs(60),
+        lock_timeout: Duration::from_secs(60),
+        ..config
+    })
+    .await;
+    let trigger = NewTrigger {
+        kind: TriggerKind::Event,
+        name: None,
+        enabled: true,
+        spec_json: "{}".into(),
+        route: None,
+        secrets: None,
+        event_type: Some("made".into()),
+    };
+    let listening = bundle("listening", vec![trigger]);
+    let listening = bench.store.deploy(&listening).await.unwrap().deployment;
+    let (trigger, revision) = (listening.triggers[0].id, listening.triggers[0].revision);
+    let events: Vec<_> = (0..10)
+        .map(|n| Gathering {
+            trigger,
+            revision,
+            wants: "a and b".into(),
+            filters: 2,
+            fits: 0b01,
+            key: format!("a{n}"),
+            event: Bytes::from_static(b"{}"),
+            keep: LONG,
+            admission: Admission {
+                id: ExecutionId::new(),
+                deployment_id: listening.id,
+                trigger: TriggerRef {
+                    kind: TriggerKind::Event,
+                    id: Some((trigger, revision)),
+                },
+                input: Bytes::new(),
+                dedupe: None,
+                owner: None,
+                traceparent: None,
+                rerun_of: None,
+            },
+        })
+        .collect();
+    let mut connection = bench.other_connection().await;
+    let mut another_instance = connection.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('millrace gather ' || $1, 0))")
+        .bind(trigger.to_string())
+        .execute(&mut *another_instance)
+        .await
+        .unwrap();
+    // Each has asked for its connection before the admission does.
+    let mut gathers = std::pin::pin!(join_all(events.iter().map(|one| bench.store.gather(one))));
+    let id = ExecutionId::new();
+    tokio::select! {
+        biased;
+        early = &mut gathers => panic!("the trigger is held: {early:?}"),
+        admitted = bench.admit(id) => assert!(admitted.fresh),
+    }
+    tokio::select! {
+        early = &mut gathers => panic!("the trigger is held: {early:?}"),
+        () = eventually(Duration::from_secs(10), || async {
+            match bench.count(WAITING).await {
+                0 => Err("nobody waits"),
+                _ => Ok(()),
+            }
+        }) => {}
+    }
+    another_instance.rollback().await.unwrap();
+    for gathered in gathers.await {
+        assert_eq!(gathered.unwrap(), Gathered::Waits);
+    }
 }

@@ -1,14 +1,18 @@
 //! Who listens to events.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_types::{DeploymentId, DeploymentStatus, ExecutionId, TriggerKind};
+use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::support::{Shared, bundle, deploy, event, with_triggers};
+use super::support::{PATIENCE, Shared, bundle, deploy, event, page, with_triggers};
 use crate::{
-    Admission, AdmissionRefused, DeploymentRecord, Gathered, Gathering, NewTrigger, TriggerRef,
+    Admission, AdmissionRefused, DeploymentRecord, ExecutionFilter, Gathered, Gathering,
+    NewTrigger, TriggerRef,
 };
 
 async fn deployed(store: &Shared, name: &str, triggers: Vec<NewTrigger>) -> DeploymentRecord {
@@ -158,4 +162,50 @@ pub async fn what_is_gathered_outlives_a_pause(store: Shared, _: &dyn Fixture) {
     let last = gathering(&live, 0b01, "a1");
     let started = store.gather(&last).await.unwrap();
     assert_eq!(started, Gathered::Started(last.admission.id));
+}
+
+/// Gathers, and tries again when the database asks for it.
+async fn gathered(store: &Shared, gathering: &Gathering) -> Gathered {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match store.gather(gathering).await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            done => return done.unwrap(),
+        }
+    }
+}
+
+pub async fn events_that_come_at_once_find_each_other(store: Shared, _: &dyn Fixture) {
+    const EACH: u32 = 20;
+    let made = deployed(&store, "made", vec![event(None, "made")]).await;
+    let mut gathers = JoinSet::new();
+    for n in 0..EACH {
+        for (fits, kind) in [(0b01, "a"), (0b10, "b")] {
+            let one = gathering(&made, fits, &format!("{kind}{n}"));
+            let store = Arc::clone(&store);
+            gathers.spawn(async move { gathered(&store, &one).await });
+        }
+    }
+    let outcomes = gathers.join_all().await;
+    let started: BTreeSet<_> = outcomes.iter().filter_map(Gathered::execution).collect();
+    assert_eq!(started.len(), EACH as usize, "{outcomes:?}");
+    let all = ExecutionFilter::default();
+    let listed = store.list_executions(&all, &page(100)).await.unwrap();
+    assert_eq!(listed.items.len(), EACH as usize);
+    // One of each kind in every execution, and none in two.
+    let mut ids = BTreeSet::new();
+    for id in started {
+        let shown = store.execution(id).await.unwrap().unwrap();
+        let input: Vec<serde_json::Value> = serde_json::from_slice(&shown.input).unwrap();
+        let names: BTreeSet<String> = input
+            .iter()
+            .map(|event| event["id"].as_str().unwrap().to_owned())
+            .collect();
+        let kinds: Vec<_> = names.iter().map(|name| &name[..1]).collect();
+        assert_eq!(kinds, ["a", "b"], "{names:?}");
+        ids.extend(names);
+    }
+    assert_eq!(ids.len(), 2 * EACH as usize);
 }

@@ -207,6 +207,7 @@ macro_rules! conformance_tests {
                 events_of_all_filters_start_something_together
                 what_is_gathered_goes_with_what_the_trigger_was
                 what_is_gathered_outlives_a_pause
+                events_that_come_at_once_find_each_other
             }
             listeners {
                 an_event_wakes_what_listens_once
