@@ -21,6 +21,10 @@ const DROPPED_AT_ONCE: i32 = 8;
 /// kept for the sake of others.
 const LET_GO_AT_ONCE: i32 = 1000;
 
+/// Their steps: rows, whoever they belong to. An execution has a few, and some
+/// have very many.
+const STEPS_AT_ONCE: i32 = 5000;
+
 impl PostgresStore {
     /// Makes the partitions that are missing, for `class` too when it is one
     /// not seen before. Answers how many it made.
@@ -40,17 +44,29 @@ impl PostgresStore {
     /// Deletes the steps of some executions past their retention that have to
     /// go before others of their day; answers whether more may be left.
     pub(crate) async fn let_steps_go(&self) -> Result<bool, StoreError> {
-        sqlx::query_scalar("SELECT millrace_let_steps_go($1, $2)")
+        sqlx::query_scalar("SELECT millrace_let_some_steps_go($1, $2, $3)")
             .bind(DEFAULT_RETENTION_DAYS)
             .bind(LET_GO_AT_ONCE)
+            .bind(STEPS_AT_ONCE)
             .fetch_one(&self.pool)
             .await
             .map_err(store_error)
     }
 
-    /// Drops some of the partitions past retention; answers whether more may
-    /// be left.
+    /// Drops some of the partitions of executions and steps past retention;
+    /// answers whether more may be left.
     pub(crate) async fn drop_partitions(&self) -> Result<bool, StoreError> {
+        self.drop_by("SELECT millrace_drop_past_partitions($1, $2)")
+            .await
+    }
+
+    /// The same of the ledger's.
+    pub(crate) async fn drop_fires(&self) -> Result<bool, StoreError> {
+        self.drop_by("SELECT millrace_drop_fires_partitions($1, $2)")
+            .await
+    }
+
+    async fn drop_by(&self, statement: &'static str) -> Result<bool, StoreError> {
         let mut transaction = self.pool.begin().await.map_err(store_error)?;
         // Dropping locks out readers and writers of the parent. It gives up
         // soon when it has to wait, since they queue up behind it.
@@ -58,15 +74,12 @@ impl PostgresStore {
             .execute(&mut *transaction)
             .await
             .map_err(store_error)?;
-        let dropped: Result<i32, _> = sqlx::query_scalar(
-            "SELECT greatest(millrace_drop_past_partitions($1, $2), \
-                             millrace_drop_fires_partitions($1, $2))",
-        )
-        .bind(DEFAULT_RETENTION_DAYS)
-        .bind(DROPPED_AT_ONCE)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(store_error);
+        let dropped: Result<i32, _> = sqlx::query_scalar(statement)
+            .bind(DEFAULT_RETENTION_DAYS)
+            .bind(DROPPED_AT_ONCE)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(store_error);
         match dropped {
             Ok(dropped) => {
                 transaction.commit().await.map_err(store_error)?;

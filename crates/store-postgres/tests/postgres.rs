@@ -337,6 +337,70 @@ async fn many_steps_go_in_parts_and_those_of_the_living_stay() {
     assert_eq!(bench.count("executions_ended").await, 0);
 }
 
+/// One execution may have more steps than a statement deletes in its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_of_one_execution_go_in_parts_too() {
+    let bench = Bench::new().await;
+    let (many, few) = (ExecutionId::new(), ExecutionId::new());
+    for id in [many, few] {
+        bench.admit(id).await;
+        bench.end(id, 1).await;
+    }
+    let mut connection = bench.other_connection().await;
+    connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(format!(
+            "INSERT INTO execution_events \
+             SELECT execution_id, n, n, day, at, events \
+             FROM execution_events, generate_series(2, 12000) n WHERE execution_id = '{many}'"
+        ))))
+        .await
+        .unwrap();
+    connection.execute(sqlx::raw_sql(aged(5))).await.unwrap();
+    let mut left = bench.count("execution_events").await;
+    assert_eq!(left, 12_001);
+    while bench.store.maintain().await.unwrap() {
+        let now = bench.count("execution_events").await;
+        assert!(left - now <= 5_000, "{} at once", left - now);
+        left = now;
+        if left > 0 {
+            assert_eq!(bench.count("executions_ended").await, 2);
+        }
+    }
+    for table in ["execution_events", "executions_ended", "steps_let_go"] {
+        assert_eq!(bench.count(table).await, 0, "{table}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_maintained_does_not_stop_the_rest() {
+    let bench = Bench::new().await;
+    let id = ExecutionId::new();
+    bench.admit(id).await;
+    bench.end(id, 30).await;
+    let mut connection = bench.other_connection().await;
+    connection.execute(sqlx::raw_sql(aged(40))).await.unwrap();
+    connection
+        .execute(sqlx::raw_sql(
+            "INSERT INTO dedupe (deployment_id, key, execution_id, workflow_id, version, \
+                 admitted_at, expires_at) \
+             SELECT 'd', n::text, 'e', 'w', 1, now(), now() FROM generate_series(1, 12000) n; \
+             DROP FUNCTION millrace_let_some_steps_go",
+        ))
+        .await
+        .unwrap();
+    let error = loop {
+        match bench.store.maintain().await {
+            Ok(more) => assert!(more, "what failed is told"),
+            Err(error) => break error,
+        }
+    };
+    let missing = "millrace_let_some_steps_go";
+    assert!(error.to_string().contains(missing), "{error}");
+    for table in ["dedupe", "execution_events", "executions_ended"] {
+        assert_eq!(bench.count(table).await, 0, "{table}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lock_held_elsewhere_ends_in_contended_in_bounded_time() {
     let bench = Bench::new().await;

@@ -284,3 +284,75 @@ async fn space_of_what_retention_removes_is_given_back() {
     let left = std::fs::metadata(&path).unwrap().len();
     assert!(left < 8 << 20, "{left} bytes are left");
 }
+
+async fn count(connection: &mut SqliteConnection, table: &'static str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+        .fetch_one(connection)
+        .await
+        .unwrap()
+}
+
+/// Executions that ended long ago.
+const LONG_ENDED: &str = "
+    INSERT INTO executions_ended (id, retention_days, ended_day, deployment_id, workflow_id,
+        version, status, trigger_kind, epoch, created_at, ended_at, input)
+    WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+    SELECT 'exe_' || n, 1, 100, 'd', 'w', 1, 'SUCCEEDED', 'manual', 1, 0, 0, x'7b7d'
+    FROM n";
+
+#[tokio::test]
+async fn events_of_one_execution_go_in_parts_too() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("millrace.db");
+    let store = open(&path).await;
+    store.migrate().await.unwrap();
+    let mut other = look(&path).await;
+    let ended = sqlx::query(LONG_ENDED).bind(2);
+    ended.execute(&mut other).await.unwrap();
+    sqlx::query(
+        "INSERT INTO execution_events (execution_id, first_seq, last_seq, day, at, events)
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 7000)
+         SELECT 'exe_1', n, n, 100, 0, x'5b5d' FROM n",
+    )
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let mut left = 7000;
+    let mut more = true;
+    while more {
+        more = store.maintain().await.unwrap();
+        let now = count(&mut other, "execution_events").await;
+        assert!(left - now <= 2000, "{} at once", left - now);
+        left = now;
+        let ended = count(&mut other, "executions_ended").await;
+        assert!(ended <= 1, "the one without events goes at once");
+        assert_eq!(ended == 0, left == 0, "after its last event");
+    }
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_maintained_does_not_stop_the_rest() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("millrace.db");
+    let store = open(&path).await;
+    store.migrate().await.unwrap();
+    let mut other = look(&path).await;
+    let ended = sqlx::query(LONG_ENDED).bind(600);
+    ended.execute(&mut other).await.unwrap();
+    for statement in [
+        "INSERT INTO dedupe (deployment_id, key, execution_id, workflow_id, version, admitted_at,
+             expires_at) VALUES ('d', 'k', 'exe_1', 'w', 1, 0, 0)",
+        "CREATE TRIGGER stays BEFORE DELETE ON dedupe BEGIN SELECT RAISE(ABORT, 'it stays'); END",
+    ] {
+        sqlx::query(statement).execute(&mut other).await.unwrap();
+    }
+    let error = loop {
+        match store.maintain().await {
+            Ok(more) => assert!(more, "what failed is told"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("it stays"), "{error}");
+    assert_eq!(count(&mut other, "executions_ended").await, 0);
+}

@@ -657,6 +657,7 @@ pub trait ExecutionStore: Send + Sync + 'static {
 
     /// Makes partitions for the days ahead and drops those, and deletes those
     /// rows, that retention lets go; expired dedupe rows too. Bounded work:
-    /// answers whether more is left to do.
+    /// answers whether more is left to do. What fails of it does not stop the
+    /// rest, and is answered when nothing else is left to do.
     async fn maintain(&self) -> Result<bool, StoreError>;
 }

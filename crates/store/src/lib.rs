@@ -34,6 +34,7 @@ pub mod execution;
 pub mod fair;
 pub mod gather;
 pub mod incarnation;
+pub mod maintenance;
 mod metrics;
 pub mod monitoring;
 pub mod page;

@@ -1,6 +1,7 @@
 //! Retention, in bounded steps.
 
 use millrace_store::StoreError;
+use millrace_store::maintenance::all_parts;
 
 use crate::PostgresStore;
 use crate::error::store_error;
@@ -9,9 +10,18 @@ use crate::error::store_error;
 const DEDUPE_BATCH: i64 = 5_000;
 
 pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> {
-    store.make_partitions(None).await?;
-    let more_steps = store.let_steps_go().await?;
-    let more_partitions = store.drop_partitions().await?;
+    // Each within a time of its own.
+    let made = store.bounded(store.make_partitions(None)).await;
+    all_parts([
+        made.map(|_| false),
+        store.bounded(store.let_steps_go()).await,
+        store.bounded(store.drop_partitions()).await,
+        store.bounded(store.drop_fires()).await,
+        store.bounded(delete_expired_keys(store)).await,
+    ])
+}
+
+async fn delete_expired_keys(store: &PostgresStore) -> Result<bool, StoreError> {
     let deleted = sqlx::query(
         "DELETE FROM dedupe d USING ( \
              SELECT deployment_id, key FROM dedupe WHERE expires_at <= now() \
@@ -23,5 +33,5 @@ pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> 
     .await
     .map_err(store_error)?
     .rows_affected();
-    Ok(more_steps || more_partitions || deleted == DEDUPE_BATCH.cast_unsigned())
+    Ok(deleted == DEDUPE_BATCH.cast_unsigned())
 }

@@ -143,6 +143,6 @@ impl ExecutionStore for PostgresStore {
     }
 
     async fn maintain(&self) -> Result<bool, StoreError> {
-        self.bounded(maintain::maintain(self)).await
+        maintain::maintain(self).await
     }
 }

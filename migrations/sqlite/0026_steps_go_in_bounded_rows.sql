@@ -1,0 +1,1 @@
+-- Concerns PostgreSQL only: here the statements of the program bound the rows.
