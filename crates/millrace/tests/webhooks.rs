@@ -343,6 +343,47 @@ async fn repeats_get_the_mapped_answer_of_the_first_on_postgres() {
     repeats_get_the_mapped_answer_of_the_first(postgres(None, None).await).await;
 }
 
+/// The first request of a message is the one that breaks its answer.
+async fn repeats_get_no_answer_where_the_first_got_none(place: Place) {
+    let trigger = json!({
+        "type": "webhook", "path": "mapped",
+        "respond": {"status": "${ 200 + $request.body.n }", "body": "${ .output }"},
+    });
+    let body = json!({"workflow": MAPPED, "triggers": [trigger]});
+    let (status, deployment) = place.http.post("/api/deployments", &body).await;
+    assert_eq!(status, 201, "{deployment:#}");
+    let url = place.http.url("/webhooks/mapped");
+    let client = support::client();
+    let deliver = async |n: u32, name: &str| {
+        let body = json!({"id": 7, "n": n});
+        let request = support::post_json(&client, &url, &body).header("webhook-id", name);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, problem) = deliver(1000, "one").await;
+    assert_eq!(status, 500, "{problem}");
+    let (status, repeated) = deliver(2, "one").await;
+    assert_eq!(status, 500, "{repeated}");
+    assert_eq!(executions(&place).await, 1);
+    let said = |text: &str| serde_json::from_str::<Value>(text).unwrap()["detail"].clone();
+    assert!(said(&problem).is_string(), "{problem}");
+    assert_eq!(said(&problem), said(&repeated));
+    let answered = deliver(2, "another").await;
+    assert_eq!(answered, (202, r#"{"order":7}"#.into()));
+    // What has been answered stays so.
+    assert_eq!(deliver(1000, "another").await, answered);
+}
+
+#[tokio::test]
+async fn repeats_get_no_answer_where_the_first_got_none_on_sqlite() {
+    repeats_get_no_answer_where_the_first_got_none(sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeats_get_no_answer_where_the_first_got_none_on_postgres() {
+    repeats_get_no_answer_where_the_first_got_none(postgres(None, None).await).await;
+}
+
 async fn send_json(place: &Place, path: &str, body: &Value) -> reqwest::Response {
     let url = place.http.url(path);
     let request = support::post_json(&support::client(), &url, body);

@@ -214,7 +214,7 @@ pub(crate) fn fired(fired: Fired) -> pb::TriggerWorkflowResponse {
         stopping,
     } = fired;
     let status = ended.as_ref().map_or(admitted.status, |e| e.status);
-    let answer_failed = matches!(answer, Some(Err(())));
+    let answer_failed = matches!(answer, Some(Err(_)));
     let answer = answer.and_then(Result::ok);
     let shows_execution = answer
         .as_ref()

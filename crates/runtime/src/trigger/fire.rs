@@ -12,7 +12,7 @@ use millrace_store::{
 use millrace_types::{DeploymentId, ErrorKind, ExecutionId, TriggerId, TriggerKind};
 use serde::de::IgnoredAny;
 
-use super::webhook::answer::Made;
+use super::webhook::answer::{Made, NoAnswer};
 use super::webhook::delivery::{Delivery, DeliveryError, Target};
 use super::{WebhookTriggerService, dedupe};
 use crate::execution::ExecutionCoordinator;
@@ -86,7 +86,7 @@ pub(crate) struct Fired {
     pub ended: Option<Arc<ExecutionRecord>>,
     /// What the webhook's sender is answered, when it ended in time and the
     /// webhook's author says it.
-    pub answer: Option<Result<Made, ()>>,
+    pub answer: Option<Result<Made, NoAnswer>>,
     /// The wait was cut short, as this process stops.
     pub stopping: bool,
 }
@@ -182,21 +182,28 @@ pub(crate) async fn fire(
 }
 
 /// The answer to the first delivery of a message, for a repeat that brings
-/// another request too.
+/// another request too; so is that none could be made.
 async fn first_answer(
     coordinator: &ExecutionCoordinator,
     delivery: Delivery,
     ended: &ExecutionRecord,
     key: &AnswerKey,
-) -> Result<Option<Result<Made, ()>>, StoreError> {
-    let read = |kept: Option<Bytes>| kept.and_then(|json| serde_json::from_slice(&json).ok());
-    if let Some(first) = read(coordinator.store.first_answer(key, None).await?) {
-        return Ok(Some(Ok(first)));
+) -> Result<Option<Result<Made, NoAnswer>>, StoreError> {
+    let read = |kept: Option<Bytes>| {
+        let made: Option<Made> = serde_json::from_slice(&kept?).ok()?;
+        Some(made.ok_or(NoAnswer::Faulty))
+    };
+    let first = read(coordinator.store.first_answer(key, None).await?);
+    if first.is_some() {
+        return Ok(first);
     }
-    let Some(Ok(made)) = delivery.answer(ended).await else {
-        return Ok(Some(Err(())));
+    let answer = delivery.answer(ended).await;
+    let made = match &answer {
+        Some(Ok(made)) => Some(made),
+        Some(Err(NoAnswer::Faulty)) => None,
+        Some(Err(NoAnswer::CutOff)) | None => return Ok(answer),
     };
     let json = serde_json::to_vec(&made).map_or_else(|_| Bytes::new(), Bytes::from);
     let kept = coordinator.store.first_answer(key, Some(json)).await?;
-    Ok(Some(Ok(read(kept).unwrap_or(made))))
+    Ok(read(kept).or(answer))
 }

@@ -41,8 +41,17 @@ pub(crate) struct Answer {
     body: Option<Template>,
 }
 
-/// An answer that has been made. It is kept as JSON: what is added to it must be
-/// optional.
+/// Why there is no answer; the log says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoAnswer {
+    /// The author's expressions make none of this request.
+    Faulty,
+    /// Making it was cut off: another delivery may still get one.
+    CutOff,
+}
+
+/// An answer that has been made. It is kept as JSON, and `null` where none could
+/// be made: what is added to it must be optional.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Made {
     pub status: u16,

@@ -12,7 +12,7 @@ use millrace_store::{
 use millrace_types::{DeploymentId, DeploymentStatus, ErrorKind, TriggerId};
 use tokio::task::spawn_blocking;
 
-use super::answer::{Answer, Made};
+use super::answer::{Answer, Made, NoAnswer};
 use super::rules::{NameError, Rules, UnknownRules};
 use crate::deployment::settings;
 use crate::execution::JqSlotKeys;
@@ -210,7 +210,7 @@ impl Delivery {
 
     /// What the sender is answered, where the author says that; `Err` when it
     /// cannot be made, which the log explains.
-    pub(crate) async fn answer(self, ended: &ExecutionRecord) -> Option<Result<Made, ()>> {
+    pub(crate) async fn answer(self, ended: &ExecutionRecord) -> Option<Result<Made, NoAnswer>> {
         let (answer, request) = self.answer?;
         let record = ended.clone();
         let made = spawn_blocking(move || answer.make(&record, request)).await;
@@ -222,11 +222,11 @@ impl Delivery {
                     "the webhook's answer about execution {} cannot be made: {error}",
                     ended.id
                 );
-                Err(())
+                Err(NoAnswer::Faulty)
             }
             Err(error) => {
                 tracing::error!(execution.id = %ended.id, %error, "making an answer was cut off");
-                Err(())
+                Err(NoAnswer::CutOff)
             }
         })
     }
