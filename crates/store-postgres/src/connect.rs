@@ -82,6 +82,7 @@ impl PostgresStore {
             turn: Arc::default(),
             gathering: Arc::new(Semaphore::new(gathering as usize)),
         };
+        crate::metrics::describe();
         store.bounded(store.check_server()).await?;
         Ok(store)
     }

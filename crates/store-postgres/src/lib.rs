@@ -34,6 +34,7 @@ mod event;
 mod execution;
 mod gather;
 mod incarnation;
+mod metrics;
 mod migrate;
 mod monitoring;
 mod partition;

@@ -14,6 +14,7 @@ use super::events::{Chunks, are_contiguous};
 use super::{Outcome, end};
 use crate::PostgresStore;
 use crate::error::{Failure, NOT_ALL, store_error};
+use crate::metrics;
 
 /// `None` when the batch has to go the other way; nothing is written then.
 pub(super) async fn commit(
@@ -43,8 +44,14 @@ pub(super) async fn commit(
         return Ok(None);
     };
     match done {
-        Ok(outcomes) => Ok(Some(outcomes)),
-        Err(Failure::NotAll | Failure::NoPartition) => Ok(None),
+        Ok(outcomes) => {
+            metrics::plain(true);
+            Ok(Some(outcomes))
+        }
+        Err(Failure::NotAll | Failure::NoPartition) => {
+            metrics::plain(false);
+            Ok(None)
+        }
         Err(Failure::Store(error)) => Err(error),
     }
 }
