@@ -10,7 +10,9 @@ use crate::{Admission, AdmissionRefused, StoreError, WriteDone, WriteRefused};
 /// Filters that one trigger may have.
 pub const MOST_FILTERS: u32 = 64;
 
-/// Events that wait for one trigger at most, and their bytes.
+/// Events that wait for one trigger at most, and their bytes. Each filter has
+/// the same share of both, so that events for the one do not keep out those for
+/// another.
 pub const MOST_WAITING: usize = 1_000;
 pub const MOST_WAITING_BYTES: u64 = 32 << 20;
 
@@ -52,7 +54,9 @@ pub enum Gathered {
     Started(ExecutionId),
     /// It waits for others.
     Waits,
-    /// Too much waits already, or the event is too large: it is not kept.
+    /// As much waits already for each filter that it fits as may, or the event
+    /// is too large: it is not kept. An event that completes what waits is
+    /// never one too many.
     Full,
     /// Nothing was started. An input whose concurrency key cannot be evaluated
     /// is gone, anything else has not changed.
@@ -101,13 +105,26 @@ pub struct Waiting {
 }
 
 impl Gathering {
-    /// Whether it may be kept beside those that wait.
+    /// Whether it may be kept with those that wait.
     pub fn has_room(&self, waiting: &[Waiting]) -> bool {
-        let bytes = self.event.len() as u64;
-        let held: u64 = waiting.iter().map(|one| one.bytes).sum();
-        waiting.len() < MOST_WAITING
-            && held.saturating_add(bytes) <= MOST_WAITING_BYTES
-            && bytes <= MOST_INPUT_BYTES / u64::from(self.filters.max(1))
+        let (filters, bytes) = (self.filters.max(1), self.event.len() as u64);
+        if bytes > MOST_INPUT_BYTES / u64::from(filters) {
+            return false;
+        }
+        let last = waiting.last().map_or(0, |last| last.number + 1);
+        let with_it = [waiting, &[self.waits_as(last)]].concat();
+        if self.complete(&with_it).is_some() {
+            return true;
+        }
+        let most = MOST_WAITING / filters as usize;
+        let most_bytes = MOST_WAITING_BYTES / u64::from(filters);
+        let fits = |of: u64, filter: u32| (of >> filter) & 1 == 1;
+        let mut own = (0..self.filters).filter(|filter| fits(self.fits, *filter));
+        own.any(|filter| {
+            let same = || waiting.iter().filter(|one| fits(one.fits, filter));
+            let held: u64 = same().map(|one| one.bytes).sum();
+            same().count() < most && held.saturating_add(bytes) <= most_bytes
+        })
     }
 
     /// The event itself, once it is stored under this number.
@@ -198,15 +215,29 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn what_waits_is_bounded_for_each_filter() {
+        let share = MOST_WAITING / 8;
         let mut one = gathering(8);
-        assert!(one.has_room(&vec![waiting(1, 1); MOST_WAITING - 1]));
-        assert!(!one.has_room(&vec![waiting(1, 1); MOST_WAITING]));
-        let mut large = waiting(1, 1);
-        large.bytes = MOST_WAITING_BYTES - 1;
+        assert!(one.has_room(&vec![waiting(1, 0b01); share - 1]));
+        let full = vec![waiting(1, 0b01); share];
+        assert!(!one.has_room(&full));
+        one.fits = 0b11;
+        assert!(one.has_room(&full), "there is room for the second filter");
+        one.fits = 0b01;
+        let mut large = waiting(1, 0b01);
+        large.bytes = MOST_WAITING_BYTES / 8 - 1;
         assert!(!one.has_room(&[large]));
         one.event = vec![b' '; 1 + (1 << 20)].into();
         assert!(!one.has_room(&[]), "eight such are too much");
+    }
+
+    #[test]
+    fn what_is_missing_finds_room_however_much_waits() {
+        let one = gathering(2);
+        let full = vec![waiting(1, 0b10); MOST_WAITING];
+        assert!(one.has_room(&full));
+        let other = Gathering { fits: 0b10, ..one };
+        assert!(!other.has_room(&full));
     }
 
     #[test]

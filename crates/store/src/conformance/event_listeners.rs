@@ -209,3 +209,31 @@ pub async fn events_that_come_at_once_find_each_other(store: Shared, _: &dyn Fix
     }
     assert_eq!(ids.len(), 2 * EACH as usize);
 }
+
+pub async fn what_waits_for_one_filter_keeps_out_nothing_for_another(
+    store: Shared,
+    _: &dyn Fixture,
+) {
+    let made = deployed(&store, "made", vec![event(None, "made")]).await;
+    // As large as one may be: few of them use up what may wait.
+    let large = format!("{{}}{}", " ".repeat((4 << 20) - 2));
+    let mut full = 0;
+    for n in 0..9 {
+        let gathering = Gathering {
+            event: Bytes::from(large.clone()),
+            ..gathering(&made, 0b10, &format!("b{n}"))
+        };
+        match store.gather(&gathering).await.unwrap() {
+            Gathered::Waits => assert_eq!(full, 0, "what is full stays full"),
+            Gathered::Full => full += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(full > 0, "what waits is bounded");
+    let first = gathering(&made, 0b01, "a1");
+    let started = store.gather(&first).await.unwrap();
+    assert_eq!(started, Gathered::Started(first.admission.id));
+    // What has started leaves its place.
+    let again = store.gather(&gathering(&made, 0b10, "b9")).await;
+    assert_eq!(again.unwrap(), Gathered::Waits);
+}

@@ -208,6 +208,7 @@ macro_rules! conformance_tests {
                 what_is_gathered_goes_with_what_the_trigger_was
                 what_is_gathered_outlives_a_pause
                 events_that_come_at_once_find_each_other
+                what_waits_for_one_filter_keeps_out_nothing_for_another
             }
             listeners {
                 an_event_wakes_what_listens_once
