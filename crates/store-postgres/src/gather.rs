@@ -76,8 +76,9 @@ pub(crate) async fn gather(
     Ok(gathered)
 }
 
-/// Takes away what was gathered for other filters of the trigger, and what
-/// has started something long ago.
+/// Takes away what was gathered for other filters of the trigger, and what is
+/// known of this event when that is no longer to be; the rest of what is not is
+/// left to [`expire`].
 async fn forget(
     connection: &mut PgConnection,
     gathering: &Gathering,
@@ -93,15 +94,32 @@ async fn forget(
     .await
     .map_err(store_error)?;
     sqlx::query(
-        "DELETE FROM gathered_events WHERE trigger_id = $1 AND event IS NULL \
-             AND gathered_at < statement_timestamp() - $2 * interval '1 microsecond'",
+        "DELETE FROM gathered_events WHERE trigger_id = $1 AND key = $2 AND event IS NULL \
+             AND expires_at <= statement_timestamp()",
     )
     .bind(trigger)
-    .bind(micros(gathering.keep))
+    .bind(&gathering.key)
     .execute(&mut *connection)
     .await
     .map_err(store_error)?;
     Ok(())
+}
+
+/// Deletes up to `limit` events that have started something and need not be
+/// known any more; answers whether more are left.
+pub(crate) async fn expire(store: &PostgresStore, limit: i64) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "DELETE FROM gathered_events g USING ( \
+             SELECT trigger_id, key FROM gathered_events \
+             WHERE event IS NULL AND expires_at <= now() \
+             ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED) x \
+         WHERE g.trigger_id = x.trigger_id AND g.key = x.key",
+    )
+    .bind(limit)
+    .execute(&store.pool)
+    .await
+    .map_err(store_error)?;
+    Ok(done.rows_affected() >= limit.unsigned_abs())
 }
 
 async fn waiting(connection: &mut PgConnection, trigger: &str) -> Result<Vec<Waiting>, StoreError> {
@@ -146,12 +164,14 @@ async fn start(
     };
     let gathered = Gathered::by(admit_one(connection, &store.slots, &admission).await?)?;
     sqlx::query(
-        "UPDATE gathered_events SET event = NULL, execution_id = $3 \
+        "UPDATE gathered_events SET event = NULL, execution_id = $3, \
+             expires_at = statement_timestamp() + $4 * interval '1 microsecond' \
          WHERE trigger_id = $1 AND number = ANY($2)",
     )
     .bind(trigger)
     .bind(numbers)
     .bind(gathered.execution().map(|id| id.to_string()))
+    .bind(micros(gathering.keep))
     .execute(connection)
     .await
     .map_err(store_error)?;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::future::join_all;
 use millrace_store::{
-    Admission, Admitted, DeploymentStore, Ending, EventRecord, EventStore, ExecutionStore,
-    Gathered, Gathering, IncarnationStore, NewDeployment, NewTrigger, Outcome, StoreError,
-    TriggerRef, Write, WriteDone,
+    Admission, Admitted, DeploymentRecord, DeploymentStore, Ending, EventRecord, EventStore,
+    ExecutionStore, Gathered, Gathering, IncarnationStore, NewDeployment, NewTrigger, Outcome,
+    StoreError, TriggerRef, Write, WriteDone,
 };
 use millrace_store_postgres::{PostgresConfig, PostgresStore};
 use millrace_testkit::{TestDatabase, eventually};
@@ -142,6 +142,49 @@ impl Bench {
             .fetch_one(&mut self.other_connection().await)
             .await
             .unwrap()
+    }
+}
+
+/// A deployment with one trigger for events.
+async fn listening(bench: &Bench) -> DeploymentRecord {
+    let trigger = NewTrigger {
+        kind: TriggerKind::Event,
+        name: None,
+        enabled: true,
+        spec_json: "{}".into(),
+        route: None,
+        secrets: None,
+        event_type: Some("made".into()),
+    };
+    let listening = bundle("listening", vec![trigger]);
+    bench.store.deploy(&listening).await.unwrap().deployment
+}
+
+/// An event for its trigger, which has two filters, that fits the first.
+fn gathering(listening: &DeploymentRecord, key: &str) -> Gathering {
+    let (trigger, revision) = (listening.triggers[0].id, listening.triggers[0].revision);
+    Gathering {
+        trigger,
+        revision,
+        wants: "a and b".into(),
+        filters: 2,
+        fits: 0b01,
+        key: key.into(),
+        event: Bytes::from_static(b"{}"),
+        keep: LONG,
+        admission: Admission {
+            id: ExecutionId::new(),
+            deployment_id: listening.id,
+            trigger: TriggerRef {
+                kind: TriggerKind::Event,
+                id: Some((trigger, revision)),
+            },
+            input: Bytes::new(),
+            dedupe: None,
+            owner: None,
+            traceparent: None,
+            rerun_of: None,
+        },
     }
 }
 
@@ -402,6 +445,30 @@ async fn what_cannot_be_maintained_does_not_stop_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_have_started_something_are_forgotten_in_parts() {
+    let bench = Bench::new().await;
+    let deployed = listening(&bench).await;
+    let trigger = &deployed.triggers[0];
+    let old = format!(
+        "INSERT INTO gathered_events \
+             (trigger_id, key, wants, fits, gathered_at, expires_at, execution_id) \
+         SELECT '{}', 'old-' || n, '', 1, now() - interval '2 days', now() - interval '1 day', \
+             'exe' FROM generate_series(1, 5001) n",
+        trigger.id
+    );
+    let mut connection = bench.other_connection().await;
+    connection.execute(AssertSqlSafe(old)).await.unwrap();
+    let gathering = gathering(&deployed, "new");
+    let gathered = bench.store.gather(&gathering).await.unwrap();
+    assert_eq!(gathered, Gathered::Waits);
+    let left = bench.count("gathered_events").await;
+    assert_eq!(left, 5002, "an event has no time for others");
+    assert!(bench.store.maintain().await.unwrap());
+    while bench.store.maintain().await.unwrap() {}
+    assert_eq!(bench.count("gathered_events").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lock_held_elsewhere_ends_in_contended_in_bounded_time() {
     let bench = Bench::new().await;
     let id = ExecutionId::new();
@@ -515,42 +582,10 @@ async fn events_that_wait_for_each_other_leave_connections_to_others() {
         ..config
     })
     .await;
-    let trigger = NewTrigger {
-        kind: TriggerKind::Event,
-        name: None,
-        enabled: true,
-        spec_json: "{}".into(),
-        route: None,
-        secrets: None,
-        event_type: Some("made".into()),
-    };
-    let listening = bundle("listening", vec![trigger]);
-    let listening = bench.store.deploy(&listening).await.unwrap().deployment;
-    let (trigger, revision) = (listening.triggers[0].id, listening.triggers[0].revision);
+    let listening = listening(&bench).await;
+    let trigger = listening.triggers[0].id;
     let events: Vec<_> = (0..10)
-        .map(|n| Gathering {
-            trigger,
-            revision,
-            wants: "a and b".into(),
-            filters: 2,
-            fits: 0b01,
-            key: format!("a{n}"),
-            event: Bytes::from_static(b"{}"),
-            keep: LONG,
-            admission: Admission {
-                id: ExecutionId::new(),
-                deployment_id: listening.id,
-                trigger: TriggerRef {
-                    kind: TriggerKind::Event,
-                    id: Some((trigger, revision)),
-                },
-                input: Bytes::new(),
-                dedupe: None,
-                owner: None,
-                traceparent: None,
-                rerun_of: None,
-            },
-        })
+        .map(|n| gathering(&listening, &format!("a{n}")))
         .collect();
     let mut connection = bench.other_connection().await;
     let mut another_instance = connection.begin().await.unwrap();

@@ -16,8 +16,14 @@ const FORGET_OTHERS: &str = "
     DELETE FROM gathered_events
     WHERE trigger_id = ?1 AND event IS NOT NULL AND wants <> ?2";
 
-const FORGET_STARTED: &str = "
-    DELETE FROM gathered_events WHERE trigger_id = ?1 AND event IS NULL AND gathered_at < ?2";
+const FORGET_IT: &str = "
+    DELETE FROM gathered_events WHERE trigger_id = ?1 AND key = ?2 AND event IS NULL
+        AND coalesce(expires_at, gathered_at + 86400000000) <= ?3";
+
+const EXPIRE: &str = "
+    DELETE FROM gathered_events WHERE number IN (
+        SELECT number FROM gathered_events
+        WHERE event IS NULL AND coalesce(expires_at, gathered_at + 86400000000) <= ?1 LIMIT ?2)";
 
 const KNOWN: &str = "SELECT execution_id FROM gathered_events WHERE trigger_id = ?1 AND key = ?2";
 
@@ -35,7 +41,7 @@ const EVENTS: &str = "
     ORDER BY number";
 
 const STARTED: &str = "
-    UPDATE gathered_events SET event = NULL, execution_id = ?3
+    UPDATE gathered_events SET event = NULL, execution_id = ?3, expires_at = ?4
     WHERE trigger_id = ?1 AND number IN (SELECT value FROM json_each(?2))";
 
 pub(crate) async fn gather(
@@ -60,9 +66,10 @@ pub(crate) async fn gather(
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
-    sqlx::query(FORGET_STARTED)
+    sqlx::query(FORGET_IT)
         .bind(&trigger)
-        .bind(now.saturating_sub(micros(gathering.keep)))
+        .bind(&gathering.key)
+        .bind(now)
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
@@ -104,6 +111,20 @@ pub(crate) async fn gather(
         transaction.commit().await.map_err(store_error)?;
     }
     Ok(gathered)
+}
+
+/// Deletes up to `limit` events that have started something and need not be
+/// known any more; answers whether more are left.
+pub(crate) async fn expire(store: &SqliteStore, limit: i64) -> Result<bool, StoreError> {
+    let (mut transaction, now) = store.write().await?;
+    let done = sqlx::query(EXPIRE)
+        .bind(now)
+        .bind(limit)
+        .execute(&mut *transaction)
+        .await
+        .map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)?;
+    Ok(done.rows_affected() >= limit.unsigned_abs())
 }
 
 async fn waiting(
@@ -150,6 +171,7 @@ async fn start(
         .bind(&trigger)
         .bind(json(numbers))
         .bind(gathered.execution().map(|id| id.to_string()))
+        .bind(now.saturating_add(micros(gathering.keep)))
         .execute(connection)
         .await
         .map_err(store_error)?;
@@ -166,7 +188,8 @@ mod tests {
         let all = [
             REVISION,
             FORGET_OTHERS,
-            FORGET_STARTED,
+            FORGET_IT,
+            EXPIRE,
             KNOWN,
             WAITING,
             EVENTS,

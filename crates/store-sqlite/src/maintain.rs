@@ -6,6 +6,7 @@ use millrace_types::Timestamp;
 
 use crate::SqliteStore;
 use crate::error::store_error;
+use crate::gather;
 use crate::rows::json;
 
 /// Rows that one step deletes at most. An ended execution has a few rows of
@@ -36,6 +37,7 @@ impl SqliteStore {
     pub(crate) async fn maintain_step(&self) -> Result<bool, StoreError> {
         all_parts([
             self.delete_expired_keys().await,
+            gather::expire(self, KEYS).await,
             self.delete_ended().await,
             self.delete_old_fires().await,
             self.give_back_pages().await,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millrace_store::{
-    Admission, DeploymentStore, ExecutionFilter, ExecutionStore, IncarnationStore, NewDeployment,
-    PageRequest, StoreError, TriggerRef, Write,
+    Admission, DeploymentStore, EventStore, ExecutionFilter, ExecutionStore, Gathered, Gathering,
+    IncarnationStore, NewDeployment, NewTrigger, PageRequest, StoreError, TriggerRef, Write,
 };
 use millrace_store_sqlite::{SqliteConfig, SqliteStore};
 use millrace_types::{DeploymentId, ExecutionId, TriggerKind};
@@ -29,8 +29,8 @@ async fn look(path: &Path) -> SqliteConnection {
         .unwrap()
 }
 
-async fn deploy(store: &SqliteStore) -> DeploymentId {
-    let bundle = NewDeployment {
+fn bundle() -> NewDeployment {
+    NewDeployment {
         namespace: "default".into(),
         name: "orders".into(),
         workflow_version: "1.0.0".into(),
@@ -41,8 +41,11 @@ async fn deploy(store: &SqliteStore) -> DeploymentId {
         labels: BTreeMap::new(),
         settings: millrace_store::DeploymentSettings::default(),
         triggers: Vec::new(),
-    };
-    store.deploy(&bundle).await.unwrap().deployment.id
+    }
+}
+
+async fn deploy(store: &SqliteStore) -> DeploymentId {
+    store.deploy(&bundle()).await.unwrap().deployment.id
 }
 
 fn admission(deployment_id: DeploymentId, input: Bytes) -> Admission {
@@ -355,4 +358,58 @@ async fn what_cannot_be_maintained_does_not_stop_the_rest() {
     };
     assert!(error.to_string().contains("it stays"), "{error}");
     assert_eq!(count(&mut other, "executions_ended").await, 0);
+}
+
+#[tokio::test]
+async fn events_that_have_started_something_are_forgotten_in_parts() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("millrace.db");
+    let store = open(&path).await;
+    store.migrate().await.unwrap();
+    let bundle = NewDeployment {
+        triggers: vec![NewTrigger {
+            kind: TriggerKind::Event,
+            name: None,
+            enabled: true,
+            spec_json: "{}".into(),
+            route: None,
+            secrets: None,
+            event_type: Some(String::new()),
+        }],
+        ..bundle()
+    };
+    let deployed = store.deploy(&bundle).await.unwrap().deployment;
+    let trigger = &deployed.triggers[0];
+    let mut other = look(&path).await;
+    // Half of them of before they had an expiry of their own.
+    sqlx::query(
+        "INSERT INTO gathered_events
+             (trigger_id, key, wants, fits, gathered_at, expires_at, execution_id)
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1001)
+         SELECT ?1, 'old-' || n, '', 1, 0, iif(n % 2, 1, NULL), 'exe' FROM n",
+    )
+    .bind(trigger.id.to_string())
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let gathering = Gathering {
+        trigger: trigger.id,
+        revision: trigger.revision,
+        wants: String::new(),
+        filters: 2,
+        fits: 1,
+        key: "new".into(),
+        event: Bytes::from_static(b"{}"),
+        keep: Duration::from_hours(1),
+        admission: admission(deployed.id, Bytes::new()),
+    };
+    assert_eq!(store.gather(&gathering).await.unwrap(), Gathered::Waits);
+    assert_eq!(
+        count(&mut other, "gathered_events").await,
+        1002,
+        "an event has no time for others"
+    );
+    assert!(store.maintain().await.unwrap());
+    while store.maintain().await.unwrap() {}
+    assert_eq!(count(&mut other, "gathered_events").await, 1);
 }

@@ -656,8 +656,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
     ) -> Result<Option<Page<EventRecord>>, StoreError>;
 
     /// Makes partitions for the days ahead and drops those, and deletes those
-    /// rows, that retention lets go; expired dedupe rows too. Bounded work:
-    /// answers whether more is left to do. What fails of it does not stop the
-    /// rest, and is answered when nothing else is left to do.
+    /// rows, that retention lets go; expired dedupe rows and gathered events
+    /// too. Bounded work: answers whether more is left to do. What fails of it
+    /// does not stop the rest, and is answered when nothing else is left to do.
     async fn maintain(&self) -> Result<bool, StoreError>;
 }

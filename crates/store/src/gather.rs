@@ -40,7 +40,7 @@ pub struct Gathering {
     pub key: String,
     /// JSON text.
     pub event: Bytes,
-    /// For how long an event is known again that has started something.
+    /// For how long an event is known again once it has started something.
     pub keep: Duration,
     /// What it starts; its input becomes an array of the events, in the order
     /// in which they came.

@@ -5,9 +5,10 @@ use millrace_store::maintenance::all_parts;
 
 use crate::PostgresStore;
 use crate::error::store_error;
+use crate::gather;
 
-/// Dedupe rows deleted in one transaction.
-const DEDUPE_BATCH: i64 = 5_000;
+/// Dedupe rows, and gathered events, deleted in one transaction.
+const BATCH: i64 = 5_000;
 
 pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> {
     // Each within a time of its own.
@@ -18,6 +19,7 @@ pub(super) async fn maintain(store: &PostgresStore) -> Result<bool, StoreError> 
         store.bounded(store.drop_partitions()).await,
         store.bounded(store.drop_fires()).await,
         store.bounded(delete_expired_keys(store)).await,
+        store.bounded(gather::expire(store, BATCH)).await,
     ])
 }
 
@@ -28,10 +30,10 @@ async fn delete_expired_keys(store: &PostgresStore) -> Result<bool, StoreError> 
              ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED) x \
          WHERE d.deployment_id = x.deployment_id AND d.key = x.key",
     )
-    .bind(DEDUPE_BATCH)
+    .bind(BATCH)
     .execute(&store.pool)
     .await
     .map_err(store_error)?
     .rows_affected();
-    Ok(deleted == DEDUPE_BATCH.cast_unsigned())
+    Ok(deleted == BATCH.cast_unsigned())
 }

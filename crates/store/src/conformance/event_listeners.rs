@@ -9,7 +9,7 @@ use millrace_types::{DeploymentId, DeploymentStatus, ExecutionId, TriggerKind};
 use tokio::task::JoinSet;
 
 use super::Fixture;
-use super::support::{PATIENCE, Shared, bundle, deploy, event, page, with_triggers};
+use super::support::{PATIENCE, Shared, bundle, deploy, event, eventually, page, with_triggers};
 use crate::{
     Admission, AdmissionRefused, DeploymentRecord, ExecutionFilter, Gathered, Gathering,
     NewTrigger, TriggerRef,
@@ -236,4 +236,33 @@ pub async fn what_waits_for_one_filter_keeps_out_nothing_for_another(
     // What has started leaves its place.
     let again = store.gather(&gathering(&made, 0b10, "b9")).await;
     assert_eq!(again.unwrap(), Gathered::Waits);
+}
+
+pub async fn what_has_started_something_is_known_for_as_long_as_it_is_kept(
+    store: Shared,
+    _: &dyn Fixture,
+) {
+    let made = deployed(&store, "made", vec![event(None, "made")]).await;
+    let started = async |key, keep| {
+        let gathering = Gathering {
+            keep,
+            ..gathering(&made, 0b11, key)
+        };
+        match store.gather(&gathering).await.unwrap() {
+            Gathered::Started(id) => id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let long = started("long", Duration::from_hours(1)).await;
+    let short = started("short", Duration::from_millis(1)).await;
+    eventually("its expiry", async || {
+        (started("short", Duration::from_hours(1)).await != short).then_some(())
+    })
+    .await;
+    started("short again", Duration::from_millis(1)).await;
+    eventually("the end of maintenance", async || {
+        (!store.maintain().await.unwrap()).then_some(())
+    })
+    .await;
+    assert_eq!(started("long", Duration::from_hours(1)).await, long);
 }

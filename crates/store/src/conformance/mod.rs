@@ -209,6 +209,7 @@ macro_rules! conformance_tests {
                 what_is_gathered_outlives_a_pause
                 events_that_come_at_once_find_each_other
                 what_waits_for_one_filter_keeps_out_nothing_for_another
+                what_has_started_something_is_known_for_as_long_as_it_is_kept
             }
             listeners {
                 an_event_wakes_what_listens_once
