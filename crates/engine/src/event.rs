@@ -18,3 +18,30 @@ pub fn is_attribute_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     !name.is_empty() && name.bytes().all(fits)
 }
+
+/// Why the specification lets no attribute have this text: it has none of the
+/// characters for control, and none that Unicode has set aside.
+pub fn attribute_fault(text: &str) -> Option<String> {
+    let aside = |c: char| matches!(c, '\u{fdd0}'..='\u{fdef}') || u32::from(c) & 0xfffe == 0xfffe;
+    let c = text.chars().find(|c| c.is_control() || aside(*c))?;
+    Some(format!(
+        "must not have the character U+{:04X}, which no attribute of an event may have",
+        u32::from(c)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_no_text_of_an_attribute() {
+        for text in ["a\0b", "\n", "\u{7f}", "\u{9f}", "\u{fdd0}", "\u{1ffff}"] {
+            assert!(attribute_fault(text).is_some(), "{text:?}");
+        }
+        assert!(attribute_fault("a\0").unwrap().contains("U+0000"));
+        for text in ["", "/shop/é", "\u{a0}", "\u{fffd}", "😀"] {
+            assert_eq!(attribute_fault(text), None, "{text:?}");
+        }
+    }
+}

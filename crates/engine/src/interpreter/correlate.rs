@@ -13,7 +13,7 @@ use super::frame::{Body, Frame, Items, ListenBody, TaskFrame};
 use super::listen::{Listener, ListenerFilter, Received};
 use super::machine::Machine;
 use super::scope::{Several, Stage};
-use crate::event::{Correlation, Filter, LARGEST_FIXED};
+use crate::event::{Correlation, Filter, LARGEST_FIXED, attribute_fault};
 use crate::expression::{Expression, Variables};
 use crate::language::model::{EventFilter, Listen};
 use crate::value::{self, Value};
@@ -56,6 +56,9 @@ impl Machine {
             if !matches!(value, Json::String(_) | Json::Bool(_) | Json::Number(_)) {
                 let why = format!("the attribute `{name}` cannot equal: {value}");
                 return Err(refuse(data::shorten(why)));
+            }
+            if let Some(why) = value.as_str().and_then(attribute_fault) {
+                return Err(refuse(format!("the attribute `{name}` {why}")));
             }
             made.with.insert(name.to_string(), value);
         }

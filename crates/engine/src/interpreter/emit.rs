@@ -10,7 +10,7 @@ use super::frame::TaskFrame;
 use super::identity::Identity;
 use super::machine::Machine;
 use super::scope::{Several, Stage};
-use crate::event::{MAX_ATTRIBUTE, MAX_DEPTH};
+use crate::event::{MAX_ATTRIBUTE, MAX_DEPTH, attribute_fault};
 use crate::language::model::{Emit, FlowDirective};
 use crate::value::{self, Value};
 
@@ -79,7 +79,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
             0 if is_needed => Err("must not be empty".into()),
             1024.. if name == "type" => Err("has at most 1023 bytes".into()),
             length if length > MAX_ATTRIBUTE => Err(format!("has at most {MAX_ATTRIBUTE} bytes")),
-            _ => Ok(()),
+            _ => attribute_fault(text).map_or(Ok(()), Err),
         };
     }
     let is_fine = match value {

@@ -1,7 +1,7 @@
 //! CloudEvents 1.0 in their JSON form.
 
 use bytes::Bytes;
-use millrace_engine::event::{MAX_ATTRIBUTE, MAX_DEPTH, is_attribute_name};
+use millrace_engine::event::{MAX_ATTRIBUTE, MAX_DEPTH, attribute_fault, is_attribute_name};
 use millrace_proto::Finding;
 use serde_json::{Map, Value};
 
@@ -104,7 +104,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
         Value::String(text) if text.len() > MAX_ATTRIBUTE => {
             Err(format!("must have at most {MAX_ATTRIBUTE} bytes"))
         }
-        Value::String(_) => Ok(()),
+        Value::String(text) => attribute_fault(text).map_or(Ok(()), Err),
         _ if is_required => Err("must be a string".into()),
         // A null member stands for an attribute that is not there.
         Value::Null | Value::Bool(_) => Ok(()),
@@ -160,6 +160,11 @@ mod tests {
                 json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t", "Ext": "x",
                     "list": [], "big": 4_294_967_296_u64, "data": 1, "data_base64": ""}),
                 &["/0/Ext", "/0/list", "/0/big", "/0/data_base64"],
+            ),
+            (
+                json!({"specversion": "1.0", "id": "1", "source": "s", "type": "t\0",
+                    "subject": "a\nb", "data": "\0"}),
+                &["/0/type", "/0/subject"],
             ),
         ] {
             assert_eq!(faults(&event), places, "{event}");

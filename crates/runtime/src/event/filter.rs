@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millrace_engine::event::{LIMITS, is_attribute_name};
+use millrace_engine::event::{LIMITS, attribute_fault, is_attribute_name};
 use millrace_engine::expression::{Expression, Variables, strict};
 use millrace_engine::value::{Value, from_serde};
 use millrace_types::TriggerId;
@@ -48,6 +48,8 @@ impl Filter {
             } else if !is_attribute_name(name) {
                 let why = "an attribute's name has lower-case letters and digits only";
                 faults.push((at, why.into()));
+            } else if let Some(why) = value.as_str().and_then(attribute_fault) {
+                faults.push((at, why));
             } else if let Some(text) = canonical(value) {
                 filter.attributes.push((name.clone(), text));
             } else {
@@ -255,10 +257,10 @@ mod tests {
 
     #[test]
     fn faults_of_a_filter_have_their_place() {
-        let filter = json!({"Type": "x", "data": ".a |", "source": ["a"]});
+        let filter = json!({"Type": "x", "data": ".a |", "source": ["a"], "type": "a\0"});
         let faults = Filter::read(filter.as_object().unwrap()).unwrap_err();
         let places: Vec<_> = faults.iter().map(|(at, _)| at.as_str()).collect();
-        assert_eq!(places, ["/Type", "/data", "/source"]);
+        assert_eq!(places, ["/Type", "/data", "/source", "/type"]);
         assert!(Filter::read(json!({"data": "$context"}).as_object().unwrap()).is_err());
     }
 }

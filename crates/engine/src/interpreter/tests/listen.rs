@@ -342,6 +342,24 @@ fn what_is_no_attribute_fails_the_task() {
 }
 
 #[test]
+fn control_characters_in_attributes_fail_the_task() {
+    for task in ["emit: { event: { with: ", "listen: { to: { one: { with: "] {
+        let end = "} ".repeat(task.matches('{').count());
+        for name in ["type", "subject"] {
+            let with = format!("{{ {name}: '${{ [97, 0] | implode }}', source: /s }}");
+            let given = if name == "type" { "" } else { "type: t, " };
+            let with = with.replacen("{ ", &format!("{{ {given}"), 1);
+            let tasks = format!("do: [ {{ it: {{ {task}{with} {end}}} }} ]");
+            let ran = listening(&tasks, &[]);
+            assert_eq!(ran.fault().status, 400, "{tasks}");
+            let detail = ran.fault().detail.clone().unwrap_or_default();
+            assert!(detail.contains("U+0000"), "{detail}");
+            assert!(ran.emits.is_empty());
+        }
+    }
+}
+
+#[test]
 fn a_rerun_listens_anew() {
     let tasks = "
 do:
