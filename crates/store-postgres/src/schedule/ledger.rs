@@ -59,14 +59,14 @@ impl Ledger for Entries<'_> {
         admit_one(self.connection, self.slots, admission).await
     }
 
-    async fn is_entered(
+    async fn row_of(
         &mut self,
         trigger: TriggerId,
         nominal_at: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
         // A row is in the partition of its last day.
-        let held: Option<bool> = sqlx::query_scalar(
-            "SELECT until_at >= $2 FROM fires WHERE trigger_id = $1 AND nominal_at <= $2 \
+        let row: Option<(PgTime, PgTime)> = sqlx::query_as(
+            "SELECT nominal_at, until_at FROM fires WHERE trigger_id = $1 AND nominal_at <= $2 \
                  AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date \
              ORDER BY nominal_at DESC LIMIT 1",
         )
@@ -75,7 +75,8 @@ impl Ledger for Entries<'_> {
         .fetch_optional(&mut *self.connection)
         .await
         .map_err(store_error)?;
-        Ok(held.unwrap_or(false))
+        let row = row.map(|(first, last)| (first.0, last.0));
+        Ok(row.filter(|(_, last)| *last >= nominal_at))
     }
 
     async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError> {

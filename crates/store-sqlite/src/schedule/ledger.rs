@@ -21,7 +21,7 @@ const CANCEL_RUNS: &str = "
     WHERE trigger_id = ?1 AND trigger_kind IN ('cron', 'interval', 'once')";
 
 const HOLDS: &str = "
-    SELECT until_at >= ?2 FROM fires WHERE trigger_id = ?1 AND nominal_at <= ?2
+    SELECT nominal_at, until_at FROM fires WHERE trigger_id = ?1 AND nominal_at <= ?2
     ORDER BY nominal_at DESC LIMIT 1";
 
 const BEFORE: &str = "
@@ -67,18 +67,20 @@ impl Ledger for Entries<'_> {
         commit::admit_one(self.connection, admission, self.slots, self.now).await
     }
 
-    async fn is_entered(
+    async fn row_of(
         &mut self,
         trigger: TriggerId,
         nominal_at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let held: Option<bool> = sqlx::query_scalar(HOLDS)
+    ) -> Result<Option<(Timestamp, Timestamp)>, StoreError> {
+        let row: Option<(i64, i64)> = sqlx::query_as(HOLDS)
             .bind(trigger.to_string())
             .bind(nominal_at.as_micros())
             .fetch_optional(&mut *self.connection)
             .await
             .map_err(store_error)?;
-        Ok(held.unwrap_or(false))
+        let time = Timestamp::from_micros;
+        let row = row.map(|(first, last)| (time(first), time(last)));
+        Ok(row.filter(|(_, last)| *last >= nominal_at))
     }
 
     async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError> {

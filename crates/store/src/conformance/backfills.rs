@@ -79,19 +79,32 @@ impl Scene {
 
     /// Enters occurrences in a row that were missed.
     async fn missed(&self, from: u32, until: u32) {
+        self.enter(vec![Occurrence {
+            until_at: self.at(until),
+            count: u64::from(until - from) + 1,
+            ..self.did_not_run(from, Verdict::Missed)
+        }])
+        .await;
+    }
+
+    fn did_not_run(&self, minute: u32, verdict: Verdict) -> Occurrence {
+        Occurrence {
+            nominal_at: self.at(minute),
+            until_at: self.at(minute),
+            count: 1,
+            effective_at: self.at(minute),
+            after: None,
+            verdict,
+            reason: "nobody was there".into(),
+        }
+    }
+
+    async fn enter(&self, occurrences: Vec<Occurrence>) {
         let now = self.store.schedule(self.trigger).await.unwrap().unwrap();
         let decision = Decision {
             trigger_id: self.trigger,
             step: now.step,
-            occurrences: vec![Occurrence {
-                nominal_at: self.at(from),
-                until_at: self.at(until),
-                count: u64::from(until - from) + 1,
-                effective_at: self.at(from),
-                after: None,
-                verdict: Verdict::Missed,
-                reason: "nobody was there".into(),
-            }],
+            occurrences,
             decided_to: now.decided_to,
             next_nominal: None,
             next_effective: None,
@@ -101,6 +114,30 @@ impl Scene {
             pause: Duration::ZERO,
         };
         self.store.decide(&decision).await.unwrap().unwrap();
+    }
+
+    /// A part that starts one out of the ledger's only row.
+    async fn part_of_a_row(&self, record: &BackfillRecord, minute: u32) -> BackfillPart {
+        let row = self.ledger().await.remove(0);
+        let since = |at: Timestamp| at.saturating_since(row.nominal_at).as_secs() / 60;
+        let before = since(self.at(minute));
+        let start = BackfillStart {
+            instead_of: Some((row.nominal_at, row.until_at)),
+            remains: vec![
+                FireRecord {
+                    until_at: self.at(minute - 1),
+                    count: before,
+                    ..row.clone()
+                },
+                FireRecord {
+                    nominal_at: self.at(minute + 1),
+                    count: row.count - before - 1,
+                    ..row
+                },
+            ],
+            ..self.start(minute)
+        };
+        self.part(record, vec![start])
     }
 
     /// Oldest first.
@@ -179,6 +216,43 @@ pub async fn backfill_takes_the_place_of_what_did_not_run(store: Shared, _: &dyn
         ]
     );
     assert_eq!(ledger[3].until_at, scene.at(209));
+}
+
+pub async fn backfill_leaves_a_row_alone_that_has_grown_meanwhile(store: Shared, _: &dyn Fixture) {
+    // After the deploy, from when on decisions make one row of many.
+    const FIRST: u32 = 301;
+    // Over midnight: a row lies where its last day does.
+    const DAY: u32 = 24 * 60;
+    let scene = Scene::new(store).await;
+    let paused = |minute| scene.did_not_run(minute, Verdict::Paused);
+    scene
+        .enter((FIRST..FIRST + 101).map(paused).collect())
+        .await;
+    let counted = async || {
+        scene
+            .ledger()
+            .await
+            .iter()
+            .map(|row| row.count)
+            .sum::<u64>()
+    };
+    assert_eq!(counted().await, 101);
+    scene.ask().await;
+    let record = scene.claimed().await;
+    let part = scene.part_of_a_row(&record, FIRST + 50).await;
+    // Another instance decides.
+    scene.enter(vec![paused(FIRST + DAY)]).await;
+    assert_eq!(scene.ledger().await.len(), 1);
+    let fires = scene.store.advance_backfill(&part).await.unwrap().unwrap();
+    assert_eq!(fires, []);
+    assert_eq!((scene.ledger().await.len(), counted().await), (1, 102));
+    // It is due at once, and goes on with what is there now.
+    let record = scene.claimed().await;
+    assert!(record.position < scene.at(FIRST + 50));
+    let part = scene.part_of_a_row(&record, FIRST + 50).await;
+    let fires = scene.store.advance_backfill(&part).await.unwrap().unwrap();
+    assert_eq!(fires.len(), 1);
+    assert_eq!((scene.ledger().await.len(), counted().await), (3, 102));
 }
 
 pub async fn schedule_has_one_backfill_at_a_time(store: Shared, _: &dyn Fixture) {

@@ -280,6 +280,7 @@ macro_rules! conformance_tests {
             backfills {
                 backfill_starts_and_is_entered_as_such
                 backfill_takes_the_place_of_what_did_not_run
+                backfill_leaves_a_row_alone_that_has_grown_meanwhile
                 schedule_has_one_backfill_at_a_time
                 claimed_backfill_comes_up_again_when_its_claimer_dies
                 part_at_another_step_changes_nothing

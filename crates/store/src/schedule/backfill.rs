@@ -94,7 +94,8 @@ pub trait BackfillStore: Send + Sync + 'static {
     /// Starts occurrences, enters them in the ledger in the place of what
     /// stood there, and moves on, in one transaction; answers the rows
     /// entered. Stops before an occurrence that has to wait, for a run of the
-    /// schedule or its deployment. `None`, and nothing has changed, when the
+    /// schedule or its deployment, and before one that is not in the row that
+    /// the part names: that is to be read again. `None`, and nothing has changed, when the
     /// backfill is gone or at another step.
     async fn advance_backfill(
         &self,
@@ -138,9 +139,14 @@ impl Standing {
 
     /// Where a part ends that cannot start `start` yet.
     pub(super) fn held_back(&self, start: &BackfillStart) -> Progress {
+        self.stops_before(start, self.now.saturating_add(WAIT))
+    }
+
+    /// Where a part ends before `start`, which is in a part of its own then.
+    pub(super) fn stops_before(&self, start: &BackfillStart, due_at: Timestamp) -> Progress {
         Progress {
             position: Timestamp::from_micros(start.nominal_at.as_micros() - 1),
-            due_at: Some(self.now.saturating_add(WAIT)),
+            due_at: Some(due_at),
         }
     }
 }

@@ -24,12 +24,12 @@ pub trait Ledger: Send {
         admission: &Admission,
     ) -> Result<Result<WriteDone, WriteRefused>, StoreError>;
 
-    /// Whether the ledger has a row that holds this occurrence.
-    async fn is_entered(
+    /// The row that holds this occurrence, by first and last nominal time.
+    async fn row_of(
         &mut self,
         trigger: TriggerId,
         nominal_at: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Option<(Timestamp, Timestamp)>, StoreError>;
 
     async fn enter(&mut self, fire: &FireRecord) -> Result<(), StoreError>;
 
@@ -77,7 +77,8 @@ impl Standing {
         let mut made_up = false;
         for occurrence in &decision.occurrences {
             let nominal_at = occurrence.nominal_at;
-            if ledger.is_entered(self.trigger_id, nominal_at).await? {
+            let entered = ledger.row_of(self.trigger_id, nominal_at).await?;
+            if entered.is_some() {
                 continue;
             }
             let fire = match self.judge(decision.overlap, occurrence) {
@@ -129,6 +130,11 @@ impl Standing {
         for start in &part.starts {
             if self.holds_back(part.overlap) {
                 return Ok((fires, self.held_back(start)));
+            }
+            // It may have grown by a decision since the part was made.
+            let row = ledger.row_of(self.trigger_id, start.nominal_at).await?;
+            if row != start.instead_of {
+                return Ok((fires, self.stops_before(start, self.now)));
             }
             let admitted = ledger.admit(&self.backfill(start)).await?;
             let Some(fire) = self.backfilled(start, &admitted) else {
