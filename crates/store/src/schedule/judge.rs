@@ -273,7 +273,8 @@ impl Standing {
             (None, None) => self.now,
         };
         let look = self.look_again(since);
-        let next = decision.next_effective.filter(|next| *next > self.now);
+        // One that has come since the decision was made is due at once.
+        let next = decision.next_effective;
         Progress {
             position: Timestamp::from_micros(nominal_at.as_micros() - 1),
             due_at: Some(next.map_or(look, |next| next.min(look))),
@@ -439,5 +440,27 @@ mod tests {
         standing.run = None;
         assert!(standing.turn(ExecutionId::new()).is_some());
         assert_eq!(standing.due_at(None), None);
+    }
+
+    #[test]
+    fn what_came_since_a_decision_that_waits_was_made_is_due_at_once() {
+        let mut standing = standing();
+        standing.last_start = Some(start(1, 1));
+        let decision = |next| Decision {
+            trigger_id: standing.trigger_id,
+            step: 1,
+            occurrences: vec![],
+            decided_to: at(900),
+            next_nominal: next,
+            next_effective: next,
+            due_at: None,
+            overlap: Overlap::Skip,
+            catch_up_to: None,
+            pause: Duration::ZERO,
+        };
+        let due = |next| standing.waits(at(900), &decision(next)).due_at;
+        assert_eq!(due(None), Some(at(1030)));
+        assert_eq!(due(Some(at(1010))), Some(at(1010)));
+        assert_eq!(due(Some(at(999))), Some(at(999)));
     }
 }
