@@ -178,6 +178,18 @@ async fn a_schedule_that_runs_every_other_time_drifts() {
 }
 
 #[tokio::test]
+async fn what_is_made_up_for_is_no_drift() {
+    let (mut stage, id) = outage("all", "skip", 10, Duration::from_secs(3)).await;
+    for until in ["10:01:30", "10:02:30", "10:08:30"] {
+        stage.play(time(&format!("2026-03-01T{until}Z"))).await;
+        assert_eq!(stage.store.drifting(10).await.unwrap(), [], "{until}");
+    }
+    let last = stage.ledger(id).await.pop().unwrap();
+    assert_eq!(last.outcome, FireOutcome::Fired);
+    assert_eq!(last.decided_at, last.nominal_at, "on time again");
+}
+
+#[tokio::test]
 async fn a_long_pause_and_a_long_run_are_a_row_each() {
     let mut stage = Stage::new(time(DEPLOYED)).await;
     let spec = json!({"type": "cron", "cron": "* * * * * *", "jitterWindow": "PT0S"});

@@ -112,6 +112,10 @@ pub(super) async fn lock(
                     effective_at: effective.0,
                     started_at: started.0,
                 }),
+            made_up_at: row
+                .last_started
+                .filter(|_| row.last_effective.is_none())
+                .map(|at| at.0),
             drift: row.drift,
         })
     })
@@ -145,7 +149,7 @@ async fn advance(
     .bind(time(queued.map(|queued| queued.queued_at)))
     .bind(queued.map(|queued| queued.input.as_ref()))
     .bind(time(standing.last_start.map(|start| start.effective_at)))
-    .bind(time(standing.last_start.map(|start| start.started_at)))
+    .bind(time(standing.last_started()))
     .bind(standing.drift)
     .bind(time(decision.catch_up_to))
     .bind(time(queued.and_then(|queued| queued.after)))

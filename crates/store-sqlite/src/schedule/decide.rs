@@ -72,9 +72,10 @@ pub(super) async fn current(
             }),
             _ => None,
         };
-        let last_start = row
-            .time_option("last_effective")?
-            .zip(row.time_option("last_started")?)
+        let last_effective = row.time_option("last_effective")?;
+        let last_started = row.time_option("last_started")?;
+        let last_start = last_effective
+            .zip(last_started)
             .map(|(effective_at, started_at)| Started {
                 effective_at,
                 started_at,
@@ -90,6 +91,7 @@ pub(super) async fn current(
             queued,
             last_execution: row.parsed_option("last_execution")?,
             last_start,
+            made_up_at: last_started.filter(|_| last_effective.is_none()),
             drift: row.raw("drift")?,
         })
     })
@@ -123,7 +125,7 @@ async fn advance(
     .bind(time(queued.map(|queued| queued.queued_at)))
     .bind(queued.map(|queued| queued.input.as_ref()))
     .bind(time(standing.last_start.map(|start| start.effective_at)))
-    .bind(time(standing.last_start.map(|start| start.started_at)))
+    .bind(time(standing.last_started()))
     .bind(standing.drift)
     .bind(time(decision.catch_up_to))
     .bind(time(queued.and_then(|queued| queued.after)))

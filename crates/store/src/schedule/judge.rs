@@ -62,6 +62,9 @@ pub struct Standing {
     /// The execution of the last occurrence that fired.
     pub last_execution: Option<ExecutionId>,
     pub last_start: Option<Started>,
+    /// When the last one started, if it was made up for: then `last_start` is
+    /// none, as no interval counts from it.
+    pub made_up_at: Option<Timestamp>,
     /// See [`drift`].
     pub drift: Option<i64>,
 }
@@ -96,6 +99,12 @@ pub(super) enum Judged {
 }
 
 impl Standing {
+    /// When the last one started, whatever made it start.
+    pub fn last_started(&self) -> Option<Timestamp> {
+        let started = self.last_start.map(|start| start.started_at);
+        started.or(self.made_up_at)
+    }
+
     /// Whether judging this decision takes a look at the runs of the schedule.
     pub(super) fn asks_for_runs(&self, decision: &Decision) -> bool {
         let starts =
@@ -142,7 +151,7 @@ impl Standing {
             Verdict::Missed => return as_outcome(FireOutcome::Missed),
             Verdict::Paused => {
                 // Nobody wonders that it did not keep its interval.
-                (self.last_start, self.drift) = (None, None);
+                (self.last_start, self.made_up_at, self.drift) = (None, None, None);
                 return as_outcome(FireOutcome::Paused);
             }
             Verdict::Skipped => return as_outcome(FireOutcome::Skipped),
@@ -216,7 +225,22 @@ impl Standing {
             };
             let before = self.last_start.zip(after);
             self.drift = before.and_then(|(before, after)| drift(before, after, start));
-            self.last_start = Some(start);
+            (self.last_start, self.made_up_at) = (Some(start), None);
+        }
+        fire
+    }
+
+    /// As [`Standing::started`], for one that is made up for. It is late, as
+    /// everyone knows, and says nothing about the intervals around it.
+    pub(super) fn made_up(
+        &mut self,
+        fire: FireRecord,
+        id: ExecutionId,
+        admitted: &Result<WriteDone, WriteRefused>,
+    ) -> FireRecord {
+        let fire = self.started(fire, None, id, admitted);
+        if fire.outcome == FireOutcome::Fired {
+            (self.last_start, self.made_up_at, self.drift) = (None, Some(self.now), None);
         }
         fire
     }
@@ -267,10 +291,9 @@ impl Standing {
     /// Where a decision ends that has to wait with what is missed since
     /// `nominal_at`. What comes meanwhile is seen when it comes.
     pub(super) fn waits(&self, nominal_at: Timestamp, decision: &Decision) -> Progress {
-        let since = match (&self.queued, self.last_start) {
-            (Some(queued), _) => queued.queued_at,
-            (None, Some(start)) => start.started_at,
-            (None, None) => self.now,
+        let since = match &self.queued {
+            Some(queued) => queued.queued_at,
+            None => self.last_started().unwrap_or(self.now),
         };
         let look = self.look_again(since);
         // One that has come since the decision was made is due at once.
@@ -358,6 +381,7 @@ mod tests {
             queued: None,
             last_execution: None,
             last_start: None,
+            made_up_at: None,
             drift: None,
         }
     }
@@ -462,5 +486,24 @@ mod tests {
         assert_eq!(due(None), Some(at(1030)));
         assert_eq!(due(Some(at(1010))), Some(at(1010)));
         assert_eq!(due(Some(at(999))), Some(at(999)));
+    }
+
+    #[test]
+    fn what_is_made_up_for_ends_the_count_of_intervals() {
+        let mut standing = standing();
+        (standing.last_start, standing.drift) = (Some(start(1, 1)), Some(9));
+        let fire = standing.fire(at(2), at(2));
+        let id = ExecutionId::new();
+        standing.made_up(fire, id, &Ok(WriteDone::Ended(None)));
+        assert_eq!((standing.last_start, standing.drift), (None, None));
+        assert_eq!(standing.last_execution, Some(id));
+        // It is looked at as rarely as any other that lasts.
+        standing.now = at(1100);
+        let since = standing.made_up_at.unwrap();
+        assert_eq!(standing.look_again(since), at(1110));
+        let fire = standing.fire(at(1100), at(1100));
+        standing.started(fire, Some(at(1040)), id, &Ok(WriteDone::Ended(None)));
+        assert_eq!((standing.made_up_at, standing.drift), (None, None));
+        assert!(standing.last_start.is_some());
     }
 }

@@ -83,8 +83,14 @@ impl Standing {
             }
             let fire = match self.judge(decision.overlap, occurrence) {
                 Judged::Enter(fire) | Judged::Wait(fire) => fire,
+                Judged::Start(fire, admission)
+                    if matches!(occurrence.verdict, Verdict::MakeUp { .. }) =>
+                {
+                    made_up = true;
+                    let admitted = ledger.admit(&admission).await?;
+                    self.made_up(fire, admission.id, &admitted)
+                }
                 Judged::Start(fire, admission) => {
-                    made_up |= matches!(occurrence.verdict, Verdict::MakeUp { .. });
                     self.start(ledger, fire, occurrence.after, &admission)
                         .await?
                 }
