@@ -8,7 +8,9 @@
 //! ```
 //! The segments are the truth, the head is a hint: when it does not fit the
 //! last segment (a writer died between the two), that segment is read to its
-//! last whole record, and what comes after it is cut off.
+//! last whole record, and what comes after it is cut off. The head names a
+//! segment before that is made, so that it never fits one which is not the
+//! last.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::record;
+
+#[cfg(test)]
+mod tests;
 
 /// The file that is locked.
 pub const HEAD: &str = "head";
@@ -172,7 +177,7 @@ impl Appender {
         let locked = Locked(&head_file);
         let mut head = self.find_end(&head_file)?;
         if self.is_full(&head, buffer.len()) {
-            self.rotate(&mut head, buffer.len())?;
+            self.rotate(&mut head, &head_file, buffer.len())?;
         }
         self.fresh = false;
         let (_, segment) = self.open.as_ref().ok_or(io::ErrorKind::NotFound)?;
@@ -212,11 +217,18 @@ impl Appender {
             }
             if let Some((_, segment)) = &self.open
                 && segment.metadata()?.len() == head.length
+                && !self.has_later(&head)?
             {
                 return Ok(head);
             }
         }
         self.search_end()
+    }
+
+    /// Whether the next segment is there, of which the head says nothing: it
+    /// was lost in a crash of the machine, or an earlier version made it.
+    fn has_later(&self, head: &Head) -> io::Result<bool> {
+        Ok(head.next > head.segment && segment_path(&self.directory, head.next).try_exists()?)
     }
 
     fn search_end(&mut self) -> io::Result<Head> {
@@ -242,17 +254,19 @@ impl Appender {
         })
     }
 
-    fn rotate(&mut self, head: &mut Head, coming: usize) -> io::Result<()> {
-        let file = open_segment(&self.directory, head.next, true)?;
-        // A writer that died right here may have left something in it.
-        file.set_len(0)?;
-        self.open = Some((head.next, file));
-        *head = Head {
+    fn rotate(&mut self, head: &mut Head, head_file: &File, coming: usize) -> io::Result<()> {
+        let begun = Head {
             segment: head.next,
             length: 0,
             next: head.next,
             begun: now(),
         };
+        // Whoever comes after a death right here, or after a disk that is full
+        // now, finds either the new segment as it is said to be, or searches.
+        head_file.write_all_at(&begun.encode(), 0)?;
+        let file = open_segment(&self.directory, begun.segment, true)?;
+        self.open = Some((begun.segment, file));
+        *head = begun;
         self.prune(head.segment, coming)
     }
 
@@ -266,9 +280,7 @@ impl Appender {
         let (_, segment) = self.open.as_ref().ok_or(io::ErrorKind::NotFound)?;
         let age = segment.metadata()?.modified()?.elapsed();
         if head.length > 0 && age.unwrap_or_default() > self.keep.max_age {
-            self.rotate(&mut head, 0)?;
-            // A failure only makes the next writer search for the end.
-            let _ = head_file.write_all_at(&head.encode(), 0);
+            self.rotate(&mut head, &head_file, 0)?;
         } else {
             self.prune(head.segment, 0)?;
         }
