@@ -4,9 +4,12 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::lines::Piece;
+use crate::lines::{Piece, find_newline};
 use crate::log::{self, Appender};
 use crate::record::{self, DROPPED, Meta, PARTIAL, Stream};
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes that may wait. What has been read is always taken, so that it can be
 /// exceeded by the lines of one read.
@@ -133,6 +136,65 @@ fn count(mut records: &[u8]) -> u64 {
     count
 }
 
+/// What becomes of the line of a stream that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Taken,
+    /// All that is still to come of it is dropped too; it has been counted.
+    Dropped,
+}
+
+/// Of one stream.
+#[derive(Debug)]
+struct Course {
+    /// There is none when the next piece begins a line.
+    under_way: Option<Fate>,
+    /// What was taken last goes on, and the rest of it was dropped.
+    is_cut: bool,
+}
+
+impl Course {
+    const NEW: Self = Self {
+        under_way: None,
+        is_cut: false,
+    };
+
+    /// What comes is dropped; answers how many lines that are which had not
+    /// been counted.
+    fn lose(&mut self, piece: Piece<'_>) -> u64 {
+        let counted = u64::from(self.under_way == Some(Fate::Dropped));
+        self.is_cut |= self.under_way == Some(Fate::Taken);
+        let (count, goes_on) = match piece {
+            Piece::Whole(_, count) => (count as u64, false),
+            Piece::Part(_, goes_on) => (1, goes_on),
+        };
+        self.under_way = goes_on.then_some(Fate::Dropped);
+        count.saturating_sub(counted)
+    }
+
+    /// What is left of a piece without the rest of a line whose beginning was
+    /// dropped.
+    fn keep<'p>(&mut self, piece: Piece<'p>) -> Option<Piece<'p>> {
+        let is_dropped = self.under_way == Some(Fate::Dropped);
+        let goes_on = matches!(piece, Piece::Part(_, true));
+        let fate = if is_dropped {
+            Fate::Dropped
+        } else {
+            Fate::Taken
+        };
+        self.under_way = goes_on.then_some(fate);
+        match piece {
+            piece if !is_dropped => Some(piece),
+            // The first of them is the end of that line.
+            Piece::Whole([_, text], count) if count > 1 => {
+                let end = find_newline(text).map_or(text.len(), |end| end + 1);
+                Some(Piece::Whole([b"", &text[end..]], count - 1))
+            }
+            Piece::Whole(..) | Piece::Part(..) => None,
+        }
+    }
+}
+
 /// The end of the queue that lines go in; counts those that do not fit.
 #[derive(Debug)]
 pub struct Intake<'a> {
@@ -141,8 +203,11 @@ pub struct Intake<'a> {
     has_taken: bool,
     /// Since when the queue has been full.
     full_since: Option<Instant>,
+    /// Lines, also those of which only a part is.
     dropped: u64,
     dropping_since: Option<Instant>,
+    stdout: Course,
+    stderr: Course,
 }
 
 impl<'a> Intake<'a> {
@@ -153,6 +218,8 @@ impl<'a> Intake<'a> {
             full_since: None,
             dropped: 0,
             dropping_since: None,
+            stdout: Course::NEW,
+            stderr: Course::NEW,
         }
     }
 
@@ -181,14 +248,17 @@ impl<'a> Intake<'a> {
 
     /// Takes the lines, or counts them.
     pub fn take(&mut self, meta: &Meta, piece: Piece<'_>) {
+        let course = match meta.stream {
+            Stream::Stderr => &mut self.stderr,
+            Stream::Stdout | Stream::System => &mut self.stdout,
+        };
         if self.dropping_since.is_some() {
-            self.dropped += match piece {
-                Piece::Whole(_, count) => count as u64,
-                // Of a long line only the end counts.
-                Piece::Part(_, goes_on) => u64::from(!goes_on),
-            };
+            self.dropped += course.lose(piece);
             return;
         }
+        let Some(piece) = course.keep(piece) else {
+            return;
+        };
         self.has_taken = true;
         let buffer = &mut self.queue.lock().buffer;
         match piece {
@@ -224,6 +294,10 @@ impl<'a> Intake<'a> {
             return;
         };
         self.full_since = None;
+        // More of a line at most that has been told of before.
+        if self.dropped == 0 {
+            return;
+        }
         let text = format!(
             "{} lines were dropped: the log could not be written for {} s",
             self.dropped,
@@ -237,6 +311,21 @@ impl<'a> Intake<'a> {
             ..*meta
         };
         self.has_taken = true;
-        record::encode(&mut self.queue.lock().buffer, &meta, text.as_bytes());
+        let buffer = &mut self.queue.lock().buffer;
+        for (stream, course) in [
+            (Stream::Stdout, &mut self.stdout),
+            (Stream::Stderr, &mut self.stderr),
+        ] {
+            // Whoever waits for the rest of it learns that there is none.
+            if std::mem::take(&mut course.is_cut) {
+                let end = Meta {
+                    stream,
+                    flags: 0,
+                    ..meta
+                };
+                record::encode(buffer, &end, b"");
+            }
+        }
+        record::encode(buffer, &meta, text.as_bytes());
     }
 }
