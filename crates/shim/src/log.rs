@@ -38,6 +38,13 @@ pub struct Keep {
 }
 
 impl Keep {
+    /// Deletes nothing: where it is not known what is to be kept.
+    pub const ALL: Self = Self {
+        max_bytes: u64::MAX,
+        max_age: Duration::MAX,
+        instances: u32::MAX,
+    };
+
     /// A segment is an eighth of what is kept, and not large.
     fn segment_bytes(&self) -> u64 {
         (self.max_bytes / 8).clamp(64 << 10, 8 << 20)
@@ -310,7 +317,7 @@ impl Appender {
             delete = delete
                 || kept_bytes > self.keep.max_bytes
                 || age > self.keep.max_age
-                || instances.len() > self.keep.instances as usize + 1;
+                || instances.len().saturating_sub(1) > self.keep.instances as usize;
             if delete {
                 fs::remove_file(&path)?;
             }

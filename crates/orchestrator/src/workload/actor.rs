@@ -24,7 +24,7 @@ use super::{Call, View, Wish};
 use crate::health::HealthEvent;
 use crate::orchestrator::Shared;
 use crate::prepare::StageError;
-use crate::spec::{LogLimits, RestartRules};
+use crate::spec::RestartRules;
 
 /// Something else is wanted by now.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(crate) struct Actor {
     pub(super) record: WorkloadRecord,
     instances: Vec<InstanceRecord>,
     pub(super) live: Option<Live>,
+    /// As the service says; all, as long as nobody has seen what that is.
     pub(super) keep: Keep,
     /// A restart that is wanted; whether without a gap.
     restart: Option<bool>,
@@ -68,7 +69,6 @@ impl Actor {
         view: watch::Sender<View>,
     ) -> Self {
         let seen = view.borrow().clone();
-        let logs = LogLimits::default();
         Self {
             shared,
             project_key: seen.project_key,
@@ -77,11 +77,7 @@ impl Actor {
             record: seen.record,
             instances: seen.instances,
             live: None,
-            keep: Keep {
-                max_bytes: logs.max_bytes,
-                max_age: logs.max_age,
-                instances: logs.keep_instances,
-            },
+            keep: Keep::ALL,
             restart: None,
             restarts: Restarts::default(),
             rules: RestartRules::default(),

@@ -99,9 +99,15 @@ impl Harness {
     }
 
     /// The tasks end as in a killed process: nobody is told.
-    pub async fn reborn(mut self) -> Self {
+    pub async fn reborn(self) -> Self {
+        self.reborn_after(async || ()).await
+    }
+
+    /// The same, and something happens before there are tasks again.
+    pub async fn reborn_after(mut self, meanwhile: impl AsyncFnOnce()) -> Self {
         self.tasks.stop();
         assert!(self.tasks.drain(PATIENCE).await.is_empty());
+        meanwhile().await;
         let (orchestrator, tasks) =
             start(self.folder.path(), &self.store, &self.ports, &self.prepare).await;
         self.client = Client::new(in_process(orchestrator.service()));

@@ -4,12 +4,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use millrace_proto::orchestrator::v1 as pb;
-use millrace_shim::log::next_number;
+use millrace_shim::log::{HEAD, next_number};
 use millrace_shim::record::MAX_LINE;
 use millrace_testkit::eventually;
 use tokio_stream::{Stream, StreamExt as _};
 
-use crate::harness::{Harness, PATIENCE};
+use crate::harness::{Harness, PATIENCE, is_alive};
 
 /// The process that looks after `pid`.
 fn shim_of(pid: &str) -> String {
@@ -318,6 +318,49 @@ async fn a_log_into_which_nothing_is_written_grows_old_as_well() {
     harness.until(&id, |w| w.stage == "stopped").await;
     let after = harness.logs(&id).await;
     assert_eq!(after[0].seq, before[before.len() - 1].seq + 1);
+    harness.end().await;
+}
+
+#[tokio::test]
+async fn a_restarted_orchestrator_lets_go_of_no_more_than_the_service_says() {
+    let harness = Harness::new().await;
+    let service = r#"{"type": "process", "port": false, "command": "echo up; exec sleep 1000",
+        "restart": {"policy": "never"}, "logs": {"keepInstances": 100}}"#;
+    harness.service("often", service);
+    let mut running = harness.run("often").await;
+    let id = running.workload_id.clone();
+    // More than are kept of a service that does not say.
+    for lines in 1..13 {
+        harness.until_logged(&id, lines, "it says one").await;
+        running = harness.restart(&id, "").await;
+    }
+    let before = harness.until_logged(&id, 13, "it says one").await;
+    let head = harness.log_dir(&id).join(HEAD);
+    let harness = harness
+        .reborn_after(async || {
+            let shim = shim_of(&running.container_id);
+            let killed = std::process::Command::new("kill")
+                .args(["-9", &running.container_id])
+                .status();
+            assert!(killed.unwrap().success());
+            eventually(PATIENCE, || async {
+                if is_alive(&shim) { Err(&shim) } else { Ok(()) }
+            })
+            .await;
+            // So long ago that whoever writes next begins a segment.
+            let mut bytes = fs::read(&head).unwrap();
+            let begun = bytes.last_chunk_mut::<8>().unwrap();
+            let days = Duration::from_hours(3 * 24).as_micros();
+            let then = i64::from_le_bytes(*begun) - i64::try_from(days).unwrap();
+            *begun = then.to_le_bytes();
+            fs::write(&head, bytes).unwrap();
+        })
+        .await;
+    harness.until(&id, |w| w.stage == "failed").await;
+    let after = harness.logs(&id).await;
+    assert!(after.len() > before.len(), "its end is told of");
+    assert_eq!(after[..before.len()], before);
+    assert_eq!(after[0].seq, 1);
     harness.end().await;
 }
 

@@ -38,7 +38,6 @@ impl Actor {
             match self.shared.backend.adopt(record.id).await {
                 Ok(instance) => {
                     let spec = self.spec_of(&record);
-                    self.keep = keep_of(&spec);
                     let mut record = record;
                     record.pid = record.pid.or(instance.pid());
                     lives.push(Live::new(record, instance, spec));
@@ -101,7 +100,6 @@ impl Actor {
     }
 
     async fn ended_meanwhile(&mut self, record: InstanceRecord, ended: &Ended) {
-        let spec = self.spec_of(&record);
         // How long it was ready is not known; it was there that long.
         let exit = ended.exit;
         let ran = exit.map(|exit| exit.at.saturating_since(record.started_at));
@@ -111,16 +109,22 @@ impl Actor {
             self.save(vec![record.clone()]).await;
             self.forget(&record);
         } else {
+            let spec = self.spec_of(&record);
             self.after_end(record, end, error, &spec.restart).await;
         }
     }
 
-    /// As it was when the instance was started.
-    fn spec_of(&self, record: &InstanceRecord) -> ServiceSpec {
+    /// As it was when the instance was started; its log is kept as that says.
+    fn spec_of(&mut self, record: &InstanceRecord) -> ServiceSpec {
         let text = self.shared.backend.note(record.id).unwrap_or_default();
-        spec::read(&text, &self.record.service).unwrap_or_else(|_| {
-            // What it was is unknown: the defaults hold.
-            ServiceSpec::unknown(&self.record.service, record.port.is_some())
-        })
+        match spec::read(&text, &self.record.service) {
+            Ok(spec) => {
+                self.keep = keep_of(&spec);
+                spec
+            }
+            // What it was is unknown: the defaults hold, but for what would
+            // delete something.
+            Err(_) => ServiceSpec::unknown(&self.record.service, record.port.is_some()),
+        }
     }
 }
