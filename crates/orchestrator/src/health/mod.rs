@@ -80,9 +80,11 @@ async fn watch(probe: &Probe, context: &CheckContext, until: bool) -> Result<(),
     }
 }
 
-/// Probes an instance that runs until `stop`, and tells what changes.
+/// Probes an instance that runs until `stop`, and tells what changes since it
+/// was said to be ready, or not to be.
 pub(crate) async fn observe(
     health: Health,
+    was_ready: bool,
     context: CheckContext,
     events: mpsc::Sender<HealthEvent>,
     stop: CancellationToken,
@@ -91,13 +93,14 @@ pub(crate) async fn observe(
         let Some(probe) = &health.readiness else {
             return std::future::pending().await;
         };
-        // It was ready when this began.
+        let mut is_ready = was_ready;
         loop {
-            if watch(probe, &context, false).await.is_err() {
+            if is_ready && watch(probe, &context, false).await.is_err() {
                 let _ = events.send(HealthEvent::Ready(false)).await;
             }
             succeeded(probe, &context).await;
             let _ = events.send(HealthEvent::Ready(true)).await;
+            is_ready = true;
         }
     };
     let liveness = async {

@@ -250,7 +250,7 @@ impl Actor {
 
     /// The instance is what runs from now on.
     pub(super) async fn serve_from(&mut self, mut live: Live) {
-        live.observe(&self.shared);
+        live.observe(&self.shared, true);
         self.asked = false;
         let state = &mut self.record.state;
         state.port = live.record.port;

@@ -109,8 +109,8 @@ impl Live {
         }
     }
 
-    /// Begins to probe.
-    pub(super) fn observe(&mut self, shared: &Shared) {
+    /// Begins to probe one that is said to be ready, or not to be.
+    pub(super) fn observe(&mut self, shared: &Shared, is_ready: bool) {
         self.ready_since.get_or_insert_with(Instant::now);
         let health = self.spec.health.clone();
         if self.health.is_some() || (health.readiness.is_none() && health.liveness.is_none()) {
@@ -122,10 +122,10 @@ impl Live {
         let observed = stop.clone();
         shared
             .tasks
-            .spawn("probes", OnFailure::Log, |end| async move {
+            .spawn("probes", OnFailure::Log, move |end| async move {
                 tokio::select! {
                     () = end.cancelled() => {}
-                    () = health::observe(health, context, events, observed) => {}
+                    () = health::observe(health, is_ready, context, events, observed) => {}
                 }
                 Ok::<(), std::convert::Infallible>(())
             });

@@ -206,6 +206,36 @@ async fn a_sick_service_is_restarted_and_an_unready_one_gets_no_requests() {
 }
 
 #[tokio::test]
+async fn a_service_that_recovers_unseen_gets_requests_again() {
+    let harness = Harness::new().await;
+    let health = r#", "health": {"readiness":
+        {"http": "/health", "interval": "PT0.1S", "failureThreshold": 2}}"#;
+    let folder = harness.http_service("web", health);
+    let running = harness.run("web").await;
+    let id = running.workload_id;
+    let sick = folder.join("sick");
+    fs::write(&sick, "").unwrap();
+    harness.until(&id, |w| w.health == "unready").await;
+    let recover = async || fs::remove_file(&sick).unwrap();
+    let harness = harness.reborn_after(recover).await;
+    let ready = harness.until(&id, |w| w.health == "ready").await;
+    assert_eq!(ready.container_id, running.container_id);
+    // What happens from then on is seen as before.
+    fs::write(&sick, "").unwrap();
+    harness.until(&id, |w| w.health == "unready").await;
+    // Where it is not known any more how to find out, requests go to it.
+    let run = harness.folder.path().join("data/run");
+    let note = run
+        .join(&ready.instances[0].instance_id)
+        .join("service.json");
+    let harness = harness
+        .reborn_after(async || fs::remove_file(note).unwrap())
+        .await;
+    harness.until(&id, |w| w.health == "unknown").await;
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn a_shim_that_dies_takes_its_service_with_it() {
     let harness = Harness::new().await;
     // Its child is in a session of its own.

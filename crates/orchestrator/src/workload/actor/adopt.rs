@@ -57,7 +57,14 @@ impl Actor {
         }
         if let Some(mut live) = serving {
             if self.serves(&live) {
-                live.observe(&self.shared);
+                // As it was left: it may have recovered since, which is seen.
+                live.observe(&self.shared, self.record.state.ready != Some(false));
+                if live.spec.health.readiness.is_none() && self.record.state.ready.is_some() {
+                    // How it is probed is not known any more: nobody would
+                    // ever say otherwise.
+                    self.record.state.ready = None;
+                    self.save(Vec::new()).await;
+                }
             } else if self.record.state.stage == WorkloadStage::Running {
                 self.take_over().await;
             }
