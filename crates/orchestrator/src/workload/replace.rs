@@ -64,7 +64,11 @@ impl Actor {
         // address yet would find connections closed under its requests.
         tokio::time::sleep(SWITCH).await;
         let wait = async move {
-            while Instant::now() < until && crate::ports::connections(port) > 0 {
+            while Instant::now() < until {
+                let look = move || crate::ports::connections(port);
+                if matches!(tokio::task::spawn_blocking(look).await, Ok(0)) {
+                    return;
+                }
                 tokio::time::sleep(LOOK).await;
             }
         };
