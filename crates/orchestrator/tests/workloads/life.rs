@@ -69,6 +69,32 @@ async fn a_listener_that_has_left_its_parents_is_the_service_s_own() {
 }
 
 #[tokio::test]
+async fn a_port_that_belongs_to_another_instance_is_left_to_it() {
+    let harness = Harness::with_ports(2).await;
+    harness.http_service("web", "");
+    let id = harness.create("web").await;
+    let holder = harness.store.give_away(*harness.ports().start());
+    let running = harness.start(&id).await;
+    assert_eq!(running.stage, "running", "{running:#?}");
+    assert_eq!(running.port, u32::from(*harness.ports().end()));
+    assert_eq!(running.instances.len(), 1, "nothing is left of the attempt");
+    assert_eq!(get(running.port).await.unwrap(), "hello");
+    harness.stop(&id).await;
+
+    // Where it is the same with each of them, it is given up.
+    let other = harness.store.give_away(*harness.ports().end());
+    let failed = harness.start(&id).await;
+    let error = failed.error.unwrap();
+    assert_eq!(error.reason, "port-taken", "{}", error.message);
+    let says = "the port belongs to another instance";
+    assert!(error.message.contains(says), "{}", error.message);
+    for holder in [holder, other] {
+        harness.store.take_back(holder);
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn a_service_sees_its_own_environment_and_nothing_else() {
     let harness = Harness::new().await;
     harness.service(

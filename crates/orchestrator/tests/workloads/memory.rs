@@ -28,6 +28,19 @@ struct State {
     instances: BTreeMap<InstanceId, InstanceRecord>,
 }
 
+impl State {
+    /// Whether another living instance of the node has the port of this one,
+    /// which lives as well.
+    fn has_its_port(&self, wanting: &InstanceRecord) -> bool {
+        let lives = wanting.ended_at.is_none() && wanting.port.is_some();
+        let holds = |i: &InstanceRecord| {
+            let other = i.id != wanting.id && i.ended_at.is_none();
+            other && i.port == wanting.port && i.node_id == wanting.node_id
+        };
+        lives && self.instances.values().any(holds)
+    }
+}
+
 impl MemoryStore {
     /// So many questions for a workload's instances are not answered.
     pub fn keep_silent(&self, questions: u32) {
@@ -45,7 +58,36 @@ impl MemoryStore {
         self.untrue.lock().unwrap().clone()
     }
 
-    /// How many instances live now, and the most that did of one workload.
+    /// Enters an instance of the same node that lives and has this port, of
+    /// which the orchestrator knows nothing. Some workload has been made.
+    pub fn give_away(&self, port: u16) -> InstanceId {
+        let mut state = self.state.lock().unwrap();
+        let node_id = state.workloads.values().next().unwrap().node_id.clone();
+        let id = InstanceId::new();
+        let holder = InstanceRecord {
+            id,
+            workload_id: WorkloadId::new(),
+            node_id,
+            pid: None,
+            port: Some(port),
+            socket: String::new(),
+            started_at: Timestamp::now(),
+            ended_at: None,
+            exit_code: None,
+            signal: None,
+            reason: String::new(),
+            limits: String::new(),
+        };
+        state.instances.insert(id, holder);
+        id
+    }
+
+    /// It is gone.
+    pub fn take_back(&self, holder: InstanceId) {
+        self.state.lock().unwrap().instances.remove(&holder);
+    }
+
+    /// How many instances live now.
     pub fn living(&self) -> usize {
         let state = self.state.lock().unwrap();
         state
@@ -166,6 +208,10 @@ impl WorkloadStore for MemoryStore {
         let mut outcomes = Vec::new();
         for save in saves {
             let at = Timestamp::now();
+            if save.instances.iter().any(|i| state.has_its_port(i)) {
+                outcomes.push(Saved::PortTaken);
+                continue;
+            }
             let Some(workload) = state.workloads.get_mut(&save.id) else {
                 outcomes.push(Saved::Stale);
                 continue;
