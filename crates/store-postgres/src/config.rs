@@ -8,8 +8,9 @@ pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database?…`
     pub url: String,
     /// Connections at most, 2 at least. A third of them, 6 at most, keep their
-    /// plans, for batches of writes, lists and reads of single executions; the
-    /// rest serve claims and heartbeats.
+    /// plans, for batches of writes, gathered events, decisions about schedules,
+    /// lists and reads of single executions; the rest serve claims and
+    /// heartbeats.
     pub max_connections: u32,
     /// For a free connection, or a new one.
     pub acquire_timeout: Duration,

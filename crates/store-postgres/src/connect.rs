@@ -64,8 +64,8 @@ impl PostgresStore {
         let options = PgConnectOptions::from_str(&config.url)
             .map_err(|error| StoreError::Rejected(format!("the database URL: {error}")))?
             .application_name("millrace")
-            // Days and limits stand in the texts of statements that keep
-            // their plans: those of all filters and of a month of days.
+            // Days and limits stand in the texts of lists and reads by id,
+            // which keep their plans: those of all filters and of a month.
             .statement_cache_capacity(500);
         let max = config.max_connections.max(2);
         let keeping = (max / 3).clamp(1, MAX_KEEPING);
