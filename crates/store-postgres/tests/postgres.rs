@@ -577,8 +577,8 @@ async fn events_that_wait_for_each_other_leave_connections_to_others() {
     let bench = Bench::with(|config| PostgresConfig {
         max_connections: 12,
         acquire_timeout: Duration::from_secs(2),
-        statement_timeout: Duration::from_secs(60),
-        lock_timeout: Duration::from_secs(60),
+        statement_timeout: Duration::from_mins(1),
+        lock_timeout: Duration::from_mins(1),
         ..config
     })
     .await;
