@@ -196,6 +196,16 @@ pub trait WorkloadStore: Send + Sync + 'static {
         node_id: &str,
     ) -> Result<WorkloadRecord, CreateWorkloadRefused>;
 
+    /// The workloads of these services of a project, in their order. Those
+    /// that are missing are entered with the identifiers that stand with them,
+    /// as by [`WorkloadStore::create_workload`], all in one transaction.
+    async fn ensure_workloads(
+        &self,
+        project_id: ProjectId,
+        services: &[(WorkloadId, String)],
+        node_id: &str,
+    ) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused>;
+
     async fn workload(&self, id: WorkloadId) -> Result<Option<WorkloadRecord>, StoreError>;
 
     async fn workload_of(
@@ -211,9 +221,10 @@ pub trait WorkloadStore: Send + Sync + 'static {
         page: &PageRequest,
     ) -> Result<Page<WorkloadRecord>, StoreError>;
 
-    /// Writes transitions of up to [`MAX_SAVES`] different workloads in one
-    /// transaction; each has an outcome of its own, in their order. Of the
-    /// ended instances of each, the last [`KEPT_INSTANCES`] are kept.
+    /// Writes up to [`MAX_SAVES`] transitions in one transaction; each has an
+    /// outcome of its own, in their order. Several may be of one workload, each
+    /// building on the one before. Of the ended instances of each workload, the
+    /// last [`KEPT_INSTANCES`] are kept.
     async fn save_workloads(&self, saves: &[WorkloadSave]) -> Result<Vec<Saved>, StoreError>;
 
     /// Deletes a workload and its instances; answers whether it was there.

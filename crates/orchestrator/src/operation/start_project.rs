@@ -168,23 +168,14 @@ impl WorkloadOrchestrator {
             })?;
             services.insert(found.name, spec.depends_on);
         }
-        let mut order = Vec::new();
-        for step in start_steps(services)? {
-            let mut ids = Vec::with_capacity(step.len());
-            for service in step {
-                let found = self.shared.store.workload_of(id, &service).await;
-                ids.push(match found.map_err(WorkloadError::from)? {
-                    Some(record) => record.id,
-                    None => match self.create_workload(id, &service).await {
-                        Ok(view) => view.record.id,
-                        Err(WorkloadError::Exists(id)) => id,
-                        Err(error) => return Err(error.into()),
-                    },
-                });
-            }
-            order.push(ids);
-        }
-        Ok(order)
+        let steps = start_steps(services)?;
+        let lengths: Vec<usize> = steps.iter().map(Vec::len).collect();
+        let all = steps.into_iter().flatten().collect();
+        let mut ids = self.ensure_workloads(id, all).await?.into_iter();
+        Ok(lengths
+            .into_iter()
+            .map(|length| ids.by_ref().take(length).collect())
+            .collect())
     }
 
     /// All workloads of a project, whatever has become of its folder: that

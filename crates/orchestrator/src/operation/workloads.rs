@@ -58,6 +58,16 @@ impl Kind for WorkloadError {
     }
 }
 
+impl From<CreateWorkloadRefused> for WorkloadError {
+    fn from(refused: CreateWorkloadRefused) -> Self {
+        match refused {
+            CreateWorkloadRefused::NoProject(id) => Self::NoProject(id),
+            CreateWorkloadRefused::Exists(id) => Self::Exists(id),
+            CreateWorkloadRefused::Store(error) => error.into(),
+        }
+    }
+}
+
 /// A workload after something was asked of it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -83,14 +93,38 @@ impl WorkloadOrchestrator {
             .store
             .create_workload(id, project_id, service, &shared.config.node_id)
             .await;
-        let record = made.map_err(|refused| match refused {
-            CreateWorkloadRefused::NoProject(id) => WorkloadError::NoProject(id),
-            CreateWorkloadRefused::Exists(id) => WorkloadError::Exists(id),
-            CreateWorkloadRefused::Store(error) => error.into(),
-        })?;
-        let handle = shared.spawn_actor(record, project.key);
+        let handle = shared.spawn_actor(made?, project.key);
         let view = handle.view.borrow().clone();
         Ok(view)
+    }
+
+    /// The workloads of these services of a project, in their order; those
+    /// that are missing are made.
+    pub(super) async fn ensure_workloads(
+        &self,
+        project_id: ProjectId,
+        services: Vec<String>,
+    ) -> Result<Vec<WorkloadId>, WorkloadError> {
+        if let Some(service) = services.iter().find(|service| !is_service_name(service)) {
+            return Err(WorkloadError::Service(service.clone()));
+        }
+        let shared = &self.shared;
+        let project = shared.store.project(project_id).await?;
+        let project = project.ok_or(WorkloadError::NoProject(project_id))?;
+        let services: Vec<_> = services
+            .into_iter()
+            .map(|service| (WorkloadId::new(), service))
+            .collect();
+        let node = &shared.config.node_id;
+        let records = shared.store.ensure_workloads(project_id, &services, node);
+        let mut ids = Vec::with_capacity(services.len());
+        for (record, (new, _)) in records.await?.into_iter().zip(services) {
+            ids.push(record.id);
+            if record.id == new {
+                shared.spawn_actor(record, project.key.clone());
+            }
+        }
+        Ok(ids)
     }
 
     /// As it is stored.

@@ -167,6 +167,25 @@ impl WorkloadStore for MemoryStore {
         Ok(record)
     }
 
+    async fn ensure_workloads(
+        &self,
+        project_id: ProjectId,
+        services: &[(WorkloadId, String)],
+        node_id: &str,
+    ) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused> {
+        let mut records = Vec::new();
+        for (id, service) in services {
+            let made = self.create_workload(*id, project_id, service, node_id);
+            records.push(match made.await {
+                Err(CreateWorkloadRefused::Exists(_)) => {
+                    self.workload_of(project_id, service).await?.unwrap()
+                }
+                made => made?,
+            });
+        }
+        Ok(records)
+    }
+
     async fn workload(&self, id: WorkloadId) -> Result<Option<WorkloadRecord>, StoreError> {
         Ok(self.state.lock().unwrap().workloads.get(&id).cloned())
     }

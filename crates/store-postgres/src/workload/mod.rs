@@ -55,6 +55,15 @@ impl WorkloadStore for PostgresStore {
             .await
     }
 
+    async fn ensure_workloads(
+        &self,
+        project_id: ProjectId,
+        services: &[(WorkloadId, String)],
+        node_id: &str,
+    ) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused> {
+        show::insert_missing(self, project_id, services, node_id).await
+    }
+
     async fn workload(&self, id: WorkloadId) -> Result<Option<WorkloadRecord>, StoreError> {
         self.bounded(show::one(self, id)).await
     }

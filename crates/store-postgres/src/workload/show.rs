@@ -1,11 +1,13 @@
 //! Making, finding and deleting workloads.
 
+use std::collections::HashMap;
+
 use millrace_store::{
     CreateWorkloadRefused, Page, PageRequest, StoreError, WorkloadFilter, WorkloadRecord,
     WorkloadState,
 };
 use millrace_types::{ProjectId, WorkloadId};
-use sqlx::{FromRow, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 
 use crate::PostgresStore;
 use crate::convert::{counter, parsed};
@@ -73,13 +75,7 @@ pub(super) async fn insert(
     node_id: &str,
 ) -> Result<WorkloadRecord, CreateWorkloadRefused> {
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
-    let project: Option<i32> =
-        sqlx::query_scalar("SELECT 1 FROM projects WHERE id = $1 FOR KEY SHARE")
-            .bind(project_id.to_string())
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(store_error)?;
-    if project.is_none() {
+    if !is_there(&mut transaction, project_id).await? {
         return Err(CreateWorkloadRefused::NoProject(project_id));
     }
     let state = WorkloadState::new();
@@ -104,6 +100,72 @@ pub(super) async fn insert(
         // Deleted again in the meantime.
         None => Err(CreateWorkloadRefused::NoProject(project_id)),
     }
+}
+
+pub(super) async fn insert_missing(
+    store: &PostgresStore,
+    project_id: ProjectId,
+    services: &[(WorkloadId, String)],
+    node_id: &str,
+) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused> {
+    let mut transaction = store.pool.begin().await.map_err(store_error)?;
+    if !is_there(&mut transaction, project_id).await? {
+        return Err(CreateWorkloadRefused::NoProject(project_id));
+    }
+    let state = WorkloadState::new();
+    let ids: Vec<String> = services.iter().map(|(id, _)| id.to_string()).collect();
+    let names: Vec<&str> = services.iter().map(|(_, name)| name.as_str()).collect();
+    sqlx::query(
+        "INSERT INTO workloads (id, project_id, service, node_id, created_at, updated_at, \
+             revision, desired, stage, kind, restarts) \
+         SELECT x.id, $1, x.service, $2, now(), now(), 1, $3, $4, '', 0 \
+         FROM unnest($5::text[], $6::text[]) AS x(id, service) ORDER BY x.service \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(project_id.to_string())
+    .bind(node_id)
+    .bind(state.desired.as_str())
+    .bind(state.stage.as_str())
+    .bind(ids)
+    .bind(&names)
+    .execute(&mut *transaction)
+    .await
+    .map_err(store_error)?;
+    transaction.commit().await.map_err(store_error)?;
+    let mut query = QueryBuilder::<Postgres>::new(COLUMNS);
+    query
+        .push("project_id = ")
+        .push_bind(project_id.to_string())
+        .push(" AND service = ANY(")
+        .push_bind(names)
+        .push(")");
+    let rows: Vec<Row> = query
+        .build_query_as()
+        .fetch_all(&store.pool)
+        .await
+        .map_err(store_error)?;
+    let mut there = HashMap::with_capacity(rows.len());
+    for row in rows {
+        there.insert(row.service.clone(), row.record()?);
+    }
+    let of = |(_, service): &(WorkloadId, String)| there.get(service).cloned();
+    // Deleted again in the meantime, with the project for all one knows.
+    let all: Option<Vec<_>> = services.iter().map(of).collect();
+    all.ok_or(CreateWorkloadRefused::NoProject(project_id))
+}
+
+/// Whether there is such a project, which then stays until the transaction ends.
+async fn is_there(
+    connection: &mut PgConnection,
+    project_id: ProjectId,
+) -> Result<bool, StoreError> {
+    let project: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM projects WHERE id = $1 FOR KEY SHARE")
+            .bind(project_id.to_string())
+            .fetch_optional(connection)
+            .await
+            .map_err(store_error)?;
+    Ok(project.is_some())
 }
 
 pub(super) async fn one(

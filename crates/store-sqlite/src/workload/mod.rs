@@ -51,6 +51,15 @@ impl WorkloadStore for SqliteStore {
         self.insert_workload(id, project_id, service, node_id).await
     }
 
+    async fn ensure_workloads(
+        &self,
+        project_id: ProjectId,
+        services: &[(WorkloadId, String)],
+        node_id: &str,
+    ) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused> {
+        self.insert_missing(project_id, services, node_id).await
+    }
+
     async fn workload(&self, id: WorkloadId) -> Result<Option<WorkloadRecord>, StoreError> {
         self.one_workload(id).await
     }

@@ -1,21 +1,82 @@
 //! Making, finding and deleting workloads.
 
+use std::collections::HashMap;
+
 use millrace_store::{
     CreateWorkloadRefused, Page, PageRequest, StoreError, WorkloadFilter, WorkloadRecord,
     WorkloadState,
 };
 use millrace_types::{ProjectId, Timestamp, WorkloadId};
-use sqlx::QueryBuilder;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::store_error;
 use crate::row::Columns;
+use crate::rows::json;
 
 const COLUMNS: &str = "
     SELECT id, project_id, service, node_id, created_at, updated_at, revision, desired, stage,
         kind, port, pid, error_reason, error_message, restarts, next_retry_at, ready
     FROM workloads WHERE ";
+
+const OF_SERVICES: &str = "
+    SELECT id, project_id, service, node_id, created_at, updated_at, revision, desired, stage,
+        kind, port, pid, error_reason, error_message, restarts, next_retry_at, ready
+    FROM workloads
+    WHERE project_id = ?1 AND service IN (SELECT value FROM json_each(?2))";
+
+async fn is_there(
+    connection: &mut SqliteConnection,
+    project_id: ProjectId,
+) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1)")
+        .bind(project_id.to_string())
+        .fetch_one(connection)
+        .await
+        .map_err(store_error)
+}
+
+fn new_workload(
+    id: WorkloadId,
+    project_id: ProjectId,
+    service: &str,
+    node_id: &str,
+    now: i64,
+) -> WorkloadRecord {
+    WorkloadRecord {
+        id,
+        project_id,
+        service: service.to_owned(),
+        node_id: node_id.to_owned(),
+        created_at: Timestamp::from_micros(now),
+        updated_at: Timestamp::from_micros(now),
+        revision: 1,
+        state: WorkloadState::new(),
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    record: &WorkloadRecord,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO workloads (id, project_id, service, node_id, created_at, updated_at,
+             revision, desired, stage, kind, restarts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, ?6, ?7, '', 0)",
+    )
+    .bind(record.id.to_string())
+    .bind(record.project_id.to_string())
+    .bind(&record.service)
+    .bind(&record.node_id)
+    .bind(record.created_at.as_micros())
+    .bind(record.state.desired.as_str())
+    .bind(record.state.stage.as_str())
+    .execute(connection)
+    .await
+    .map(|_| ())
+    .map_err(store_error)
+}
 
 impl SqliteStore {
     pub(super) async fn insert_workload(
@@ -26,13 +87,7 @@ impl SqliteStore {
         node_id: &str,
     ) -> Result<WorkloadRecord, CreateWorkloadRefused> {
         let (mut transaction, now) = self.write().await?;
-        let project: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1)")
-                .bind(project_id.to_string())
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(store_error)?;
-        if !project {
+        if !is_there(&mut transaction, project_id).await? {
             return Err(CreateWorkloadRefused::NoProject(project_id));
         }
         let mut query = QueryBuilder::new(COLUMNS);
@@ -53,33 +108,48 @@ impl SqliteStore {
             }
             return Err(CreateWorkloadRefused::Exists(there.id));
         }
-        let state = WorkloadState::new();
-        sqlx::query(
-            "INSERT INTO workloads (id, project_id, service, node_id, created_at, updated_at,
-                 revision, desired, stage, kind, restarts)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1, ?6, ?7, '', 0)",
-        )
-        .bind(id.to_string())
-        .bind(project_id.to_string())
-        .bind(service)
-        .bind(node_id)
-        .bind(now)
-        .bind(state.desired.as_str())
-        .bind(state.stage.as_str())
-        .execute(&mut *transaction)
-        .await
-        .map_err(store_error)?;
+        let record = new_workload(id, project_id, service, node_id, now);
+        insert(&mut transaction, &record).await?;
         transaction.commit().await.map_err(store_error)?;
-        Ok(WorkloadRecord {
-            id,
-            project_id,
-            service: service.to_owned(),
-            node_id: node_id.to_owned(),
-            created_at: Timestamp::from_micros(now),
-            updated_at: Timestamp::from_micros(now),
-            revision: 1,
-            state,
-        })
+        Ok(record)
+    }
+
+    pub(super) async fn insert_missing(
+        &self,
+        project_id: ProjectId,
+        services: &[(WorkloadId, String)],
+        node_id: &str,
+    ) -> Result<Vec<WorkloadRecord>, CreateWorkloadRefused> {
+        let (mut transaction, now) = self.write().await?;
+        if !is_there(&mut transaction, project_id).await? {
+            return Err(CreateWorkloadRefused::NoProject(project_id));
+        }
+        let names: Vec<&str> = services.iter().map(|(_, name)| name.as_str()).collect();
+        let rows = sqlx::query(OF_SERVICES)
+            .bind(project_id.to_string())
+            .bind(json(&names))
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(store_error)?;
+        let mut there = HashMap::with_capacity(services.len());
+        for row in &rows {
+            let record = record(row)?;
+            there.insert(record.service.clone(), record);
+        }
+        let mut records = Vec::with_capacity(services.len());
+        for (id, service) in services {
+            records.push(match there.get(service) {
+                Some(record) => record.clone(),
+                None => {
+                    let record = new_workload(*id, project_id, service, node_id, now);
+                    insert(&mut transaction, &record).await?;
+                    there.insert(service.clone(), record.clone());
+                    record
+                }
+            });
+        }
+        transaction.commit().await.map_err(store_error)?;
+        Ok(records)
     }
 
     pub(super) async fn one_workload(

@@ -271,6 +271,8 @@ macro_rules! conformance_tests {
                 key_of_a_project_is_taken_once
                 project_with_workloads_is_not_deleted
                 service_has_one_workload
+                missing_workloads_are_made_at_once
+                transitions_of_one_workload_build_on_each_other
                 transition_is_read_back_with_its_instances
                 transition_from_another_revision_changes_nothing
                 living_instances_of_a_node_share_no_port

@@ -151,6 +151,76 @@ pub async fn service_has_one_workload(store: Shared, _: &dyn Fixture) {
     assert_eq!(found, Some(first));
 }
 
+pub async fn missing_workloads_are_made_at_once(store: Shared, _: &dyn Fixture) {
+    let project = project(&store, "A").await;
+    let first = workload(&store, project.id, "b").await;
+    let of = |name: &str| (WorkloadId::new(), name.to_owned());
+    let wanted = [of("c"), of("b"), of("a")];
+    let made = store
+        .ensure_workloads(project.id, &wanted, NODE)
+        .await
+        .unwrap();
+    let services: Vec<&str> = made.iter().map(|record| record.service.as_str()).collect();
+    assert_eq!(services, ["c", "b", "a"]);
+    assert_eq!(
+        made.iter().map(|record| record.id).collect::<Vec<_>>(),
+        [wanted[0].0, first.id, wanted[2].0]
+    );
+    assert_eq!(
+        (made[0].revision, made[0].state.stage, &*made[0].node_id),
+        (1, WorkloadStage::Pending, NODE)
+    );
+    for record in &made {
+        let stored = store.workload(record.id).await.unwrap();
+        assert_eq!(stored.as_ref(), Some(record));
+    }
+    let again = [of("a"), of("b"), of("c")];
+    let again = store.ensure_workloads(project.id, &again, NODE).await;
+    let (mut again, mut made) = (again.unwrap(), made);
+    again.reverse();
+    made.sort_by(|a, b| b.service.cmp(&a.service));
+    assert_eq!(again, made);
+    let refused = store
+        .ensure_workloads(ProjectId::new(), &[of("a")], NODE)
+        .await
+        .unwrap_err();
+    assert!(matches!(refused, CreateWorkloadRefused::NoProject(_)));
+}
+
+pub async fn transitions_of_one_workload_build_on_each_other(store: Shared, _: &dyn Fixture) {
+    let project = project(&store, "A").await;
+    let mut workload = workload(&store, project.id, "web").await;
+    let mut old = instance(workload.id, Some(3100));
+    saved(&store, &mut workload, &[&old]).await;
+    // The end of one, its next stage, and another one on its port.
+    old.ended_at = Some(Timestamp::from_micros(1_800_000_000_000_000));
+    let new = instance(workload.id, Some(3100));
+    let first = save(&workload, &[&old]);
+    let stages = [WorkloadStage::Validate, WorkloadStage::Deploy];
+    let mut steps = vec![first];
+    for (stage, instances) in stages.into_iter().zip([&[][..], &[&new][..]]) {
+        workload.revision += 1;
+        workload.state.stage = stage;
+        steps.push(save(&workload, instances));
+    }
+    let outcomes = store.save_workloads(&steps).await.unwrap();
+    let all_done = outcomes.iter().zip(2..).all(|(outcome, before)| {
+        matches!(outcome, Saved::Done { revision, .. } if *revision == before + 1)
+    });
+    assert!(all_done, "{outcomes:?}");
+    let stored = store.workload(workload.id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.revision, stored.state.stage),
+        (workload.revision + 1, WorkloadStage::Deploy)
+    );
+    let instances = store.instances(workload.id, 9).await.unwrap();
+    assert_eq!(instances, [old, new]);
+    // What builds on one that is refused is refused as well.
+    steps.remove(0);
+    let outcomes = store.save_workloads(&steps).await.unwrap();
+    assert_eq!(outcomes, [Saved::Stale, Saved::Stale]);
+}
+
 pub async fn transition_is_read_back_with_its_instances(store: Shared, _: &dyn Fixture) {
     let project = project(&store, "A").await;
     let mut workload = workload(&store, project.id, "web").await;
