@@ -106,34 +106,39 @@ impl Actor {
         }
     }
 
-    /// Stores what has changed; only then can it be seen.
+    /// Stores what has changed; only then can it be seen. It is entered at
+    /// once, behind the transitions that are under way, which it builds on: all
+    /// of them can share a transaction.
     pub(in crate::workload) async fn save(&mut self, instances: Vec<InstanceRecord>) -> Saved {
-        self.all_passed().await;
-        let ends = std::mem::take(&mut self.ends);
-        let saved = self.save_with([&ends[..], &instances].concat()).await;
-        match saved {
-            Saved::Done { .. } => ends.iter().for_each(|ended| self.forget(ended)),
-            Saved::PortTaken | Saved::Stale => self.ends = ends,
-        }
-        saved
-    }
-
-    async fn save_with(&mut self, instances: Vec<InstanceRecord>) -> Saved {
         for _ in 0..3 {
+            let ends = std::mem::take(&mut self.ends);
+            let all = [&ends[..], &instances].concat();
             let save = WorkloadSave {
                 id: self.record.id,
                 revision: self.record.revision,
                 state: self.record.state.clone(),
-                instances: instances.clone(),
+                instances: all.clone(),
             };
-            match self.shared.saver.save(save).await {
+            let entered = self.shared.saver.begin_now(save).await;
+            // Those come first, and are shown first.
+            self.all_passed().await;
+            let saved = match entered {
+                Some(answer) => answer.await.ok(),
+                None => None,
+            };
+            if !matches!(saved, Some(Saved::Done { .. })) {
+                // The next save takes them along.
+                self.ends.extend(ends.iter().cloned());
+            }
+            match saved {
                 // This process is at its end, and so is this task.
                 None => std::future::pending().await,
                 Some(saved @ Saved::Done { revision, at }) => {
                     self.record.revision = revision;
                     self.record.updated_at = at;
-                    self.remember(instances);
+                    self.remember(all);
                     self.publish(self.record.clone());
+                    ends.iter().for_each(|ended| self.forget(ended));
                     return saved;
                 }
                 Some(Saved::PortTaken) => return Saved::PortTaken,
