@@ -97,10 +97,9 @@ impl Host {
     /// One whose folder for cgroups is this one.
     #[cfg(test)]
     pub(crate) fn at(folder: &Path) -> Self {
-        Self {
-            v2: Some((folder.to_owned(), Vec::new())),
-            ..Self::default()
-        }
+        let mut host = Self::default();
+        host.v2 = Some((folder.to_owned(), Vec::new()));
+        host
     }
 
     /// Makes the cgroups of an instance. What the host cannot enforce is said
@@ -128,7 +127,14 @@ impl Host {
     ) -> io::Result<()> {
         if let Some((base, _)) = &self.v2 {
             let folder = base.join(name);
-            fs::create_dir(&folder)?;
+            fs::create_dir(&folder).or_else(|error| match base.parent() {
+                // Another orchestrator of this node has ended, and removed it.
+                Some(mount) if error.kind() == io::ErrorKind::NotFound => {
+                    v2(mount, base);
+                    fs::create_dir(&folder)
+                }
+                _ => Err(error),
+            })?;
             placement.kill = Some(folder.join("cgroup.kill")).filter(|kill| kill.exists());
             placement.folders.push(folder);
         }
@@ -189,11 +195,22 @@ impl Host {
         };
         let folder = base.join(name);
         if !placement.folders.contains(&folder) {
+            fs::create_dir_all(base)?;
             fs::create_dir(&folder)?;
             placement.folders.push(folder.clone());
         }
         set(&folder, v1)?;
         Ok(Some(format!("{controller}: cgroup v1")))
+    }
+}
+
+impl Drop for Host {
+    /// Removes the folders of the node, unless there are instances in them.
+    fn drop(&mut self) {
+        let v2 = self.v2.iter().map(|(base, _)| base);
+        for folder in v2.chain(self.v1.iter().map(|(_, base)| base)) {
+            let _ = fs::remove_dir(folder);
+        }
     }
 }
 
@@ -281,13 +298,13 @@ impl Placement {
         tracing::error!(folders = ?self.folders, "processes do not end though they were killed");
     }
 
-    /// Once all of its processes are gone.
-    pub(crate) async fn remove(self) {
+    /// Once all of its processes are gone; waits a while for that.
+    pub(crate) fn remove(self) {
         for _ in 0..50 {
             if self.remove_now() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            std::thread::sleep(Duration::from_millis(10));
         }
         tracing::warn!(folders = ?self.folders, "cgroups of an instance that has ended are left");
     }

@@ -43,6 +43,8 @@ pub struct Launch {
     /// Whoever does not say it on the socket is not obeyed; everybody is,
     /// without it.
     pub key: Option<u128>,
+    /// What whoever takes it up wants to know of it; nothing to its shim.
+    pub note: String,
 }
 
 /// Which files may be used.
@@ -71,6 +73,7 @@ const READABLE: u8 = 14;
 const WRITABLE: u8 = 15;
 const OPEN_FILES: u8 = 16;
 const KEY: u8 = 17;
+const NOTE: u8 = 18;
 
 impl Launch {
     pub fn write(&self, directory: &Path) -> io::Result<()> {
@@ -134,6 +137,9 @@ impl Launch {
         if let Some(key) = self.key {
             put(KEY, &key.to_be_bytes());
         }
+        if !self.note.is_empty() {
+            put(NOTE, self.note.as_bytes());
+        }
         if let Some(open_files) = self.open_files {
             put(OPEN_FILES, &open_files.to_le_bytes());
         }
@@ -179,6 +185,7 @@ impl Launch {
             no_new_privs: false,
             confined: None,
             key: None,
+            note: String::new(),
         };
         while let Some((tag, rest)) = bytes.split_first() {
             let (length, rest) = rest.split_first_chunk::<4>()?;
@@ -210,6 +217,7 @@ impl Launch {
                     launch.limits.push((resource, number(value, 1)?));
                 }
                 KEY => launch.key = Some(u128::from_be_bytes(value.try_into().ok()?)),
+                NOTE => launch.note = String::from_utf8_lossy(value).into_owned(),
                 OPEN_FILES => launch.open_files = Some(number(value, 0)?),
                 USER => {
                     let user = u32::try_from(number(value, 0)?).ok()?;
@@ -266,6 +274,7 @@ mod tests {
                 writable: vec!["/data".into()],
             }),
             key: Some(u128::MAX - 2),
+            note: "{\"type\": \"process\"}".into(),
         };
         let bytes = launch.encode();
         assert_eq!(Launch::decode(&bytes), Some(launch));

@@ -39,7 +39,10 @@ const STORING: Duration = Duration::from_millis(100);
 /// is the socket to answer on, listening already.
 pub fn run(directory: &Path) -> io::Result<()> {
     sys::keep_little_memory();
-    let launch = Launch::read(directory)?;
+    let launch = Launch {
+        note: String::new(),
+        ..Launch::read(directory)?
+    };
     sys::become_subreaper()?;
     let signals = sys::take_signals()?;
     let listener = listener()?;

@@ -117,7 +117,8 @@ pub(crate) trait Backend: fmt::Debug + Send + Sync + 'static {
     /// What was kept beside an instance that has not been forgotten.
     fn note(&self, id: InstanceId) -> Option<String>;
 
-    /// Lets go of what is kept about an instance that has been closed.
+    /// Lets go of what is kept about an instance that has been closed; may take
+    /// a moment, and blocks meanwhile.
     fn forget(&self, id: InstanceId);
 
     /// Names of what is there of instances that are not among these.

@@ -2,8 +2,9 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use millrace_shim::sys::SIGKILL;
 use millrace_shim::wire::{Request, State};
 use millrace_types::{InstanceId, Timestamp};
 
-use super::spawn::{SPEC, Start, spawn};
+use super::spawn::{Spawned, Start, spawn};
 use super::{ShimLink, ShimProgram, Told};
 use super::{confine, leftovers};
 use crate::backend::{Backend, Ended, Exit, Instance, Order, Owner, Surroundings};
@@ -35,7 +36,7 @@ const TERMINATE: i32 = 15;
 #[derive(Debug)]
 pub(crate) struct ProcessBackend {
     shim: ShimProgram,
-    host: Host,
+    host: Arc<Host>,
     /// A folder for each instance.
     runs: PathBuf,
     /// A folder for each workload.
@@ -52,7 +53,7 @@ impl ProcessBackend {
     pub(crate) fn new(data_dir: &Path, node_id: &str, secrets: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             shim: ShimProgram::install(&data_dir.join("bin"))?,
-            host: Host::detect(node_id),
+            host: Arc::new(Host::detect(node_id)),
             runs: data_dir.join("run"),
             workloads: data_dir.join("workloads"),
             hidden: [Some(data_dir), secrets]
@@ -68,6 +69,16 @@ impl ProcessBackend {
         Self { open_files, ..self }
     }
 
+    /// See [`clear`].
+    async fn clear(&self, name: &str) {
+        let (host, runs) = (Arc::clone(&self.host), self.runs.clone());
+        let name = name.to_owned();
+        let work = tokio::task::spawn_blocking(move || clear(&host, &runs, &name));
+        if let Err(error) = work.await {
+            tracing::error!(%error, "what is left of an instance is not removed: {error}");
+        }
+    }
+
     fn run_dir(&self, id: InstanceId) -> PathBuf {
         self.runs.join(id.to_string())
     }
@@ -76,7 +87,7 @@ impl ProcessBackend {
         &self,
         order: &Order<'_>,
         placement: &Placement,
-    ) -> Result<ShimLink, StageError> {
+    ) -> Result<Spawned, StageError> {
         if order.enforce && !placement.unenforced.is_empty() {
             let description = placement.description.clone();
             return Err(StageError::new("limits-refused", description));
@@ -115,11 +126,11 @@ impl ProcessBackend {
             no_new_privs: order.isolation != Isolation::None,
             confined,
             key: Some(own.key),
+            note: order.note.to_owned(),
         };
         let start = Start {
             launch: &launch,
             run_dir: &run_dir,
-            spec_json: order.note,
         };
         spawn(&self.shim, start)
             .await
@@ -192,11 +203,10 @@ impl Backend for ProcessBackend {
             .host
             .place(&order.id.to_string(), order.resources)
             .map_err(|error| StageError::new("limits-refused", error.to_string()))?;
-        let link = match self.launch(&order, &placement).await {
-            Ok(link) => link,
+        let spawned = match self.launch(&order, &placement).await {
+            Ok(spawned) => spawned,
             Err(error) => {
-                placement.remove().await;
-                self.forget(order.id);
+                self.clear(&order.id.to_string()).await;
                 return Err(error);
             }
         };
@@ -209,16 +219,17 @@ impl Backend for ProcessBackend {
         let mut process = Process {
             id: order.id,
             run_dir: self.run_dir(order.id),
-            link,
+            link: spawned.link,
             pid: None,
             placement,
         };
-        match process.until_it_runs(&order.command[0]).await {
+        let runs = process.until_it_runs(&order.command[0], spawned.errors);
+        match runs.await {
             Ok(()) => Ok(Box::new(process)),
             Err(error) => {
                 // Its shim may have died before it could say what it started.
-                close(&process.run_dir, order.id, process.placement, None).await;
-                self.forget(order.id);
+                close(&process.run_dir, order.id, &process.placement, None).await;
+                self.clear(&order.id.to_string()).await;
                 Err(error)
             }
         }
@@ -242,7 +253,7 @@ impl Backend for ProcessBackend {
             },
             None => exit::read(&run_dir).map_or(Told::Lost, Told::State),
         };
-        Err(close(&run_dir, id, placement, exit_of(&told)).await)
+        Err(close(&run_dir, id, &placement, exit_of(&told)).await)
     }
 
     fn logs(&self, owner: Owner) -> PathBuf {
@@ -253,11 +264,15 @@ impl Backend for ProcessBackend {
     }
 
     fn note(&self, id: InstanceId) -> Option<String> {
-        fs::read_to_string(self.run_dir(id).join(SPEC)).ok()
+        let run_dir = self.run_dir(id);
+        // Those of a version before have it in a file of its own.
+        fs::read_to_string(run_dir.join("service.json"))
+            .or_else(|_| Launch::read(&run_dir).map(|launch| launch.note))
+            .ok()
     }
 
     fn forget(&self, id: InstanceId) {
-        let _ = fs::remove_dir_all(self.run_dir(id));
+        clear(&self.host, &self.runs, &id.to_string());
     }
 
     fn strays(&self, known: &[InstanceId]) -> io::Result<Vec<String>> {
@@ -295,9 +310,15 @@ impl Backend for ProcessBackend {
             leftovers::kill(id).await;
             placement.kill_all().await;
         }
-        placement.remove().await;
-        let _ = fs::remove_dir_all(path);
+        self.clear(name).await;
     }
+}
+
+/// Removes what there is of an instance that has ended. The folder goes last:
+/// whoever comes after a process that died in between finds it, and the rest.
+fn clear(host: &Host, runs: &Path, name: &str) {
+    Placement::find(host, name).remove();
+    let _ = fs::remove_dir_all(runs.join(name));
 }
 
 /// The shim of this folder; `None` when it is gone, and nothing but that: who
@@ -305,7 +326,7 @@ impl Backend for ProcessBackend {
 async fn connect(run_dir: &Path) -> Option<ShimLink> {
     let mut is_known = false;
     loop {
-        let error = match ShimLink::connect(run_dir).await {
+        let error = match ShimLink::take_up(run_dir).await {
             Ok(link) => return Some(link),
             Err(error) => error,
         };
@@ -333,7 +354,8 @@ struct Process {
 }
 
 impl Process {
-    async fn until_it_runs(&mut self, program: &str) -> Result<(), StageError> {
+    /// `errors` is where the shim writes what it cannot say otherwise.
+    async fn until_it_runs(&mut self, program: &str, errors: File) -> Result<(), StageError> {
         loop {
             match self.link.next().await {
                 Told::State(State::Starting) => {}
@@ -352,8 +374,10 @@ impl Process {
                 // It is over already: whoever observes it is told.
                 Told::State(State::Exited(_)) => return Ok(()),
                 Told::Lost => {
-                    let said = fs::read_to_string(self.run_dir.join("shim.err"));
-                    let message = format!("the shim died: {}", said.unwrap_or_default());
+                    let mut said = vec![0; 4096];
+                    let length = errors.read_at(&mut said, 0).unwrap_or_default();
+                    let said = String::from_utf8_lossy(&said[..length]);
+                    let message = format!("the shim died: {said}");
                     return Err(StageError::new("start-failed", message));
                 }
             }
@@ -403,7 +427,7 @@ impl Instance for Process {
     }
 
     async fn close(self: Box<Self>, exit: Option<Exit>) -> Ended {
-        close(&self.run_dir, self.id, self.placement, exit).await
+        close(&self.run_dir, self.id, &self.placement, exit).await
     }
 }
 
@@ -427,7 +451,7 @@ fn exit_of(told: &Told) -> Option<Exit> {
 }
 
 /// `run_dir` is its folder.
-async fn close(run_dir: &Path, id: InstanceId, placement: Placement, exit: Option<Exit>) -> Ended {
+async fn close(run_dir: &Path, id: InstanceId, placement: &Placement, exit: Option<Exit>) -> Ended {
     match exit {
         // Its shim is gone, or answers no more.
         None => {
@@ -437,11 +461,13 @@ async fn close(run_dir: &Path, id: InstanceId, placement: Placement, exit: Optio
         Some(exit) if exit.lost > 0 => tell_of_lost(run_dir, exit.lost).await,
         Some(_) => {}
     }
-    let out_of_memory = placement.out_of_memory();
-    placement.remove().await;
+    // The kernel counts whatever it has killed, also a process that the service
+    // has outlived.
+    let is_killed =
+        exit.is_none_or(|exit| exit.signal == Some(SIGKILL) || exit.code == Some(128 + SIGKILL));
     Ended {
         exit,
-        out_of_memory,
+        out_of_memory: is_killed && placement.out_of_memory(),
     }
 }
 
@@ -458,7 +484,6 @@ async fn tell_of_lost(run_dir: &Path, lost: u64) {
 mod tests {
     use std::io::Write as _;
     use std::os::unix::net::{UnixDatagram, UnixStream};
-    use std::sync::Arc;
 
     use millrace_shim::record::DROPPED;
     use millrace_shim::tree;
@@ -559,7 +584,7 @@ mod tests {
         }
         let cgroups = folder.path().join("cgroups");
         let backend = ProcessBackend {
-            host: Host::at(&cgroups),
+            host: Arc::new(Host::at(&cgroups)),
             ..ProcessBackend::new(folder.path(), "test", None).unwrap()
         };
         let name = InstanceId::new().to_string();

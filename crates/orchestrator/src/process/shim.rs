@@ -31,14 +31,20 @@ pub(crate) struct ShimLink {
 }
 
 impl ShimLink {
+    /// Takes up the shim of this folder. Fails when none listens there.
+    pub(crate) async fn take_up(run_dir: &Path) -> io::Result<Self> {
+        // One of a version before has no key. What a shim that is gone would
+        // have been told, its end says.
+        let launch = Launch::read(run_dir).ok();
+        Self::connect(run_dir, launch.and_then(|launch| launch.key)).await
+    }
+
     /// Fails when no shim listens there.
-    pub(crate) async fn connect(run_dir: &Path) -> io::Result<Self> {
+    pub(super) async fn connect(run_dir: &Path, key: Option<u128>) -> io::Result<Self> {
         let folder = File::open(run_dir)?;
         let stream = UnixStream::connect(short_path(&folder)).await?;
         let (reader, mut writer) = stream.into_split();
-        // One of a version before has none. What a shim that is gone would
-        // have been told, its end says.
-        if let Some(key) = Launch::read(run_dir).ok().and_then(|launch| launch.key) {
+        if let Some(key) = key {
             let _ = writer
                 .write_all(format!("{}\n", key_line(key)).as_bytes())
                 .await;

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use millrace_shim::launch::Launch;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::ShimLink;
 
@@ -76,25 +77,30 @@ pub(super) struct Start<'a> {
     pub launch: &'a Launch,
     /// Of this instance alone; it is there, and nobody else can look into it.
     pub run_dir: &'a Path,
-    /// `service.json` as it is now, for whoever adopts it.
-    pub spec_json: &'a str,
 }
 
-/// The name of the file with the text of `service.json` in a run folder.
-pub(super) const SPEC: &str = "service.json";
+/// A shim that has been started.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    pub link: ShimLink,
+    /// What it says when it cannot even say it on its socket.
+    pub errors: File,
+}
 
 /// Starts a shim, which starts the program. Once this has returned, it runs
 /// on whatever happens to this process.
-pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<ShimLink, SpawnError> {
+pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<Spawned, SpawnError> {
     let failed = |doing| move |error| SpawnError { doing, error };
     start
         .launch
         .write(start.run_dir)
-        .and_then(|()| fs::write(start.run_dir.join(SPEC), start.spec_json))
         .map_err(failed("its launch file"))?;
-    let errors = File::create(start.run_dir.join("shim.err")).map_err(failed("its error file"))?;
+    // Of use to nobody who comes later: it has no name.
+    let errors = memfd_create("shim-errors", MemfdFlags::CLOEXEC)
+        .map_err(|error| failed("its error file")(error.into()))?;
+    let said = errors.try_clone().map_err(failed("its error file"))?;
     let listener = listen(start.run_dir).map_err(failed("its socket"))?;
-    let link = ShimLink::connect(start.run_dir)
+    let link = ShimLink::connect(start.run_dir, start.launch.key)
         .await
         .map_err(failed("connecting to it"))?;
     let mut command = tokio::process::Command::new(&program.path);
@@ -123,7 +129,10 @@ pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<Shi
     };
     // Its exit is reaped by the runtime, whenever it comes.
     drop(child);
-    Ok(link)
+    Ok(Spawned {
+        link,
+        errors: said.into(),
+    })
 }
 
 /// A path to the socket that is short whatever the folder is: the kernel

@@ -315,7 +315,6 @@ impl Actor {
         let (id, port) = (record.id, record.port);
         self.save(vec![record]).await;
         self.release(id, port);
-        self.shared.backend.forget(id);
     }
 
     async fn order(

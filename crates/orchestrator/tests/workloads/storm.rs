@@ -243,7 +243,13 @@ async fn cycles_alone() {
     }
     assert_eq!(harness.store.living(), 0);
     let data = harness.folder.path().join("data");
-    assert_eq!(fs::read_dir(data.join("run")).unwrap().count(), 0);
+    eventually(PATIENCE, || async {
+        match fs::read_dir(data.join("run")).unwrap().count() {
+            0 => Ok(()),
+            left => Err(format!("{left} folders are left")),
+        }
+    })
+    .await;
     let log = data.join("workloads").join(&id).join("log");
     let segments = fs::read_dir(log).unwrap().count();
     assert!(segments <= 20, "{segments} segments are kept");

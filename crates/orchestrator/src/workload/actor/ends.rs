@@ -168,12 +168,14 @@ impl Actor {
         live.close(exit.unwrap_or_default(), reason).await
     }
 
-    /// After its end was stored.
+    /// After its end was stored. Nobody waits for its folders to be gone: what
+    /// is left of them when this process dies is removed by the next.
     pub(in crate::workload) fn forget(&self, record: &InstanceRecord) {
         if let Some(port) = record.port {
             self.shared.ports.give_back(port, record.id);
         }
-        self.shared.backend.forget(record.id);
+        let (backend, id) = (self.shared.backend.clone(), record.id);
+        drop(tokio::task::spawn_blocking(move || backend.forget(id)));
     }
 }
 
