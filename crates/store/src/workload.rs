@@ -118,6 +118,73 @@ pub struct WorkloadSave {
     pub instances: Vec<InstanceRecord>,
 }
 
+/// Transitions of one workload that can be written as one, since each builds on
+/// the one before: all of them are refused, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveRun {
+    /// The last state, at the first revision, with the instances of all.
+    pub save: WorkloadSave,
+    /// Where they stand among the saves, in their order.
+    pub positions: Vec<usize>,
+}
+
+impl SaveRun {
+    /// All saves in runs. One that may be refused for its port begins a run,
+    /// lest it take those before it along.
+    pub fn of(saves: &[WorkloadSave]) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for (position, save) in saves.iter().enumerate() {
+            let takes_port = save
+                .instances
+                .iter()
+                .any(|instance| instance.port.is_some() && instance.ended_at.is_none());
+            let last = runs.iter_mut().rfind(|run| run.save.id == save.id);
+            match last.filter(|run| !takes_port && run.revision() == save.revision) {
+                Some(run) => {
+                    run.save.state = save.state.clone();
+                    run.save.instances.extend(save.instances.iter().cloned());
+                    run.positions.push(position);
+                }
+                None => runs.push(Self {
+                    save: save.clone(),
+                    positions: vec![position],
+                }),
+            }
+        }
+        runs
+    }
+
+    /// How far it takes the revision.
+    pub fn length(&self) -> i64 {
+        self.positions.len().cast_signed() as i64
+    }
+
+    /// The revision after it.
+    fn revision(&self) -> u64 {
+        self.save.revision + self.positions.len() as u64
+    }
+
+    /// Whether it has an end of an instance, after which older ends may be too
+    /// many.
+    pub fn has_end(&self) -> bool {
+        let mut instances = self.save.instances.iter();
+        instances.any(|instance| instance.ended_at.is_some())
+    }
+
+    /// Enters what became of it among the outcomes of all saves.
+    pub fn tell(&self, written: Result<Timestamp, Saved>, outcomes: &mut [Saved]) {
+        for (step, position) in (1..).zip(&self.positions) {
+            outcomes[*position] = match written {
+                Ok(at) => Saved::Done {
+                    revision: self.save.revision + step,
+                    at,
+                },
+                Err(refused) => refused,
+            };
+        }
+    }
+}
+
 /// What became of one [`WorkloadSave`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {

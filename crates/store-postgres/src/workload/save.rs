@@ -1,7 +1,8 @@
 //! Transitions of workloads.
 
-use millrace_store::workload::KEPT_INSTANCES;
+use millrace_store::workload::{KEPT_INSTANCES, SaveRun};
 use millrace_store::{Saved, StoreError, WorkloadSave};
+use millrace_types::Timestamp;
 use sqlx::PgConnection;
 
 use super::instance;
@@ -14,24 +15,29 @@ pub(super) async fn all(
     saves: &[WorkloadSave],
 ) -> Result<Vec<Saved>, StoreError> {
     let mut transaction = store.pool.begin().await.map_err(store_error)?;
-    let mut outcomes = Vec::with_capacity(saves.len());
-    for save in saves {
-        outcomes.push(one(&mut transaction, save).await?);
+    let mut outcomes = vec![Saved::Stale; saves.len()];
+    for run in SaveRun::of(saves) {
+        run.tell(one(&mut transaction, &run).await?, &mut outcomes);
     }
     transaction.commit().await.map_err(store_error)?;
     Ok(outcomes)
 }
 
-async fn one(connection: &mut PgConnection, save: &WorkloadSave) -> Result<Saved, StoreError> {
+/// When it was written, or why it is refused.
+async fn one(
+    connection: &mut PgConnection,
+    run: &SaveRun,
+) -> Result<Result<Timestamp, Saved>, StoreError> {
+    let save = &run.save;
     for record in &save.instances {
         if instance::port_is_taken(connection, record).await? {
-            return Ok(Saved::PortTaken);
+            return Ok(Err(Saved::PortTaken));
         }
     }
     let state = &save.state;
     let (reason, message) = state.error.clone().unzip();
     let at: Option<PgTime> = sqlx::query_scalar(
-        "UPDATE workloads SET revision = revision + 1, updated_at = now(), desired = $3, \
+        "UPDATE workloads SET revision = revision + $13, updated_at = now(), desired = $3, \
              stage = $4, kind = $5, port = $6, pid = $7, error_reason = $8, error_message = $9, \
              restarts = $10, next_retry_at = $11, ready = $12 \
          WHERE id = $1 AND revision = $2 RETURNING updated_at",
@@ -48,16 +54,17 @@ async fn one(connection: &mut PgConnection, save: &WorkloadSave) -> Result<Saved
     .bind(i64::from(state.restarts))
     .bind(state.next_retry_at.map(PgTime))
     .bind(state.ready)
+    .bind(run.length())
     .fetch_optional(&mut *connection)
     .await
     .map_err(store_error)?;
     let Some(at) = at else {
-        return Ok(Saved::Stale);
+        return Ok(Err(Saved::Stale));
     };
     for record in &save.instances {
         instance::put(connection, record).await?;
     }
-    if !save.instances.is_empty() {
+    if run.has_end() {
         sqlx::query(
             "DELETE FROM instances WHERE workload_id = $1 AND ended_at IS NOT NULL AND id <= ( \
                  SELECT id FROM instances WHERE workload_id = $1 AND ended_at IS NOT NULL \
@@ -69,8 +76,5 @@ async fn one(connection: &mut PgConnection, save: &WorkloadSave) -> Result<Saved
         .await
         .map_err(store_error)?;
     }
-    Ok(Saved::Done {
-        revision: save.revision + 1,
-        at: at.0,
-    })
+    Ok(Ok(at.0))
 }

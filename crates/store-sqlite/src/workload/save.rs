@@ -1,6 +1,6 @@
 //! Transitions of workloads.
 
-use millrace_store::workload::KEPT_INSTANCES;
+use millrace_store::workload::{KEPT_INSTANCES, SaveRun};
 use millrace_store::{Saved, StoreError, WorkloadSave};
 use millrace_types::Timestamp;
 use sqlx::SqliteConnection;
@@ -10,7 +10,7 @@ use crate::SqliteStore;
 use crate::error::store_error;
 
 const UPDATE: &str = "
-    UPDATE workloads SET revision = revision + 1, updated_at = ?3, desired = ?4, stage = ?5,
+    UPDATE workloads SET revision = revision + ?14, updated_at = ?3, desired = ?4, stage = ?5,
         kind = ?6, port = ?7, pid = ?8, error_reason = ?9, error_message = ?10, restarts = ?11,
         next_retry_at = ?12, ready = ?13
     WHERE id = ?1 AND revision = ?2";
@@ -24,23 +24,29 @@ const PRUNE: &str = "
 impl SqliteStore {
     pub(super) async fn save_all(&self, saves: &[WorkloadSave]) -> Result<Vec<Saved>, StoreError> {
         let (mut transaction, now) = self.write().await?;
-        let mut outcomes = Vec::with_capacity(saves.len());
-        for save in saves {
-            outcomes.push(one(&mut transaction, save, now).await?);
+        let mut outcomes = vec![Saved::Stale; saves.len()];
+        for run in SaveRun::of(saves) {
+            let written = match one(&mut transaction, &run, now).await? {
+                None => Ok(Timestamp::from_micros(now)),
+                Some(refused) => Err(refused),
+            };
+            run.tell(written, &mut outcomes);
         }
         transaction.commit().await.map_err(store_error)?;
         Ok(outcomes)
     }
 }
 
+/// Why it is refused, if it is.
 async fn one(
     connection: &mut SqliteConnection,
-    save: &WorkloadSave,
+    run: &SaveRun,
     now: i64,
-) -> Result<Saved, StoreError> {
+) -> Result<Option<Saved>, StoreError> {
+    let save = &run.save;
     for record in &save.instances {
         if instance::port_is_taken(connection, record).await? {
-            return Ok(Saved::PortTaken);
+            return Ok(Some(Saved::PortTaken));
         }
     }
     let state = &save.state;
@@ -59,16 +65,17 @@ async fn one(
         .bind(state.restarts)
         .bind(state.next_retry_at.map(Timestamp::as_micros))
         .bind(state.ready)
+        .bind(run.length())
         .execute(&mut *connection)
         .await
         .map_err(store_error)?;
     if done.rows_affected() == 0 {
-        return Ok(Saved::Stale);
+        return Ok(Some(Saved::Stale));
     }
     for record in &save.instances {
         instance::put(connection, record).await?;
     }
-    if !save.instances.is_empty() {
+    if run.has_end() {
         sqlx::query(PRUNE)
             .bind(save.id.to_string())
             .bind(KEPT_INSTANCES)
@@ -76,10 +83,7 @@ async fn one(
             .await
             .map_err(store_error)?;
     }
-    Ok(Saved::Done {
-        revision: save.revision + 1,
-        at: Timestamp::from_micros(now),
-    })
+    Ok(None)
 }
 
 #[cfg(test)]

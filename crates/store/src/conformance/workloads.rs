@@ -219,6 +219,23 @@ pub async fn transitions_of_one_workload_build_on_each_other(store: Shared, _: &
     steps.remove(0);
     let outcomes = store.save_workloads(&steps).await.unwrap();
     assert_eq!(outcomes, [Saved::Stale, Saved::Stale]);
+    // One that is refused for its port takes none of those before it along.
+    let mut other = self::workload(&store, project.id, "other").await;
+    let first = save(&other, &[]);
+    other.revision += 1;
+    other.state.stage = WorkloadStage::Deploy;
+    let refused = instance(other.id, Some(3100));
+    let steps = [first, save(&other, &[&refused])];
+    let outcomes = store.save_workloads(&steps).await.unwrap();
+    assert!(matches!(
+        outcomes[..],
+        [Saved::Done { .. }, Saved::PortTaken]
+    ));
+    let stored = store.workload(other.id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.revision, stored.state.stage),
+        (other.revision, WorkloadStage::Pending)
+    );
 }
 
 pub async fn transition_is_read_back_with_its_instances(store: Shared, _: &dyn Fixture) {
