@@ -143,7 +143,18 @@ impl Actor {
                 }
                 Some(Saved::PortTaken) => return Saved::PortTaken,
                 Some(Saved::Stale) => match self.shared.store.workload(self.record.id).await {
-                    Ok(Some(record)) => self.record.revision = record.revision,
+                    Ok(Some(record)) => {
+                        // Of a write whose answer was lost it is its own.
+                        if record.state != self.record.state {
+                            let node = &self.shared.config.node_id;
+                            tracing::warn!(
+                                workload = %self.record.id,
+                                "somebody else has written this workload: is there another \
+                                 orchestrator that is named {node}?"
+                            );
+                        }
+                        self.record.revision = record.revision;
+                    }
                     Ok(None) => {
                         self.gone = true;
                         return Saved::Stale;
