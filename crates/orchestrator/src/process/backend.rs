@@ -14,6 +14,7 @@ use millrace_shim::record::Stage;
 use millrace_shim::sys::SIGKILL;
 use millrace_shim::wire::{Request, State};
 use millrace_types::{InstanceId, Timestamp};
+use tokio::process::Child;
 
 use super::spawn::{Spawned, Start, spawn};
 use super::{ShimLink, ShimProgram, Told};
@@ -26,6 +27,8 @@ use crate::spec::{Isolation, ServiceSpec};
 
 /// How long a shim may take to say what its state is.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long it may take to start a program.
+const STARTING: Duration = Duration::from_secs(30);
 /// Between two attempts at one that cannot be connected to just now.
 const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 /// What a stray instance has left after it was asked to end.
@@ -220,11 +223,13 @@ impl Backend for ProcessBackend {
             id: order.id,
             run_dir: self.run_dir(order.id),
             link: spawned.link,
+            child: Some(spawned.child),
             pid: None,
             placement,
         };
         let runs = process.until_it_runs(&order.command[0], spawned.errors);
-        match runs.await {
+        let runs = tokio::time::timeout(STARTING, runs).await;
+        match runs.unwrap_or_else(|_| Err(process.too_slow())) {
             Ok(()) => Ok(Box::new(process)),
             Err(error) => {
                 // Its shim may have died before it could say what it started.
@@ -245,6 +250,7 @@ impl Backend for ProcessBackend {
                         id,
                         run_dir,
                         link,
+                        child: None,
                         pid,
                         placement,
                     }));
@@ -349,11 +355,24 @@ struct Process {
     id: InstanceId,
     run_dir: PathBuf,
     link: ShimLink,
+    /// The shim, where this process has started it.
+    child: Option<Child>,
     pid: Option<u32>,
     placement: Placement,
 }
 
 impl Process {
+    /// Kills a shim that does not come to start its program.
+    fn too_slow(&mut self) -> StageError {
+        if let Some(child) = &mut self.child {
+            // It may have ended just now.
+            let _ = child.start_kill();
+        }
+        let seconds = STARTING.as_secs();
+        let message = format!("nothing was started within {seconds} s: does a file system hang?");
+        StageError::new("start-failed", message)
+    }
+
     /// `errors` is where the shim writes what it cannot say otherwise.
     async fn until_it_runs(&mut self, program: &str, errors: File) -> Result<(), StageError> {
         loop {
@@ -483,6 +502,7 @@ async fn tell_of_lost(run_dir: &Path, lost: u64) {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     use millrace_shim::record::DROPPED;
@@ -606,6 +626,25 @@ mod tests {
         let id = InstanceId::new();
         let error = subject.start(&backend, id, &["sleep", "1000"]).await;
         assert_eq!(error.unwrap_err().reason, "start-failed");
+        assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_does_not_come_back_is_given_up() {
+        let subject = Subject::new(open);
+        let folder = subject.path();
+        fs::create_dir_all(folder.join("run")).unwrap();
+        // As a shim that hangs on a file system does.
+        let hangs = folder.join("hangs");
+        fs::write(&hangs, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+        fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
+        let backend: Arc<dyn Backend> = Arc::new(ProcessBackend {
+            shim: ShimProgram::at(hangs),
+            ..ProcessBackend::new(folder, "test", None).unwrap()
+        });
+        let started = subject.start(&backend, InstanceId::new(), &["true"]).await;
+        let error = started.unwrap_err();
+        assert!(error.message.starts_with("nothing was started"), "{error}");
         assert_eq!(backend.strays(&[]).unwrap(), [""; 0]);
     }
 

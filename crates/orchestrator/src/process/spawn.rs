@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use millrace_shim::launch::Launch;
 use rustix::fs::{MemfdFlags, memfd_create};
+use tokio::process::Child;
 
 use super::ShimLink;
 
@@ -63,6 +64,14 @@ impl ShimProgram {
     }
 }
 
+#[cfg(test)]
+impl ShimProgram {
+    /// Another program in its place.
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
 /// The shim could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("the shim cannot be started ({doing}): {error}")]
@@ -83,6 +92,9 @@ pub(super) struct Start<'a> {
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub link: ShimLink,
+    /// Held, it costs nothing when other children end; it is reaped whenever it
+    /// is let go.
+    pub child: Child,
     /// What it says when it cannot even say it on its socket.
     pub errors: File,
 }
@@ -127,10 +139,9 @@ pub(super) async fn spawn(program: &ShimProgram, start: Start<'_>) -> Result<Spa
             done => break done.map_err(failed("running it"))?,
         }
     };
-    // Its exit is reaped by the runtime, whenever it comes.
-    drop(child);
     Ok(Spawned {
         link,
+        child,
         errors: said.into(),
     })
 }
