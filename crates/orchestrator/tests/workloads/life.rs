@@ -249,13 +249,14 @@ async fn a_service_that_recovers_unseen_gets_requests_again() {
     // What happens from then on is seen as before.
     fs::write(&sick, "").unwrap();
     harness.until(&id, |w| w.health == "unready").await;
-    // Where it is not known any more how to find out, requests go to it.
+    // Where it is not known any more how to find out, requests go to it: here
+    // of what a version before has kept in a file of its own.
     let run = harness.folder.path().join("data/run");
     let note = run
         .join(&ready.instances[0].instance_id)
         .join("service.json");
     let harness = harness
-        .reborn_after(async || fs::remove_file(note).unwrap())
+        .reborn_after(async || fs::write(note, "{").unwrap())
         .await;
     harness.until(&id, |w| w.health == "unknown").await;
     harness.end().await;
