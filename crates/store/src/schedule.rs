@@ -140,7 +140,9 @@ pub enum Verdict {
     },
     /// As `Start`, for one that was missed. Unless overlap is allowed, it
     /// comes after all that runs or waits: the decision ends before it while
-    /// there is such a run, and is taken up again.
+    /// there is such a run, and is taken up again. The first one of a catch-up
+    /// waits for a run of before as an occurrence that comes in time would,
+    /// and with [`Overlap::Cancel`] that run is asked to end.
     MakeUp {
         id: ExecutionId,
         input: Bytes,
@@ -264,8 +266,9 @@ pub trait ScheduleStore: backfill::BackfillStore + control::SchedulerStore {
     /// Advances a schedule, admits the executions of its occurrences and
     /// enters all of them in the ledger, in one transaction; answers what
     /// became of each. More than 100 in a row that did not run for the same
-    /// kind of reason become one row, together with those entered before. `None`, and nothing has changed, when the schedule is gone or
-    /// at another step: someone else decided, or the trigger changed. An
+    /// kind of reason, and have no execution, become one row, together with
+    /// those entered before. `None`, and nothing has changed, when the
+    /// schedule is gone or at another step: someone else decided, or the trigger changed. An
     /// occurrence that the ledger has already is passed over. Overlap is
     /// judged against all live executions of the trigger ([`judge`]); an
     /// occurrence that waited and starts now is among the rows answered. One

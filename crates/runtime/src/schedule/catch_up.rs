@@ -1,7 +1,8 @@
 //! Making up for all that was missed, one run after the other.
 //!
 //! Unless runs of a schedule may overlap, each of those that are made up for
-//! starts when the one before has ended, however long that takes. What comes
+//! starts when the one before has ended, however long that takes; the store has
+//! the first one wait for a run of before as overlap policy says. What comes
 //! meanwhile comes while runs are in its way: overlap policy says what becomes
 //! of it, not misfire policy. So the schedule is on time again afterwards, even
 //! if its runs take longer than its intervals.

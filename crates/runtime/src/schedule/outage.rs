@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millrace_store::{DeploymentStore as _, FireOutcome, FireRecord, ScheduleStore as _};
+use millrace_store::{
+    DeploymentStore as _, ExecutionStore as _, FireOutcome, FireRecord, ScheduleStore as _,
+};
 use millrace_types::{DeploymentStatus, Timestamp, TriggerId};
 use serde_json::json;
 
@@ -155,6 +157,42 @@ async fn a_run_of_before_the_outage_is_waited_for() {
         first.decided_at >= time("2026-03-01T11:01:00Z"),
         "{first:?}"
     );
+}
+
+#[tokio::test]
+async fn a_run_of_before_the_outage_that_does_not_end_is_named_or_cancelled() {
+    for overlap in ["skip", "queue", "cancel"] {
+        let mut stage = Stage::new(time(DEPLOYED)).await;
+        stage.runs_take = Duration::from_hours(10);
+        let mut spec = minutely("all");
+        spec["overlap"] = overlap.into();
+        let id = stage.deploy("minutely", &spec).await;
+        stage.play(time("2026-03-01T09:01:10Z")).await;
+        stage.skip_to(time(BACK));
+        stage.play(time("2026-03-01T11:00:50Z")).await;
+        let run = stage.record(id).await.last_execution.unwrap();
+        let ledger = stage.ledger(id).await;
+        let [fired, waits] = &ledger[..] else {
+            panic!("{overlap}: {ledger:?}")
+        };
+        assert_eq!(fired.execution_id, Some(run));
+        assert_eq!(waits.outcome, FireOutcome::Queued);
+        assert!(waits.reason.contains(&run.to_string()), "{waits:?}");
+        let asked = stage.store.cancel_requests(stage.owner).await.unwrap();
+        let asked: Vec<_> = asked.iter().map(|one| one.id).collect();
+        let expected = if overlap == "cancel" {
+            vec![run]
+        } else {
+            vec![]
+        };
+        assert_eq!(asked, expected, "{overlap}");
+        // It goes on when that run is over after all.
+        stage.runs_take = Duration::from_secs(1);
+        stage.play(time("2026-03-01T19:08:30Z")).await;
+        let ledger = assert_gapless(&stage, id).await;
+        assert_eq!(counted(of_the_outage(&ledger), FireOutcome::Fired), 60);
+        assert_eq!(stage.store.drifting(10).await.unwrap(), [], "{overlap}");
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ const YEAR: Duration = Duration::from_hours(24 * 365);
 pub(super) struct Stage {
     pub(super) store: SqliteStore,
     clock: Arc<AtomicI64>,
-    owner: IncarnationId,
+    pub(super) owner: IncarnationId,
     /// How long executions take.
     pub(super) runs_take: Duration,
     /// When which of them ends, and its epoch.

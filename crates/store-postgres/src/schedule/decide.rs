@@ -53,6 +53,7 @@ pub(super) async fn lock(
         queued_after: Option<PgTime>,
         last_effective: Option<PgTime>,
         last_started: Option<PgTime>,
+        catching_up: bool,
         drift: Option<i64>,
     }
     // Locked first, and its trigger read by a statement of its own: a wait for
@@ -72,7 +73,8 @@ pub(super) async fn lock(
     let row: Option<Row> = sqlx::query_as(
         "SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, statement_timestamp() AS now, \
              s.last_execution, s.queued_nominal, s.queued_effective, s.queued_at, \
-             s.queued_input, s.queued_after, s.last_effective, s.last_started, s.drift \
+             s.queued_input, s.queued_after, s.last_effective, s.last_started, s.drift, \
+             s.catch_up_to IS NOT NULL AS catching_up \
          FROM schedules s JOIN triggers t ON t.id = s.trigger_id WHERE s.trigger_id = $1",
     )
     .bind(trigger.to_string())
@@ -102,6 +104,7 @@ pub(super) async fn lock(
             revision: counter(row.revision),
             anchor_at: row.anchor_at.0,
             now: row.now.0,
+            catching_up: row.catching_up,
             run: None,
             queued,
             last_execution: parsed_option(row.last_execution.as_deref())?,

@@ -14,7 +14,7 @@ use crate::row::Columns;
 const CURRENT: &str = "
     SELECT t.kind, t.deployment_id, t.revision, s.anchor_at, s.last_execution, s.queued_nominal,
         s.queued_effective, s.queued_at, s.queued_input, s.queued_after, s.last_effective, s.last_started,
-        s.drift
+        s.drift, s.catch_up_to
     FROM schedules s CROSS JOIN triggers t ON t.id = s.trigger_id
     WHERE s.trigger_id = ?1 AND s.step = coalesce(?2, s.step)
         AND (SELECT running FROM scheduler WHERE one = 1)";
@@ -87,6 +87,7 @@ pub(super) async fn current(
             revision: row.number("revision")?,
             anchor_at: row.time("anchor_at")?,
             now: Timestamp::from_micros(now),
+            catching_up: row.time_option("catch_up_to")?.is_some(),
             run: None,
             queued,
             last_execution: row.parsed_option("last_execution")?,

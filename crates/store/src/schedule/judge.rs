@@ -31,7 +31,7 @@ const DRIFT_FLOOR: i64 = 2_000_000;
 pub struct Queued {
     pub nominal_at: Timestamp,
     pub effective_at: Timestamp,
-    /// As in [`Occurrence::after`].
+    /// As in [`Occurrence::after`]; `None`, too, for one that is made up for.
     pub after: Option<Timestamp>,
     pub queued_at: Timestamp,
     pub input: Bytes,
@@ -55,6 +55,8 @@ pub struct Standing {
     pub anchor_at: Timestamp,
     /// By the database's clock.
     pub now: Timestamp,
+    /// Whether what runs was started by what the schedule catches up with.
+    pub catching_up: bool,
     /// A run of this schedule that has not ended. Looked up in the ledger,
     /// and only when it matters.
     pub run: Option<ExecutionId>,
@@ -155,7 +157,9 @@ impl Standing {
                 return as_outcome(FireOutcome::Paused);
             }
             Verdict::Skipped => return as_outcome(FireOutcome::Skipped),
-            Verdict::MakeUp { .. } if self.holds_back(overlap) => return Judged::Hold,
+            Verdict::MakeUp { input, .. } if self.holds_back(overlap) => {
+                return self.hold(overlap, fire, input);
+            }
             Verdict::Start { id, input } | Verdict::MakeUp { id, input } => (*id, input.clone()),
         };
         let Some(run) = self.run.filter(|_| overlap != Overlap::Allow) else {
@@ -204,6 +208,37 @@ impl Standing {
             (Overlap::Skip | Overlap::Allow, _) => Judged::Enter(skipped(format!(
                 "a run of this schedule was still going on: execution {run}"
             ))),
+        }
+    }
+
+    /// What is made up for has to wait. The first of it, for a run that it has
+    /// not started itself, waits as any occurrence does for which a run is in
+    /// the way: the ledger says so, and that run is asked to end where a later
+    /// occurrence asks for that. The others come after it.
+    fn hold(&mut self, overlap: Overlap, fire: FireRecord, input: &Bytes) -> Judged {
+        let begins = !std::mem::replace(&mut self.catching_up, true);
+        let Some(run) = self.run.filter(|_| begins && self.queued.is_none()) else {
+            return Judged::Hold;
+        };
+        self.queued = Some(Queued {
+            nominal_at: fire.nominal_at,
+            effective_at: fire.effective_at,
+            after: None,
+            queued_at: self.now,
+            input: input.clone(),
+        });
+        let fire = FireRecord {
+            outcome: FireOutcome::Queued,
+            reason: format!("waits for the end of execution {run}, and is then made up for"),
+            ..fire
+        };
+        if overlap != Overlap::Cancel {
+            return Judged::Wait(fire);
+        }
+        Judged::Supersede {
+            reason: "missed occurrences of its schedule are made up for".into(),
+            replaced: None,
+            fire,
         }
     }
 
@@ -377,6 +412,7 @@ mod tests {
             revision: 1,
             anchor_at: at(0),
             now: at(1000),
+            catching_up: false,
             run: Some(ExecutionId::new()),
             queued: None,
             last_execution: None,

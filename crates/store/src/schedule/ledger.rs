@@ -66,15 +66,21 @@ impl Standing {
             self.run = ledger.a_run(self.trigger_id).await?;
         }
         let mut fires = Vec::with_capacity(decision.occurrences.len());
+        let earliest = self.now.saturating_add(decision.pause);
+        let mut made_up = false;
         if let Some(turn) = self.turn(ExecutionId::new()) {
-            let start = self.start(ledger, turn.fire, turn.after, &turn.admission);
-            let fire = start.await?;
+            made_up = turn.after.is_none();
+            let fire = if made_up {
+                self.start_late(ledger, turn.fire, &turn.admission).await?
+            } else {
+                self.start(ledger, turn.fire, turn.after, &turn.admission)
+                    .await?
+            };
             if !ledger.settle(&fire).await? {
                 ledger.enter(&fire).await?;
             }
             fires.push(fire);
         }
-        let mut made_up = false;
         for occurrence in &decision.occurrences {
             let nominal_at = occurrence.nominal_at;
             let entered = ledger.row_of(self.trigger_id, nominal_at).await?;
@@ -87,14 +93,19 @@ impl Standing {
                     if matches!(occurrence.verdict, Verdict::MakeUp { .. }) =>
                 {
                     made_up = true;
-                    let admitted = ledger.admit(&admission).await?;
-                    self.made_up(fire, admission.id, &admitted)
+                    self.start_late(ledger, fire, &admission).await?
                 }
                 Judged::Start(fire, admission) => {
                     self.start(ledger, fire, occurrence.after, &admission)
                         .await?
                 }
-                Judged::Hold => return Ok((fires, self.waits(nominal_at, decision))),
+                Judged::Hold => {
+                    let mut progress = self.waits(nominal_at, decision);
+                    if made_up {
+                        progress.due_at = progress.due_at.max(Some(earliest));
+                    }
+                    return Ok((fires, progress));
+                }
                 Judged::Supersede {
                     reason,
                     replaced,
@@ -114,7 +125,6 @@ impl Standing {
             fires.push(fire);
         }
         let due_at = self.due_at(decision.due_at);
-        let earliest = self.now.saturating_add(decision.pause);
         let progress = Progress {
             position: decision.decided_to,
             due_at: due_at.map(|at| if made_up { at.max(earliest) } else { at }),
@@ -171,5 +181,16 @@ impl Standing {
     ) -> Result<FireRecord, StoreError> {
         let admitted = ledger.admit(admission).await?;
         Ok(self.started(fire, after, admission.id, &admitted))
+    }
+
+    /// Starts what is made up for.
+    async fn start_late<L: Ledger>(
+        &mut self,
+        ledger: &mut L,
+        fire: FireRecord,
+        admission: &Admission,
+    ) -> Result<FireRecord, StoreError> {
+        let admitted = ledger.admit(admission).await?;
+        Ok(self.made_up(fire, admission.id, &admitted))
     }
 }
