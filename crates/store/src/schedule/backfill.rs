@@ -110,6 +110,16 @@ pub struct Progress {
     pub due_at: Option<Timestamp>,
 }
 
+impl Progress {
+    /// Of a part that ends before `start`, with which the next one begins.
+    pub(super) fn before(start: &BackfillStart, due_at: Timestamp) -> Self {
+        Self {
+            position: Timestamp::from_micros(start.nominal_at.as_micros() - 1),
+            due_at: Some(due_at),
+        }
+    }
+}
+
 impl Standing {
     /// Whether a backfill has to wait with its next start.
     pub(super) fn holds_back(&self, overlap: Overlap) -> bool {
@@ -139,14 +149,6 @@ impl Standing {
 
     /// Where a part ends that cannot start `start` yet.
     pub(super) fn held_back(&self, start: &BackfillStart) -> Progress {
-        self.stops_before(start, self.now.saturating_add(WAIT))
-    }
-
-    /// Where a part ends before `start`, which is in a part of its own then.
-    pub(super) fn stops_before(&self, start: &BackfillStart, due_at: Timestamp) -> Progress {
-        Progress {
-            position: Timestamp::from_micros(start.nominal_at.as_micros() - 1),
-            due_at: Some(due_at),
-        }
+        Progress::before(start, self.now.saturating_add(WAIT))
     }
 }

@@ -158,7 +158,7 @@ impl Standing {
             }
             Verdict::Skipped => return as_outcome(FireOutcome::Skipped),
             Verdict::MakeUp { input, .. } if self.holds_back(overlap) => {
-                return self.hold(overlap, fire, input);
+                return self.hold(overlap, &fire, input);
             }
             Verdict::Start { id, input } | Verdict::MakeUp { id, input } => (*id, input.clone()),
         };
@@ -215,7 +215,7 @@ impl Standing {
     /// not started itself, waits as any occurrence does for which a run is in
     /// the way: the ledger says so, and that run is asked to end where a later
     /// occurrence asks for that. The others come after it.
-    fn hold(&mut self, overlap: Overlap, fire: FireRecord, input: &Bytes) -> Judged {
+    fn hold(&mut self, overlap: Overlap, fire: &FireRecord, input: &Bytes) -> Judged {
         let begins = !std::mem::replace(&mut self.catching_up, true);
         let Some(run) = self.run.filter(|_| begins && self.queued.is_none()) else {
             return Judged::Hold;
@@ -230,7 +230,7 @@ impl Standing {
         let fire = FireRecord {
             outcome: FireOutcome::Queued,
             reason: format!("waits for the end of execution {run}, and is then made up for"),
-            ..fire
+            ..fire.clone()
         };
         if overlap != Overlap::Cancel {
             return Judged::Wait(fire);

@@ -150,7 +150,7 @@ impl Standing {
             // It may have grown by a decision since the part was made.
             let row = ledger.row_of(self.trigger_id, start.nominal_at).await?;
             if row != start.instead_of {
-                return Ok((fires, self.stops_before(start, self.now)));
+                return Ok((fires, Progress::before(start, self.now)));
             }
             let admitted = ledger.admit(&self.backfill(start)).await?;
             let Some(fire) = self.backfilled(start, &admitted) else {
