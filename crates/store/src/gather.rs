@@ -105,16 +105,12 @@ pub struct Waiting {
 }
 
 impl Gathering {
-    /// Whether it may be kept with those that wait.
+    /// Whether it may be kept with those that wait. One that completes them
+    /// always may: of a filter that it fits none waits.
     pub fn has_room(&self, waiting: &[Waiting]) -> bool {
         let (filters, bytes) = (self.filters.max(1), self.event.len() as u64);
         if bytes > MOST_INPUT_BYTES / u64::from(filters) {
             return false;
-        }
-        let last = waiting.last().map_or(0, |last| last.number + 1);
-        let with_it = [waiting, &[self.waits_as(last)]].concat();
-        if self.complete(&with_it).is_some() {
-            return true;
         }
         let most = MOST_WAITING / filters as usize;
         let most_bytes = MOST_WAITING_BYTES / u64::from(filters);
