@@ -34,7 +34,22 @@ impl Server {
         database_url: Option<&str>,
         settings: &[(&str, &str)],
     ) -> io::Result<Self> {
-        let data = tempfile::tempdir()?;
+        Self::start_with(tempfile::tempdir()?, binary, database_url, settings).await
+    }
+
+    /// The same with its data in a folder within this one, which stays there.
+    pub async fn start_in(folder: &Path, binary: &Path) -> io::Result<Self> {
+        let mut data = tempfile::tempdir_in(folder)?;
+        data.disable_cleanup(true);
+        Self::start_with(data, binary, None, &[]).await
+    }
+
+    async fn start_with(
+        data: TempDir,
+        binary: &Path,
+        database_url: Option<&str>,
+        settings: &[(&str, &str)],
+    ) -> io::Result<Self> {
         let mut command = Command::new(binary);
         command
             .args(["dev", "--ready-json", "--listen", "127.0.0.1:0"])

@@ -32,7 +32,7 @@ impl Supervisor for Millrace {
             });
             fs::write(service.join("service.json"), spec.to_string())?;
         }
-        let server = Server::start(context.binary, None, &[]).await?;
+        let server = Server::start_in(context.folder, context.binary).await?;
         let mut millrace = Self {
             server,
             project: String::new(),

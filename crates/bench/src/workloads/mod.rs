@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use figures::{Memory, cpu, kill};
 use table::Table;
+use tempfile::TempDir;
 use witness::Witness;
 
 /// How long anything may take until it counts as failed.
@@ -130,19 +131,24 @@ pub async fn run(binary: &Path, options: &Options) -> io::Result<()> {
          {} idle programs over {} s",
         options.starts, options.lines, options.rounds, options.idle, options.seconds
     );
-    let ours = measure::<millrace::Millrace>(binary, options, true).await?;
+    // Removed at the end: a file system such as ext4 passes over inodes that were
+    // freed within the last minutes one by one when it looks for one, which would
+    // make each round slower than the one before.
+    let mut used = Vec::new();
+    let ours = measure::<millrace::Millrace>(binary, options, true, &mut used).await?;
     let mut table = Table::new(options, "Millrace", &ours);
     match pm2::missing(Path::new(&options.pm2)) {
         Some(why) => table.skip("PM2", &why),
         None => {
-            let theirs = measure::<pm2::Pm2>(binary, options, options.idle_peers).await?;
-            table.compare("PM2", &theirs);
+            let theirs = measure::<pm2::Pm2>(binary, options, options.idle_peers, &mut used);
+            table.compare("PM2", &theirs.await?);
         }
     }
     match supervisord::missing(&options.supervisord) {
         Some(why) => table.skip("supervisord", &why),
         None => {
-            let theirs = measure::<supervisord::Supervisord>(binary, options, options.idle_peers);
+            let idle = options.idle_peers;
+            let theirs = measure::<supervisord::Supervisord>(binary, options, idle, &mut used);
             table.compare("supervisord", &theirs.await?);
         }
     }
@@ -156,14 +162,20 @@ async fn measure<S: Supervisor>(
     binary: &Path,
     options: &Options,
     idle: bool,
+    used: &mut Vec<TempDir>,
 ) -> io::Result<Figures> {
     let mut figures = Figures::default();
     let mut starts = Vec::new();
     let mut lines = Vec::new();
     for round in 1..=options.rounds.max(1) {
         let last = round == options.rounds.max(1);
-        starts.push(start_and_kill::<S>(binary, options, last.then_some(&mut figures)).await?);
-        lines.push(capture::<S>(binary, options).await?);
+        let folder = tempfile::tempdir()?;
+        let figures = last.then_some(&mut figures);
+        starts.push(start_and_kill::<S>(binary, options, folder.path(), figures).await?);
+        used.push(folder);
+        let folder = tempfile::tempdir()?;
+        lines.push(capture::<S>(binary, options, folder.path()).await?);
+        used.push(folder);
         println!(
             "{} round {round}: {} starts in {:?}, {} lines in {:?}",
             S::NAME,
@@ -190,15 +202,15 @@ fn median(mut times: Vec<Duration>) -> Duration {
 async fn start_and_kill<S: Supervisor>(
     binary: &Path,
     options: &Options,
+    folder: &Path,
     figures: Option<&mut Figures>,
 ) -> io::Result<Duration> {
-    let folder = tempfile::tempdir()?;
-    let mut witness = Witness::new(folder.path())?;
+    let mut witness = Witness::new(folder)?;
     let programs: Vec<Program> = (0..options.starts).map(|n| witness.idler(n)).collect();
     let context = Context {
         options,
         binary,
-        folder: folder.path(),
+        folder,
     };
     let mut supervisor = S::up(&context, &programs).await?;
     // Before it has anything to look after.
@@ -233,14 +245,17 @@ async fn start_and_kill<S: Supervisor>(
 
 /// How long until all that a program has written is in its log, from the
 /// order to start it on.
-async fn capture<S: Supervisor>(binary: &Path, options: &Options) -> io::Result<Duration> {
-    let folder = tempfile::tempdir()?;
-    let witness = Witness::new(folder.path())?;
+async fn capture<S: Supervisor>(
+    binary: &Path,
+    options: &Options,
+    folder: &Path,
+) -> io::Result<Duration> {
+    let witness = Witness::new(folder)?;
     let program = witness.writer(options.lines);
     let context = Context {
         options,
         binary,
-        folder: folder.path(),
+        folder,
     };
     let mut supervisor = S::up(&context, std::slice::from_ref(&program)).await?;
     tokio::time::sleep(SETTLE).await;
