@@ -138,7 +138,9 @@ impl Actor {
                     self.record.updated_at = at;
                     self.remember(all);
                     self.publish(self.record.clone());
-                    ends.iter().for_each(|ended| self.forget(ended));
+                    for ended in &ends {
+                        self.forget(ended);
+                    }
                     return saved;
                 }
                 Some(Saved::PortTaken) => return Saved::PortTaken,
