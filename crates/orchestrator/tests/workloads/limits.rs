@@ -79,6 +79,30 @@ async fn a_service_gets_the_usual_number_of_open_files_and_may_ask_for_more() {
 }
 
 #[tokio::test]
+async fn one_that_outlives_a_child_without_memory_ends_as_it_says() {
+    let harness = Harness::new().await;
+    let program = "import os\n\
+        blocks = []\n\
+        if os.fork() == 0:\n\
+        \x20   while len(blocks) < 400: blocks.append(bytearray(1 << 20))\n\
+        \x20   os._exit(0)\n\
+        print(os.waitstatus_to_exitcode(os.wait()[1]))\n\
+        raise SystemExit(3)\n";
+    let (limits, ended) = attempt(&harness, "parent", r#"{"memory": "48MiB"}"#, program).await;
+    if limits.contains("cgroup") {
+        let said = harness.logs(&ended.workload_id).await;
+        let killed = |entry: &pb::LogEntry| entry.stream == "stdout" && entry.line == "-9";
+        assert!(said.iter().any(killed), "{said:#?}");
+        assert_eq!(ended.error.clone().unwrap().reason, "exited", "{ended:#?}");
+        assert_eq!(ended.instances[0].exit_code, Some(3));
+    } else {
+        assert!(!has_cgroup_for("memory"), "{limits}");
+        println!("SKIPPED: this host has no memory cgroup ({limits})");
+    }
+    harness.end().await;
+}
+
+#[tokio::test]
 async fn memory_beyond_the_limit_ends_it_and_is_reported_as_such() {
     let harness = Harness::new().await;
     let program = "blocks = []\n\
